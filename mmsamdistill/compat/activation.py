@@ -1,0 +1,66 @@
+"""Put every remedy in force."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+
+from mmsamdistill.compat.checkpoints import use_safe_checkpoint_io
+from mmsamdistill.compat.import_hook import install_import_hook
+from mmsamdistill.compat.lazy_registry import make_registries_lazy
+from mmsamdistill.compat.package_utils import replace_pkg_resources
+from mmsamdistill.compat.workers import activate_in_spawned_workers
+
+INSTALL = {
+    'mmengine': 'pip install mmengine==0.10.7',
+    'mmcv': 'pip install mmcv-lite==2.1.0   (or full mmcv, for models with compiled operators)',
+    'mmagic': 'pip install --no-deps mmagic==1.2.0   (--no-deps, since it asks for the full mmcv, '
+    'which may have to be compiled, and for diffusion libraries that restorers do not need)',
+}
+_done: list[bool] = []
+
+
+def activate() -> None:
+    """Make MMagic 1.2 usable in this environment; call before anything of MMagic's models.
+
+    Cheap (it imports MMagic's registries, none of its models) and idempotent. It also helps where
+    parts of MMagic were imported first: registries and loaded functions are amended in place, and
+    what MMagic failed to import before can be imported afterwards.
+
+    Raises:
+        ImportError: MMEngine, MMCV or MMagic is not installed; the message says how to install it.
+
+    Example:
+        >>> activate()
+        >>> from mmagic.registry import MODELS
+        >>> MODELS.get('NAFNet').__name__
+        'NAFNet'
+
+    Source: ours.
+    """
+    if _done:
+        return
+    require_host()
+    install_import_hook()
+    replace_pkg_resources()
+    use_safe_checkpoint_io()
+    make_registries_lazy(importlib.import_module('mmagic.registry'))
+    activate_in_spawned_workers()
+    _done.append(True)
+
+
+def require_host() -> None:
+    """Refuse to go on without the packages this one extends, saying how to get them.
+
+    Raises:
+        ImportError: One of them is missing.
+
+    Source: ours.
+    """
+    missing = [name for name in INSTALL if importlib.util.find_spec(name) is None]
+    if missing:
+        commands = '\n'.join(f'    {INSTALL[name]}' for name in missing)
+        raise ImportError(
+            f'mmsamdistill extends MMagic and needs {", ".join(missing)}, not installed here. '
+            f'Install with:\n{commands}'
+        )

@@ -1,0 +1,270 @@
+"""Checkpoints read and written so that no pickle in them can run code."""
+
+from __future__ import annotations
+
+import functools
+import io
+import os
+import pickle
+import re
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from urllib.parse import urlparse
+
+import torch
+
+from mmsamdistill.compat.import_hook import after_import, replace_in_modules
+from mmsamdistill.compat.safe_types import (
+    allow_mmengine_types,
+    plain_numbers,
+    write_history_as_lists,
+)
+
+# How the versions of torch word the refusal of a type; the group is its name.
+REFUSED = re.compile(
+    r'(?:GLOBAL |Unsupported class |unrecognized function |unsupported class |but got |'
+    r'NEWOBJ for class |for callable )(?:<[\w-]+ )*[\'"]?([\w.]+)'
+)
+MODULE = 'mmengine.runner.checkpoint'
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint file that is damaged, or holds what must not be unpickled.
+
+    Source: ours.
+    """
+
+
+def load_checkpoint_file(filename: str | os.PathLike, map_location: Any = None) -> Any:
+    """Read a checkpoint from a local file without running code from it.
+
+    Args:
+        filename: Path of a ``torch.save`` file, or of a ``.safetensors`` file.
+        map_location: As in :func:`torch.load`.
+
+    Returns:
+        The content; of a safetensors file the flat dict of tensors.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        CheckpointError: The file is empty, truncated or no checkpoint, or it holds a type that is
+            not allowed; the message names the file and the type.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp(), 'a.pth')
+        >>> torch.save({'weight': torch.ones(1)}, path)
+        >>> load_checkpoint_file(path)
+        {'weight': tensor([1.])}
+
+    Source: ours.
+    """
+    path = Path(filename).expanduser()
+    if not path.is_file():
+        kind = 'a folder, not a file' if path.is_dir() else 'not found'
+        raise FileNotFoundError(f'checkpoint {path}: {kind}')
+    if path.suffix == '.safetensors':
+        return _load_safetensors(path, map_location)
+    with path.open('rb') as stream:
+        return _load_stream(stream, str(path), map_location)
+
+
+def _load_safetensors(path: Path, map_location: Any) -> dict[str, torch.Tensor]:
+    try:
+        from safetensors.torch import load_file
+    except ImportError as error:
+        raise ImportError(f'reading {path} needs `pip install safetensors`') from error
+    try:
+        tensors = load_file(str(path))
+    except Exception as error:
+        raise CheckpointError(f'{path} is damaged or no safetensors file: {error}') from error
+    if isinstance(map_location, (str, torch.device)):
+        return {name: tensor.to(map_location) for name, tensor in tensors.items()}
+    return tensors
+
+
+def _load_stream(stream: io.BufferedIOBase, name: str, map_location: Any) -> Any:
+    allow_mmengine_types()  # again, in case someone cleared the list
+    try:
+        return torch.load(stream, map_location=map_location, weights_only=True)
+    except Exception as error:
+        refused = REFUSED.search(str(error)) if isinstance(error, pickle.UnpicklingError) else None
+        if refused:
+            raise CheckpointError(
+                f'{name} holds a {refused.group(1)}, which is not among the types that may be '
+                'unpickled, so it was not read. If it is your own and harmless, load it in a '
+                'trusted environment and save tensors, numbers, strings, lists and dicts only. '
+                f'{_hint_for_old_torch()}'.rstrip()
+            ) from error
+        if _out_of_memory(error) or 'deserialize object on' in str(error):
+            raise  # the device's fault, not the file's
+        size = stream.seek(0, os.SEEK_END)
+        raise CheckpointError(
+            f'{name} ({size} bytes) is truncated, damaged or no checkpoint: '
+            f'{str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__}'
+        ) from error
+
+
+def _out_of_memory(error: Exception) -> bool:
+    return isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError))
+
+
+def _hint_for_old_torch() -> str:
+    if hasattr(torch.serialization, 'add_safe_globals'):
+        return ''
+    return (
+        f'torch {torch.__version__} cannot rebuild the objects in checkpoints that MMEngine wrote '
+        'without mmsamdistill; torch 2.4 or later can.'
+    )
+
+
+# The loaders below take the place of MMEngine's in its table of schemes. MMEngine shows the end of
+# their names in the log ('Loads checkpoint by local backend').
+def load_from_local(filename: str, map_location: Any = None) -> Any:
+    """Read a local file; see :func:`load_checkpoint_file`.
+
+    Args:
+        filename: Path, ``~`` allowed.
+        map_location: As in :func:`torch.load`.
+
+    Returns:
+        The content.
+
+    Source: ours.
+    """
+    return load_checkpoint_file(filename, map_location)
+
+
+def load_from_http(
+    filename: str,
+    map_location: Any = None,
+    model_dir: str | None = None,
+    progress: bool | None = None,
+) -> Any:
+    """Download a checkpoint once, into torch's cache, and read it.
+
+    In distributed training the first process downloads, the others wait.
+
+    Args:
+        filename: The address.
+        map_location: As in :func:`torch.load`.
+        model_dir: Folder of the download. Default: torch.hub's.
+        progress: Show a progress bar. Default: if there is a terminal.
+
+    Returns:
+        The content.
+
+    Source: ours.
+    """
+    from mmengine.dist import barrier, get_rank
+
+    folder = Path(model_dir or Path(torch.hub.get_dir(), 'checkpoints'))
+    target = folder / Path(urlparse(filename).path).name
+    if get_rank() == 0 and not target.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        shown = os.isatty(0) if progress is None else progress
+        torch.hub.download_url_to_file(filename, str(target), progress=shown)
+    barrier()
+    return load_checkpoint_file(target, map_location)
+
+
+def load_from_ceph(filename: str, map_location: Any = None, backend: str = 'petrel') -> Any:
+    """Read a checkpoint from object storage.
+
+    Args:
+        filename: Address beginning with ``s3://`` or ``petrel://``.
+        map_location: As in :func:`torch.load`.
+        backend: MMEngine's storage backend.
+
+    Returns:
+        The content.
+
+    Source: ours.
+    """
+    from mmengine.fileio import get_file_backend
+
+    content = get_file_backend(filename, backend_args={'backend': backend}).get(filename)
+    return _load_stream(io.BytesIO(content), filename, map_location)
+
+
+def load_from_openmmlab(filename: str, map_location: Any = None) -> Any:
+    """Read a checkpoint named in MMEngine's or the user's list of models.
+
+    Args:
+        filename: ``open-mmlab://NAME`` or ``openmmlab://NAME``.
+        map_location: As in :func:`torch.load`.
+
+    Returns:
+        The content.
+
+    Raises:
+        KeyError: The list has no such name.
+
+    Source: ours.
+    """
+    from mmengine.runner import checkpoint as host
+
+    name = filename.partition('://')[2]
+    name = host.get_deprecated_model_names().get(name, name)
+    address = host.get_external_models()[name]
+    if address.startswith(('http://', 'https://')):
+        return load_from_http(address, map_location)
+    return load_checkpoint_file(Path(host._get_mmengine_home(), address), map_location)
+
+
+def load_from_pavi(filename: str, map_location: Any = None) -> Any:
+    """Refuse a service that no longer exists, whose loader in MMEngine unpickles unchecked.
+
+    Args:
+        filename: The address.
+        map_location: Unused.
+
+    Raises:
+        CheckpointError: Always.
+
+    Source: ours.
+    """
+    raise CheckpointError(f'{filename}: download the file and give its local path instead')
+
+
+def _plain_save(save: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(save)
+    def save_checkpoint(checkpoint: dict, *args: Any, **kwargs: Any) -> None:
+        save(plain_numbers(checkpoint), *args, **kwargs)
+
+    save_checkpoint.of_mmsamdistill = True
+    return save_checkpoint
+
+
+def _amend_checkpoint_module(module: ModuleType) -> None:
+    register = functools.partial(module.CheckpointLoader.register_scheme, force=True)
+    register('', load_from_local)
+    register(('http://', 'https://'), load_from_http)
+    register('pavi://', load_from_pavi)
+    register([r'(\S+\:)?s3://', r'(\S+\:)?petrel://'], load_from_ceph)
+    register(('open-mmlab://', 'openmmlab://'), load_from_openmmlab)
+    # MMEngine's loaders for torchvision:// and mmcls:// call this one by its global name.
+    module.load_from_http = load_from_http
+    if not hasattr(module.save_checkpoint, 'of_mmsamdistill'):
+        replace_in_modules('mmengine', module.save_checkpoint, _plain_save(module.save_checkpoint))
+
+
+def use_safe_checkpoint_io() -> None:
+    """Have MMEngine read every checkpoint with ``weights_only=True``, and write plain data.
+
+    Reason: MMEngine calls ``torch.load`` without ``weights_only``. Up to torch 2.5 that executes
+    whatever the file says; from torch 2.6 it refuses MMEngine's own checkpoints. Here all schemes
+    (local, http, s3, openmmlab, torchvision, mmcls) read safely on every torch, ``.safetensors``
+    is read as well, and a bad file gives one clear error. NumPy scalars, such as a best score, are
+    written as Python numbers. There is no fallback to unchecked unpickling.
+
+    Affected: MMEngine up to 0.10.7. Unnecessary once MMEngine passes ``weights_only=True`` and
+    allows its own types.
+
+    Source: ours.
+    """
+    allow_mmengine_types()
+    write_history_as_lists()
+    after_import(MODULE, _amend_checkpoint_module)

@@ -1,0 +1,102 @@
+"""Modules of MMagic that need one line changed before they can be executed."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+
+
+class _NumpyBool8(ast.NodeTransformer):
+    def visit_Attribute(self, node: ast.Attribute) -> ast.Attribute:
+        """Turn ``np.bool8`` into ``np.bool_``."""
+        self.generic_visit(node)
+        if node.attr == 'bool8' and isinstance(node.value, ast.Name) and node.value.id == 'np':
+            node.attr = 'bool_'
+        return node
+
+
+def replace_numpy_bool8(source: bytes) -> ast.Module:
+    """Write ``np.bool_`` where ``mmagic.utils.trans_utils`` says ``np.bool8``.
+
+    Reason: NumPy 2.0 removed the alias (and 1.24 to 1.26 warn of it), so ``mmagic.utils`` and all
+    that imports it fails. It is the only name in MMagic that NumPy 2 lacks. The module alone is
+    amended: adding the alias to numpy would make other libraries believe they run on NumPy 1.
+
+    Affected: MMagic 1.0 to 1.2.0 with NumPy 2. Unnecessary once MMagic writes ``np.bool_``.
+
+    Args:
+        source: The module's source.
+
+    Returns:
+        Its amended syntax tree.
+
+    Example:
+        >>> ast.unparse(replace_numpy_bool8(b'kind = np.bool8'))
+        'kind = np.bool_'
+
+    Source: ours.
+    """
+    return _NumpyBool8().visit(ast.parse(source))
+
+
+def raise_mmcv_bound(source: bytes) -> ast.Module:
+    """Let MMagic's version check accept MMCV 2.2.
+
+    Reason: ``mmagic/__init__`` asserts ``mmcv < 2.2.0``, the release that was to come when it was
+    written. MMCV 2.2.0 changed no Python interface that MMagic uses; it added operators for
+    further devices and torch 2.3 wheels. MMCV 2.3 would still be refused.
+
+    Affected: MMagic up to 1.2.0. Unnecessary once MMagic itself accepts MMCV 2.2.
+
+    Args:
+        source: The source of ``mmagic/__init__``.
+
+    Returns:
+        Its syntax tree with ``MMCV_MAX`` raised from 2.2.0 to 2.3.0.
+
+    Example:
+        >>> ast.unparse(raise_mmcv_bound(b"MMCV_MAX = '2.2.0'"))
+        "MMCV_MAX = '2.3.0'"
+
+    Source: ours.
+    """
+    tree = ast.parse(source)
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and ast.unparse(node) == "MMCV_MAX = '2.2.0'":
+            node.value = ast.copy_location(ast.Constant('2.3.0'), node.value)
+    return tree
+
+
+def import_adafactor_on_use(source: bytes) -> ast.Module:
+    """Let MMEngine register the optimiser ``Adafactor`` without importing transformers.
+
+    Reason: importing MMEngine's optimisers imports transformers, if installed, for one class; that
+    takes seconds, an old one warns of torch's deprecations, and one that does not fit the installed
+    torch can fail with more than an ImportError. The class is now imported when it is built.
+
+    Affected: MMEngine 0.9 to 0.10.7. Unnecessary once MMEngine imports it on demand.
+
+    Args:
+        source: The source of ``mmengine.optim.optimizer.builder``.
+
+    Returns:
+        Its syntax tree, with ``register_transformers_optimizers`` replaced.
+
+    Source: ours.
+    """
+    tree = ast.parse(source)
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef) and node.name == 'register_transformers_optimizers':
+            node.body = ast.parse(
+                'from mmsamdistill.compat.adafactor import register_adafactor\n'
+                'return register_adafactor(OPTIMIZERS)'
+            ).body
+    # A return outside of a function is an error of compilation, not of parsing.
+    return ast.fix_missing_locations(tree)
+
+
+SOURCE_PATCHES: dict[str, Callable[[bytes], ast.Module]] = {
+    'mmagic': raise_mmcv_bound,
+    'mmengine.optim.optimizer.builder': import_adafactor_on_use,
+    'mmagic.utils.trans_utils': replace_numpy_bool8,
+}

@@ -1,0 +1,61 @@
+import importlib.metadata
+import sys
+from pathlib import Path
+
+import mmengine
+import mmengine.config.config
+import pytest
+
+from mmsamdistill import compat
+from mmsamdistill.compat import package_utils
+from mmsamdistill.compat.source_patches import SOURCE_PATCHES
+
+compat.activate()
+
+
+def test_mmengine_uses_the_replacements():
+    assert mmengine.utils.get_installed_path is package_utils.get_installed_path
+    assert mmengine.config.config.is_installed is package_utils.is_installed
+
+
+def test_paths():
+    folder = Path(mmengine.__file__).parent
+    assert Path(package_utils.get_installed_path('mmengine')) == folder
+    with pytest.raises(importlib.metadata.PackageNotFoundError):
+        package_utils.get_installed_path('no-such-package')
+    assert package_utils.is_installed('json')  # a module without a distribution
+    assert not package_utils.is_installed('no_such_package')
+
+
+def test_a_namespace_package_has_no_path(tmp_path, monkeypatch):
+    (tmp_path / 'empty_namespace').mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    assert not package_utils.is_installed('empty_namespace')
+    with pytest.raises(RuntimeError, match='namespace'):
+        package_utils.get_installed_path('empty_namespace')
+
+
+def test_config_inheritance_across_packages_needs_no_pkg_resources(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'pkg_resources', None)  # importing it fails
+    path = tmp_path / 'child.py'
+    path.write_text(
+        "_base_ = 'mmagic::nafnet/nafnet_c64eb2248mb12db2222_8xb8-lr1e-3-400k_sidd.py'\n"
+        'model = dict(generator=dict(mid_channels=8))\n'
+    )
+    assert mmengine.Config.fromfile(path).model.generator.mid_channels == 8
+
+
+def test_numpy_is_not_extended():
+    import mmagic.utils.trans_utils as patched
+    import numpy as np
+
+    assert patched.dtype_range[np.bool_] == (False, True)
+    assert int(np.__version__.split('.')[0]) < 2 or not hasattr(np, 'bool8')
+
+
+def test_patches_leave_other_code_alone():
+    import ast
+
+    source = b'MMCV_MAX = "2.1.0"\nother.bool8\ndef f():\n    return 1\n'
+    for patch in SOURCE_PATCHES.values():
+        assert ast.dump(patch(source)) == ast.dump(ast.parse(source))
