@@ -1,0 +1,112 @@
+"""Renumbering of arbitrary labels, the step every region operation starts with."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+# Counting tables are used up to this many entries per pixel; wider label ranges are sorted first.
+_ENTRIES_PER_PIXEL = 4
+_SMALL_TABLE = 1 << 16
+
+
+class CompactLabels(NamedTuple):
+    """Labels renumbered over a batch, as returned by :func:`compact_over_batch`."""
+
+    ids: Tensor
+    image_index: Tensor
+    counts: Tensor
+
+
+def compact_over_batch(labels: Tensor) -> CompactLabels:
+    """Renumber a batch of label maps so that every region has its own number.
+
+    Labels mean nothing beyond "same region of the same image". Numbers ``1..K`` are given in the
+    order of the images, within an image in the order of the labels, with a counting table, so the
+    cost is linear in pixels. Only labels that are sparse over a wide range (hashes, colours packed
+    into integers) are sorted first.
+
+    Args:
+        labels: Label maps of any integer dtype, at least 0; 0 is "no region".
+
+    Shape:
+        - labels: ``(N, H, W)``
+        - ids: ``(N, H, W)`` int64; image_index and counts: ``(K,)`` int64
+
+    Returns:
+        The ids, and for each of them its image and its number of pixels.
+
+    Raises:
+        TypeError: If ``labels`` is not an integer tensor.
+        ValueError: If ``labels`` is not three-dimensional or has a negative label.
+
+    Example:
+        >>> compact_over_batch(torch.tensor([[[0, 700]], [[700, 7]]])).ids.tolist()
+        [[[0, 1]], [[3, 2]]]
+
+    Source: ours.
+    """
+    labels = check_labels(labels)
+    num_images, pixels = labels.shape[0], labels.numel()
+    if pixels == 0:
+        empty = labels.new_zeros(0)
+        return CompactLabels(labels, empty, empty)
+    low, high = (int(bound) for bound in torch.aminmax(labels))
+    if low < 0:
+        raise ValueError(f'labels must be at least 0 (0 is "no region"), got {low}')
+    if num_images * (high + 1) > max(_ENTRIES_PER_PIXEL * pixels, _SMALL_TABLE):
+        labels = torch.stack([_rank_by_sorting(image) for image in labels])
+        high = int(labels.max())
+    return _compact_by_counting(labels, high + 1)
+
+
+def check_labels(labels: Tensor) -> Tensor:
+    """Refuse what is not a batch of label maps and return it as int64.
+
+    Args:
+        labels: What should be label maps.
+
+    Shape:
+        - labels: ``(N, H, W)``
+
+    Returns:
+        The same labels as int64.
+
+    Raises:
+        TypeError: If ``labels`` is not a tensor of integers.
+        ValueError: If ``labels`` is not three-dimensional.
+
+    Example:
+        >>> check_labels(torch.zeros(1, 2, 2, dtype=torch.uint8)).dtype
+        torch.int64
+
+    Source: ours.
+    """
+    if not isinstance(labels, Tensor):
+        raise TypeError(f'label maps must be a torch.Tensor, got {type(labels).__name__}')
+    if labels.is_floating_point() or labels.is_complex():
+        raise TypeError(f'label maps must have an integer dtype, got {labels.dtype}')
+    if labels.dim() != 3:
+        raise ValueError(f'label maps must be (N, H, W), got {tuple(labels.shape)}')
+    return labels.to(torch.int64)
+
+
+def _rank_by_sorting(image: Tensor) -> Tensor:
+    """Replace each label by its rank among the image's labels; 0 stays 0."""
+    values, ranks = torch.unique(image, return_inverse=True)
+    # Without a pixel in no region, rank 0 would be taken for the background.
+    return ranks + (values[0] != 0)
+
+
+def _compact_by_counting(labels: Tensor, span: int) -> CompactLabels:
+    num_images = labels.shape[0]
+    offsets = torch.arange(num_images, device=labels.device).view(-1, 1, 1) * span
+    keys = (labels + offsets).flatten()
+    table = torch.bincount(keys, minlength=num_images * span).view(num_images, span)
+    table[:, 0] = 0  # pixels in no region
+    found = table > 0
+    numbers = found.flatten().cumsum(0).mul_(found.flatten())
+    image_index = found.nonzero()[:, 0]
+    return CompactLabels(numbers[keys].view_as(labels), image_index, table[found])

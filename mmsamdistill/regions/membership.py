@@ -1,0 +1,198 @@
+"""How much of each cell of a coarser grid belongs to which region."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class RegionMembership:
+    r"""Fractional membership of the cells of a feature grid in regions, as sparse triples.
+
+    Features of a network are coarser than the image. Picking one region per cell would lose thin
+    regions and blur the borders of others; here a cell belongs to each region by the share of its
+    pixels that do. Pixel ``(y, x)`` of an ``(H, W)`` map belongs to cell
+    ``(y * h // H, x * w // W)`` of an ``(h, w)`` grid. Over the regions of a cell, region 0
+    included, the weights sum to one. Made by :meth:`RegionMap.membership`.
+
+    Args:
+        cell: Cell of each triple, numbered ``(image * h + row) * w + column``.
+        region: Region id of each triple, 0 for no region.
+        weight: Share of the cell's pixels that lie in the region, in (0, 1].
+        num_regions: K, the number of regions over the batch.
+        grid: ``(N, h, w)``.
+
+    Shape:
+        - cell, region, weight: ``(T,)``; T is at most the number of pixels, each pair occurs once
+
+    Example:
+        >>> cell = region = torch.tensor([0, 1])
+        >>> member = RegionMembership(cell, region, torch.ones(2), num_regions=1, grid=(1, 1, 2))
+        >>> member.pool(torch.tensor([[[[5.0, 7.0]]]])).tolist()
+        [[7.0]]
+
+    Source: ours.
+    """
+
+    def __init__(
+        self,
+        cell: Tensor,
+        region: Tensor,
+        weight: Tensor,
+        num_regions: int,
+        grid: tuple[int, int, int],
+    ) -> None:
+        self.cell = cell
+        self.region = region
+        self.weight = weight
+        self.num_regions = num_regions
+        self.grid = grid
+        totals = weight.new_zeros(num_regions + 1).index_add(0, region, weight)
+        self._mass = totals[1:]
+
+    @property
+    def mass(self) -> Tensor:
+        """Total membership of each region, in cells: ``(K,)`` float32, each above zero."""
+        return self._mass
+
+    def pool(self, features: Tensor) -> Tensor:
+        r"""Mean feature of each region, weighted by membership.
+
+        ``p_k = sum_c w_ck f_c / sum_c w_ck`` over the cells ``c``, accumulated in float32 (float64
+        for float64 features) and returned in the features' dtype. Differentiable.
+
+        Args:
+            features: Features on the grid.
+
+        Shape:
+            - features: ``(N, C, h, w)``
+            - result: ``(K, C)``, row ``k - 1`` for region ``k``
+
+        Returns:
+            The means.
+
+        Raises:
+            TypeError: If ``features`` is not a floating-point tensor.
+            ValueError: If the features do not lie on this grid.
+
+        Source: ours.
+        """
+        rows = channel_rows(features, self.grid, 'features')
+        weight = self.weight.to(rows.dtype)
+        weighted = rows.index_select(1, self.cell) * weight
+        totals = rows.new_zeros(rows.shape[0], self.num_regions + 1)
+        totals = totals.index_add(1, self.region, weighted)[:, 1:]
+        mass = weight.new_zeros(self.num_regions + 1).index_add(0, self.region, weight)[1:]
+        return (totals / mass).t().to(features.dtype)
+
+    def __repr__(self) -> str:
+        return f'RegionMembership(grid={self.grid}, num_regions={self.num_regions})'
+
+
+def membership_of(ids: Tensor, num_regions: int, size: tuple[int, int]) -> RegionMembership:
+    """Compute the membership of a grid's cells in the regions of a batch-wide label map.
+
+    Equal neighbours in a row are merged in one linear pass, so only runs, not pixels, are sorted.
+
+    Args:
+        ids: Region ids unique over the batch, 0 for none.
+        num_regions: K.
+        size: ``(h, w)`` of the grid, each at most the map's.
+
+    Shape:
+        - ids: ``(N, H, W)``
+
+    Returns:
+        The membership.
+
+    Raises:
+        ValueError: If the grid is empty or finer than the map.
+
+    Example:
+        >>> ids = torch.tensor([[[1, 1, 2, 0]]])
+        >>> membership_of(ids, 2, (1, 2)).weight.tolist()
+        [1.0, 0.5, 0.5]
+
+    Source: ours.
+    """
+    num_images, height, width = ids.shape
+    rows, columns = (int(length) for length in size)
+    if not (0 < rows <= height and 0 < columns <= width):
+        raise ValueError(
+            f'a feature grid must be at least 1x1 and no finer than the region map '
+            f'{height}x{width}, got {rows}x{columns}'
+        )
+    cells = _cell_of_pixels(ids, rows, columns)
+    keys, counts = torch.unique_consecutive(
+        (cells * (num_regions + 1) + ids).flatten(), return_counts=True
+    )
+    merged, inverse = torch.unique(keys, return_inverse=True)
+    counts = torch.zeros_like(merged).index_add(0, inverse, counts)
+    cell = merged // (num_regions + 1)
+    cell_pixels = torch.bincount(cells.flatten(), minlength=num_images * rows * columns)
+    weight = counts.float() / cell_pixels[cell]
+    grid = (num_images, rows, columns)
+    return RegionMembership(cell, merged % (num_regions + 1), weight, num_regions, grid)
+
+
+def _cell_of_pixels(ids: Tensor, rows: int, columns: int) -> Tensor:
+    num_images, height, width = ids.shape
+    image = torch.arange(num_images, device=ids.device).view(-1, 1, 1)
+    row = (torch.arange(height, device=ids.device) * rows // height).view(1, -1, 1)
+    column = (torch.arange(width, device=ids.device) * columns // width).view(1, 1, -1)
+    return (image * rows + row) * columns + column
+
+
+def channel_rows(x: Tensor, grid: tuple[int, int, int], name: str) -> Tensor:
+    """Lay an image batch out as one row per channel, in the dtype sums are taken in.
+
+    Args:
+        x: Images or features, floating point.
+        grid: The ``(N, H, W)`` that ``x`` must have.
+        name: What ``x`` is called in error messages.
+
+    Shape:
+        - x: ``(N, C, H, W)``
+        - result: ``(C, N * H * W)``
+
+    Returns:
+        The rows; float16 and bfloat16 become float32.
+
+    Raises:
+        TypeError: If ``x`` is not a floating-point tensor.
+        ValueError: If ``x`` does not have the expected shape.
+
+    Example:
+        >>> channel_rows(torch.zeros(2, 3, 4, 4, dtype=torch.float16), (2, 4, 4), 'x').dtype
+        torch.float32
+
+    Source: ours.
+    """
+    if not isinstance(x, Tensor) or not x.is_floating_point():
+        kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
+        raise TypeError(f'{name} must be a floating-point tensor, got {kind}')
+    if x.dim() != 4 or (x.shape[0], *x.shape[2:]) != tuple(grid):
+        num_images, height, width = grid
+        raise ValueError(
+            f'{name} must be ({num_images}, C, {height}, {width}) to lie on this grid, '
+            f'got {tuple(x.shape)}'
+        )
+    return widen(x).movedim(1, 0).reshape(x.shape[1], -1)
+
+
+def widen(x: Tensor) -> Tensor:
+    """Return ``x`` in the dtype that sums are taken in: float32, or float64 if it is float64.
+
+    Args:
+        x: Any floating-point tensor.
+
+    Returns:
+        The tensor, converted if it was narrower than float32.
+
+    Example:
+        >>> widen(torch.zeros(1, dtype=torch.bfloat16)).dtype, widen(torch.zeros(1).double()).dtype
+        (torch.float32, torch.float64)
+
+    Source: ours.
+    """
+    return x if x.dtype == torch.float64 else x.float()

@@ -1,0 +1,238 @@
+"""The region map: a batch of label maps and everything that is computed with it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mmsamdistill.regions.compaction import compact_over_batch
+from mmsamdistill.regions.masks import compact_labels, labels_to_masks, masks_to_labels
+from mmsamdistill.regions.membership import (
+    RegionMembership,
+    channel_rows,
+    membership_of,
+    widen,
+)
+
+__all__ = [
+    'RegionMap',
+    'RegionMembership',
+    'compact_labels',
+    'labels_to_masks',
+    'masks_to_labels',
+]
+
+
+class RegionMap:
+    """A batch of label maps whose regions are numbered ``1..K`` over the whole batch.
+
+    Labels are arbitrary and collide between images. Numbered once over the batch, every operation
+    on regions becomes one gather or one scatter-add, linear in pixels whatever K is, and no
+    ``(N, K, H, W)`` tensor is built. Use :meth:`from_labels`; the constructor takes numbers that
+    are already unique and without gaps.
+
+    Results in image space do not depend on which numbers the labels carry: on a CPU they are
+    bit-identical under a permutation of the labels, on a GPU they agree up to the order in which
+    atomic additions happen (and exactly under ``torch.use_deterministic_algorithms``). Rows of
+    per-region results follow the numbers.
+
+    Args:
+        ids: Region of each pixel; 0 is no region, ``1..K`` are used by exactly one image each.
+        image_index: Image of region ``k`` at ``k - 1``.
+        counts: Number of pixels of region ``k`` at ``k - 1``.
+
+    Shape:
+        - ids: ``(N, H, W)`` int64
+        - image_index, counts: ``(K,)`` int64
+
+    Example:
+        >>> regions = RegionMap.from_labels(torch.tensor([[[0, 900]], [[900, 900]]]))
+        >>> regions.ids.tolist(), regions.num_regions, regions.image_index.tolist()
+        ([[[0, 1]], [[2, 2]]], 2, [0, 1])
+        >>> image = torch.tensor([[[[1.0, 2.0]]], [[[3.0, 5.0]]]])
+        >>> regions.broadcast(regions.pool(image)).flatten().tolist()
+        [0.0, 2.0, 4.0, 4.0]
+
+    Source: ours.
+    """
+
+    def __init__(self, ids: Tensor, image_index: Tensor, counts: Tensor) -> None:
+        self.ids = ids
+        self.image_index = image_index
+        self._counts = counts
+
+    @classmethod
+    def from_labels(cls, labels: Tensor | RegionMap) -> RegionMap:
+        """Number the regions of a batch of label maps.
+
+        Args:
+            labels: Label maps of any integer dtype, at least 0; 0 is "no region". Equal labels in
+                two images are two regions. A region map is returned as it is.
+
+        Shape:
+            - labels: ``(N, H, W)``
+
+        Returns:
+            The region map.
+
+        Raises:
+            TypeError: If ``labels`` is not an integer tensor.
+            ValueError: If ``labels`` is not three-dimensional or has a negative label.
+
+        Example:
+            >>> RegionMap.from_labels(torch.zeros(2, 8, 8, dtype=torch.uint8)).num_regions
+            0
+
+        Source: ours.
+        """
+        if isinstance(labels, cls):
+            return labels
+        return cls(*compact_over_batch(labels))
+
+    @property
+    def num_regions(self) -> int:
+        """K, the number of regions over the batch; may be 0."""
+        return self.image_index.numel()
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """``(N, H, W)``."""
+        num_images, height, width = self.ids.shape
+        return num_images, height, width
+
+    @property
+    def device(self) -> torch.device:
+        """Where the map lies."""
+        return self.ids.device
+
+    def to(self, device: torch.device | str) -> RegionMap:
+        """Copy of the map on another device (itself if it lies there already).
+
+        Args:
+            device: Where to.
+
+        Returns:
+            The map on ``device``.
+        """
+        if self.ids.device == torch.device(device):
+            return self
+        return RegionMap(*(t.to(device) for t in (self.ids, self.image_index, self._counts)))
+
+    def sizes(self) -> Tensor:
+        """Pixels of each region: ``(K,)`` float32, exact up to 16 million, each at least 1."""
+        return self._counts.float()
+
+    def pool(self, x: Tensor) -> Tensor:
+        """Mean of each region.
+
+        Sums are taken in float32 (float64 for float64 input), so that a large region neither
+        overflows nor stalls in float16; the means come back in the input's dtype. Differentiable;
+        without any region the result is empty and its gradient zero.
+
+        Args:
+            x: Images or features at the map's resolution, floating point.
+
+        Shape:
+            - x: ``(N, C, H, W)``
+            - result: ``(K, C)``, row ``k - 1`` for region ``k``
+
+        Returns:
+            The means.
+
+        Raises:
+            TypeError: If ``x`` is not a floating-point tensor.
+            ValueError: If ``x`` does not have the map's size.
+
+        Source: ours.
+        """
+        rows = channel_rows(x, self.shape, 'x')
+        totals = rows.new_zeros(rows.shape[0], self.num_regions + 1)
+        totals = totals.index_add(1, self.ids.flatten(), rows)[:, 1:]
+        return (totals / self._counts.to(rows.dtype)).t().to(x.dtype)
+
+    def broadcast(self, values: Tensor, background: float = 0.0) -> Tensor:
+        """Give every pixel its region's value.
+
+        Differentiable; for float16 and bfloat16 the gradient of a region is summed in float32.
+
+        Args:
+            values: One row per region, floating point.
+            background: Value of the pixels in no region. Default: 0.
+
+        Shape:
+            - values: ``(K, C)``
+            - result: ``(N, C, H, W)``
+
+        Returns:
+            The image of values, in the dtype of ``values``.
+
+        Raises:
+            TypeError: If ``values`` is not a floating-point tensor.
+            ValueError: If ``values`` does not have one row per region.
+
+        Source: ours.
+        """
+        if not values.is_floating_point():
+            raise TypeError(f'values must be a floating-point tensor, got {values.dtype}')
+        if values.dim() != 2 or values.shape[0] != self.num_regions:
+            raise ValueError(
+                f'values must be ({self.num_regions}, C), one row per region, '
+                f'got {tuple(values.shape)}'
+            )
+        rows = widen(values).t()
+        outside = rows.new_full((rows.shape[0], 1), background)
+        pixels = torch.cat([outside, rows], dim=1).index_select(1, self.ids.flatten())
+        num_images, height, width = self.shape
+        image = pixels.view(rows.shape[0], num_images, height, width).movedim(0, 1)
+        return image.to(values.dtype).contiguous()
+
+    def boundaries(self) -> Tensor:
+        """Pixels whose region differs from that of a 4-neighbour.
+
+        Both sides of a border are marked, transitions to "no region" included; the border of the
+        image is not a boundary.
+
+        Shape:
+            - result: ``(N, 1, H, W)`` bool
+
+        Returns:
+            The boundary mask.
+
+        Example:
+            >>> RegionMap.from_labels(torch.tensor([[[5, 5, 0]]])).boundaries().tolist()
+            [[[[False, True, True]]]]
+
+        Source: ours.
+        """
+        marked = torch.zeros_like(self.ids, dtype=torch.bool)
+        down = self.ids[:, 1:] != self.ids[:, :-1]
+        across = self.ids[:, :, 1:] != self.ids[:, :, :-1]
+        marked[:, 1:] |= down
+        marked[:, :-1] |= down
+        marked[:, :, 1:] |= across
+        marked[:, :, :-1] |= across
+        return marked.unsqueeze(1)
+
+    def membership(self, size: tuple[int, int]) -> RegionMembership:
+        """Fractional membership of the cells of a coarser grid.
+
+        Args:
+            size: ``(h, w)`` of the feature grid, at most the map's; need not divide it.
+
+        Returns:
+            The membership, see :class:`RegionMembership`.
+
+        Raises:
+            ValueError: If the grid is empty or finer than the map.
+
+        Example:
+            >>> regions = RegionMap.from_labels(torch.tensor([[[1, 1, 1, 2]]]))
+            >>> regions.membership((1, 2)).mass.tolist()
+            [1.5, 0.5]
+
+        Source: ours.
+        """
+        return membership_of(self.ids, self.num_regions, size)
+
+    def __repr__(self) -> str:
+        return f'RegionMap(shape={self.shape}, num_regions={self.num_regions})'
