@@ -1,0 +1,15 @@
+"""Restorer checkpoints in the dialects in use, read safely and loaded completely or not at all."""
+
+from mmsamdistill.weights.dialects import find_state_dict, to_plain_state_dict
+from mmsamdistill.weights.loading import adopt_plain_state_dict, load_plain
+from mmsamdistill.weights.matching import require_same_keys
+from mmsamdistill.weights.reading import read_checkpoint
+
+__all__ = [
+    'adopt_plain_state_dict',
+    'find_state_dict',
+    'load_plain',
+    'read_checkpoint',
+    'require_same_keys',
+    'to_plain_state_dict',
+]

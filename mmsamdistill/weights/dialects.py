@@ -1,0 +1,183 @@
+"""The dialects of restorer checkpoints, translated into a plain MMagic restorer's keys.
+
+Four things differ between checkpoints of the same network: where the weights lie in the file, which
+of two sets of weights (raw or averaged) is meant, what wrappers put before the names, and whether
+the names are those of the network or of the model around it. The names inside the networks need no
+translation: MMagic's NAFNet, NAFBaseline (both with and without ``Local``), Restormer and SwinIRNet
+use the official repositories' names, and the official classes' weights give bit-identical outputs
+in them, which was tried with random weights for every one of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from mmsamdistill.weights.matching import require_same_keys
+
+_WRAPPERS = ('module.', '_orig_mod.')
+_STUDENT = 'restorer.'
+_NETWORK = 'generator.'
+_AVERAGED_NETWORK = 'generator_ema.'
+# SwinIR stores its attention mask for the image size of its constructor and computes another for
+# every other size: its shape says nothing about whether the weights fit.
+_DERIVED = '.attn_mask'
+
+
+def find_state_dict(checkpoint: Mapping[str, Any], ema: bool = True) -> dict[str, Tensor]:
+    """Find the weights in a checkpoint.
+
+    ========================  ===============================  =================================
+    written by                averaged weights                 raw weights
+    ========================  ===============================  =================================
+    MMEngine                                                   ``state_dict``
+    MMEngine with ``EMAHook``  ``state_dict``                   ``ema_state_dict`` (the hook swaps
+                                                               the two when saving)
+    MMagic's EMA hook         ``state_dict``, generator_ema.*  ``state_dict``, ``generator.*``
+    BasicSR and its kin       ``params_ema``                   ``params``
+    bare                                                       the checkpoint itself
+    ========================  ===============================  =================================
+
+    Prefixes that DDP and ``torch.compile`` leave on every key are removed.
+
+    Args:
+        checkpoint: What :func:`read_checkpoint` returned.
+        ema: Take the averaged weights if there are any; else the raw ones.
+
+    Returns:
+        The weights, names otherwise unchanged.
+
+    Raises:
+        ValueError: If there are no weights, something else is among them, or the raw weights are
+            asked for and only averaged ones are there.
+
+    Example:
+        >>> import torch
+        >>> find_state_dict({'params': {'module.bias': torch.ones(1)}, 'iter': 7})
+        {'bias': tensor([1.])}
+
+    Source: ours; the dialects are those of MMEngine 0.10, MMagic 1.2, BasicSR, NAFNet, Restormer
+        and SwinIR.
+    """
+    weights = _without_wrappers(_select(checkpoint, ema))
+    if not weights:
+        raise ValueError('the checkpoint holds no weights')
+    strangers = [key for key, value in weights.items() if not isinstance(value, Tensor)]
+    if strangers:
+        raise ValueError(
+            "no weights were found: looked for 'state_dict', 'params_ema', 'params' and a bare "
+            f'dict of tensors, but the checkpoint holds {", ".join(map(repr, strangers[:10]))}'
+        )
+    return _choose_network(weights, ema)
+
+
+def to_plain_state_dict(
+    state_dict: Mapping[str, Tensor], reference: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Translate weights into exactly the keys of a plain restorer.
+
+    Understood are the plain restorer's own names (``generator.*``), those of the bare network, as
+    official checkpoints have them, and those of the cascade, of which the student is taken.
+    If the weights are a bare network's, what a model keeps outside its network (a step counter)
+    is taken from ``reference``.
+
+    Args:
+        state_dict: Weights, as :func:`find_state_dict` returns them.
+        reference: State dict of the plain restorer, or of its bare network.
+
+    Returns:
+        The weights with the keys of ``reference``, in its order; tensors are not copied.
+
+    Raises:
+        ValueError: If the two do not match completely; the message lists where.
+
+    Example:
+        >>> import torch
+        >>> plain = {'generator.bias': torch.zeros(1)}
+        >>> to_plain_state_dict({'bias': torch.ones(1)}, plain)
+        {'generator.bias': tensor([1.])}
+        >>> cascade = {'restorer.generator.bias': torch.ones(1), 'spf.gate': torch.ones(2)}
+        >>> to_plain_state_dict(cascade, plain)
+        {'generator.bias': tensor([1.])}
+
+    Source: ours.
+    """
+    given = _without_wrappers(state_dict)
+    if _has(given, _STUDENT) and not _has(reference, _STUDENT):
+        given = _below(given, _STUDENT)
+    given = _with_names_of(given, reference)
+    for key in reference:
+        if key.endswith(_DERIVED) and key in given and given[key].shape != reference[key].shape:
+            given[key] = reference[key]
+    require_same_keys(given, reference, 'the restorer')
+    return {key: given[key] for key in reference}
+
+
+def student_part(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Take the student's weights out of a cascade's; a plain restorer's are returned as they are.
+
+    Args:
+        state_dict: Weights, as :func:`find_state_dict` returns them.
+
+    Example:
+        >>> student_part({'restorer.generator.bias': 1, 'teacher.generator.bias': 2})
+        {'generator.bias': 1}
+    """
+    return _below(state_dict, _STUDENT) if _has(state_dict, _STUDENT) else dict(state_dict)
+
+
+def _select(checkpoint: Mapping[str, Any], ema: bool) -> Mapping[str, Any]:
+    if isinstance(checkpoint.get('state_dict'), Mapping):
+        averaged = checkpoint.get('ema_state_dict')
+        if averaged is not None and not ema:
+            # The averaging wrapper's own counter has no such prefix and is no weight.
+            return _below(averaged, 'module.')
+        return checkpoint['state_dict']
+    found = [key for key in ('params_ema', 'params') if isinstance(checkpoint.get(key), Mapping)]
+    if not ema and found == ['params_ema']:
+        raise ValueError("the checkpoint holds averaged weights ('params_ema') and no raw ones")
+    if found:
+        return checkpoint[found[0] if ema else 'params']
+    return checkpoint
+
+
+def _choose_network(weights: dict[str, Tensor], ema: bool) -> dict[str, Tensor]:
+    """Settle which of ``generator`` and ``generator_ema`` is the network."""
+    averaged = {key: value for key, value in weights.items() if _AVERAGED_NETWORK in key}
+    if not averaged:
+        return weights
+    chosen = {key: value for key, value in weights.items() if key not in averaged}
+    if ema:
+        for key, value in averaged.items():
+            before, name = key.split(_AVERAGED_NETWORK, 1)
+            if name != 'steps':
+                chosen[before + _NETWORK + name.removeprefix('module.')] = value
+    return chosen
+
+
+def _with_names_of(given: dict[str, Tensor], reference: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    if _has(reference, _NETWORK) and not _has(given, _NETWORK):
+        around = {key: value for key, value in reference.items() if not key.startswith(_NETWORK)}
+        return {**around, **{_NETWORK + key: value for key, value in given.items()}}
+    if _has(given, _NETWORK) and not _has(reference, _NETWORK):
+        # What is not the network's stays, for the comparison to complain about.
+        return {key.removeprefix(_NETWORK): value for key, value in given.items()}
+    return given
+
+
+def _without_wrappers(weights: Mapping[str, Any]) -> dict[str, Any]:
+    weights = dict(weights)
+    for prefix in _WRAPPERS * 2:  # compiled and distributed, in either order
+        if weights and all(key.startswith(prefix) for key in weights):
+            weights = _below(weights, prefix)
+    return weights
+
+
+def _has(weights: Mapping[str, Any], prefix: str) -> bool:
+    return any(key.startswith(prefix) for key in weights)
+
+
+def _below(weights: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    return {key[len(prefix) :]: value for key, value in weights.items() if key.startswith(prefix)}
