@@ -1,0 +1,18 @@
+"""Segment Anything region priors for MMagic restorers, distilled away before deployment.
+
+Importing this package, as ``custom_imports`` in a config does, makes MMagic 1.2 usable on a current
+stack and registers every part in MMagic's registries. Neither SAM nor MMagic's models are imported
+until a config builds them.
+"""
+
+# isort: off
+from mmsamdistill import compat
+
+# Before anything of MMagic is imported, by whoever imports it.
+compat.activate()
+# isort: on
+
+from mmsamdistill import cascade, datasets, engine, losses, regions
+from mmsamdistill.version import __version__
+
+__all__ = ['__version__', 'cascade', 'compat', 'datasets', 'engine', 'losses', 'regions']

@@ -1,0 +1,205 @@
+"""The semantic analyser: frozen VGG features of the student's and the teacher's images."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from mmagic.registry import MODELS
+from torch import Tensor, nn
+
+from mmsamdistill.cascade.vgg_weights import imagenet_weights, read_vgg_weights
+from mmsamdistill.frozen import FrozenNetwork
+
+# Convolutions in each of the five blocks, and their width.
+BLOCKS = {16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
+WIDTHS = (64, 128, 256, 512, 512)
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+def vgg_layers(depth: int) -> dict[str, int]:
+    """Positions of the rectified convolutions in torchvision's ``vgg.features``.
+
+    Args:
+        depth: 16 or 19.
+
+    Returns:
+        Position by name: ``relu3_2`` is the second rectified convolution of the third block.
+
+    Raises:
+        ValueError: For another depth.
+
+    Example:
+        >>> layers = vgg_layers(16)
+        >>> layers['relu1_1'], layers['relu2_1'], len(layers)
+        (1, 6, 13)
+
+    Source: Simonyan and Zisserman, ICLR 2015, configurations D and E.
+    """
+    if depth not in BLOCKS:
+        raise ValueError(f'depth={depth!r} is not one of {tuple(BLOCKS)}')
+    layers, position = {}, 0
+    for block, convolutions in enumerate(BLOCKS[depth], start=1):
+        for convolution in range(1, convolutions + 1):
+            layers[f'relu{block}_{convolution}'] = position + 1
+            position += 2
+        position += 1  # the pooling that ends a block
+    return layers
+
+
+@MODELS.register_module()
+class VGGAnalyzer(FrozenNetwork):
+    r"""Frozen VGG features, in which regions of the same kind of thing lie close together.
+
+    Frozen means the weights: the features are differentiable with respect to the images. The
+    network ends after the last layer asked for, and is in nobody's ``state_dict``.
+
+    Args:
+        depth: 16 or 19.
+        layers: Names from :func:`vgg_layers`, the order in which features are returned. The
+            default reads two scales, 1/2 and 1/4, at the cost of the deeper one; deeper layers
+            cost more and leave few cells to a small region.
+        weights: 'imagenet' downloads torchvision's pretrained weights (cached, checked against
+            their hash) at the first forward pass, so that building a model needs no network. A path
+            to such a file, ``.pth`` or ``.safetensors``, is read at once. 'random' is for tests and
+            for machines where no weights can be had: it always gives the same network, and a
+            warning.
+
+    Shape:
+        - images: (N, 3, H, W), RGB in [0, 1]
+        - returns: a list of (N, C_l, H / 2^b, W / 2^b), sizes rounded down, b poolings before l
+
+    Raises:
+        ValueError: If an argument is out of range, a file's weights do not fit, or the images have
+            a wrong shape.
+        FileNotFoundError: If the weights are not there, or cannot be downloaded.
+
+    Example:
+        >>> with warnings.catch_warnings():
+        ...     warnings.simplefilter('ignore')
+        ...     analyzer = VGGAnalyzer(layers=['relu1_2', 'relu2_1'], weights='random')
+        >>> [tuple(features.shape) for features in analyzer(torch.rand(1, 3, 9, 8))]
+        [(1, 64, 9, 8), (1, 128, 4, 4)]
+        >>> len(analyzer.state_dict())
+        0
+
+    Source: a frozen VGG is the paper's; the choice of layers is ours.
+    """
+
+    def __init__(
+        self,
+        depth: int = 16,
+        layers: Sequence[str] = ('relu2_2', 'relu3_3'),
+        weights: str | Path = 'imagenet',
+    ) -> None:
+        super().__init__()
+        available = vgg_layers(depth)
+        unknown = [layer for layer in layers if layer not in available]
+        if isinstance(layers, str) or unknown or not layers or len(set(layers)) < len(layers):
+            raise ValueError(
+                f'layers={layers!r} must be different names out of {", ".join(available)}'
+            )
+        self.depth = depth
+        self.layers = tuple(layers)
+        self._missing_download = str(weights) == 'imagenet'
+        self.hold(_NormalisedTrunk(depth, [available[layer] for layer in layers]))
+        if str(weights) == 'random':
+            warnings.warn(
+                'VGGAnalyzer has random weights: its features know textures at best, no semantics; '
+                "give weights='imagenet' or the path of a file for anything but a test",
+                stacklevel=2,
+            )
+            self.network.randomise()
+        elif not self._missing_download:
+            self._load(read_vgg_weights(Path(weights)))
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Extract features.
+
+        Args:
+            images: RGB images in [0, 1]; somewhat beyond is fine.
+
+        Returns:
+            The features of each of ``layers``, in that order.
+        """
+        if self._missing_download:
+            self._load(imagenet_weights(self.depth))
+            self._missing_download = False
+        smallest = 2**self.network.poolings
+        if images.ndim != 4 or images.shape[1] != 3 or min(images.shape[-2:]) < smallest:
+            raise ValueError(
+                f'expected images of shape (N, 3, H, W), H and W at least {smallest} for '
+                f'{self.layers}, got {tuple(images.shape)}'
+            )
+        return self.network(images)
+
+    def extra_repr(self) -> str:
+        """Say what this analyser reads, for ``print(model)``."""
+        return f'depth={self.depth}, layers={self.layers}'
+
+    def _load(self, weights: dict[str, Tensor]) -> None:
+        """Copy weights into the network where it lies: device and dtype are its own."""
+        with torch.device('meta'):
+            whole = _trunk(self.depth, max(vgg_layers(self.depth).values()))
+        expected = {f'features.{key}': tensor.shape for key, tensor in whole.state_dict().items()}
+        given = {k: tensor.shape for k, tensor in weights.items() if k.startswith('features.')}
+        if given != expected:
+            wrong = [key for key in expected | given if expected.get(key) != given.get(key)]
+            raise ValueError(
+                f"the weights are not those of torchvision's VGG-{self.depth}: missing, unexpected "
+                f'or of another shape are {len(wrong)} keys, such as {", ".join(wrong[:4])}'
+            )
+        trunk = self.network.features
+        trunk.load_state_dict({key: weights[f'features.{key}'] for key in trunk.state_dict()})
+
+
+class _NormalisedTrunk(nn.Module):
+    """VGG up to the last position asked for, preceded by ImageNet's normalisation."""
+
+    def __init__(self, depth: int, positions: Sequence[int]) -> None:
+        super().__init__()
+        self.positions = tuple(positions)
+        # Initialisation draws random numbers; a training run must not depend on that.
+        with torch.random.fork_rng(devices=[]):
+            self.features = _trunk(depth, max(positions))
+        self.poolings = sum(isinstance(layer, nn.MaxPool2d) for layer in self.features)
+        self.register_buffer('mean', torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1))
+        self.register_buffer('std', torch.tensor(IMAGENET_STD).view(1, 3, 1, 1))
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        x = (images.to(self.mean.dtype) - self.mean) / self.std
+        seen = {}
+        for position, layer in enumerate(self.features):
+            x = layer(x)
+            if position in self.positions:
+                seen[position] = x
+        return [seen[position] for position in self.positions]
+
+    def randomise(self) -> None:
+        """Draw weights that keep the features' variance, the same ones each time."""
+        generator = torch.Generator().manual_seed(0)
+        with torch.no_grad():
+            for layer in self.features:
+                if isinstance(layer, nn.Conv2d):
+                    fan_in = layer.weight[0].numel()
+                    layer.weight.normal_(0.0, (2 / fan_in) ** 0.5, generator=generator)
+                    layer.bias.zero_()
+
+
+def _trunk(depth: int, last: int) -> nn.Sequential:
+    """Layers of torchvision's ``vgg.features`` up to position ``last``.
+
+    The rectifiers do not work in place as torchvision's do: nothing may overwrite a tensor that
+    has been handed out, or that the gradient still needs.
+    """
+    layers: list[nn.Module] = []
+    channels = 3
+    for convolutions, width in zip(BLOCKS[depth], WIDTHS, strict=True):
+        for _ in range(convolutions):
+            layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()]
+            channels = width
+        layers.append(nn.MaxPool2d(2))
+    return nn.Sequential(*layers[: last + 1])

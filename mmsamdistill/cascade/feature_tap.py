@@ -1,0 +1,83 @@
+"""Reading what happens inside a network without changing it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Sequence
+from types import TracebackType
+
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+
+class FeatureTap:
+    """Collect the outputs of named modules while a ``with`` block runs.
+
+    Hooks that outlive their purpose keep activations, and the graph behind them, in memory. These
+    are gone when the block ends, also when it ends in an exception, and so is what they collected.
+
+    Args:
+        module: The network to read from.
+        names: Names of modules inside it, as ``named_modules()`` gives them. Empty: nothing is
+            hooked and ``features`` stays empty.
+
+    Attributes:
+        features: Output by name, filled as the modules run; of one that runs more than once, the
+            last. The tensors are the network's own, with their graph: an in-place operation that
+            follows the module shows in them.
+
+    Raises:
+        KeyError: If there is no module of such a name; close matches are listed.
+        TypeError: When a module runs whose output is not a tensor.
+
+    Example:
+        >>> import torch
+        >>> network = nn.Sequential(nn.Identity(), nn.ReLU())
+        >>> with FeatureTap(network, ['0']) as tap:
+        ...     _ = network(torch.tensor([-1.0]))
+        ...     print(tap.features['0'].tolist())
+        [-1.0]
+        >>> tap.features
+        {}
+
+    Source: ours.
+    """
+
+    def __init__(self, module: nn.Module, names: Sequence[str]) -> None:
+        available = dict(module.named_modules(remove_duplicate=False))
+        for name in names:
+            if name not in available:
+                close = difflib.get_close_matches(name, available, n=5, cutoff=0.4)
+                raise KeyError(
+                    f'{type(module).__name__} has no module {name!r}; close matches: '
+                    f'{", ".join(map(repr, close)) or "none"}'
+                )
+        self._modules = {name: available[name] for name in names}
+        self._handles: list[RemovableHandle] = []
+        self.features: dict[str, Tensor] = {}
+
+    def __enter__(self) -> FeatureTap:
+        for name, module in self._modules.items():
+            self._handles.append(module.register_forward_hook(self._collector(name)))
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        while self._handles:
+            self._handles.pop().remove()
+        self.features.clear()
+
+    def _collector(self, name: str) -> Callable[[nn.Module, tuple, object], None]:
+        def collect(module: nn.Module, inputs: tuple, output: object) -> None:
+            if not isinstance(output, Tensor):
+                raise TypeError(
+                    f'module {name!r} ({type(module).__name__}) returned a '
+                    f'{type(output).__name__}; only modules that return one tensor can be tapped'
+                )
+            self.features[name] = output
+
+        return collect

@@ -1,0 +1,91 @@
+"""How good is the teacher?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from mmagic.registry import HOOKS, METRICS
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+
+_DEFAULT_METRICS = ({'type': 'PSNR'},)
+
+
+@HOOKS.register_module()
+class TeacherEvaluationHook(Hook):
+    """Evaluate the teacher beside the student in every validation.
+
+    A student cannot learn what its teacher does not know: the gap between the two is the first
+    thing to look at when a distilled restorer is no better than the plain one. The metrics are the
+    host's own, logged as ``val/teacher/PSNR`` and so on. With cached regions the validation data
+    need regions as well (``RegionDataset``). Several validation sets are averaged over all images.
+
+    Args:
+        metrics: Configs of MMagic metrics. Default: PSNR.
+
+    Raises:
+        TypeError: At the first validation, if the model has no teacher.
+
+    Source: ours.
+    """
+
+    priority = 'NORMAL'  # before the logger writes the validation's numbers
+
+    def __init__(self, metrics: Sequence[dict] = _DEFAULT_METRICS) -> None:
+        self.metrics = [METRICS.build({'prefix': 'teacher', **config}) for config in metrics]
+
+    @torch.no_grad()
+    def after_val_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: Sequence | None = None,
+    ) -> None:
+        """Let the teacher restore the batch that the student has just restored.
+
+        Args:
+            runner: The Runner.
+            batch_idx: Unused.
+            data_batch: The raw batch.
+            outputs: The student's results, unused.
+        """
+        cascade = _cascade(runner)
+        data = cascade.data_preprocessor(data_batch, False)
+        predictions = cascade.predict_teacher(data['inputs'], data['data_samples'])
+        for metric in self.metrics:
+            metric.process(data_batch, [each.to_dict() for each in predictions])
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        """Compute the metrics and hand them to the log.
+
+        Args:
+            runner: The Runner.
+            metrics: The student's metrics; the teacher's are added, so every logger shows both.
+        """
+        size = _number_of_images(runner)
+        for metric in self.metrics:
+            metric.size = size  # MMagic's metrics want it beforehand, see their `prepare`
+            for name, value in metric.evaluate().items():
+                runner.message_hub.update_scalar(f'val/{name}', value)
+                if metrics is not None:
+                    metrics[name] = value
+
+
+def _number_of_images(runner: Runner) -> int:
+    loop = runner.val_loop
+    dataloaders = getattr(loop, 'dataloaders', None) or [loop.dataloader]
+    return sum(len(dataloader.dataset) for dataloader in dataloaders)
+
+
+def _cascade(runner: Runner) -> Any:
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    if not hasattr(model, 'predict_teacher'):
+        raise TypeError(
+            f'TeacherEvaluationHook needs a SAMDistillRestorer, the model is a '
+            f'{type(model).__name__}; remove the hook from custom_hooks'
+        )
+    return model

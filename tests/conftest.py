@@ -1,0 +1,14 @@
+"""What every test needs."""
+
+import mmengine.registry
+import pytest
+import torch
+
+import mmsamdistill  # noqa: F401
+
+
+@pytest.fixture(autouse=True)
+def host():
+    """MMagic's scope, as a Runner would set it, and one thread: the networks are tiny."""
+    mmengine.registry.init_default_scope('mmagic')
+    torch.set_num_threads(1)

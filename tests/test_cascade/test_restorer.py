@@ -1,0 +1,348 @@
+import copy
+
+import pytest
+import torch
+from mmagic.registry import MODELS
+from mmengine.logging import MessageHub
+from mmengine.optim import AmpOptimWrapper, OptimWrapper
+from torch import nn
+from toy import NAFNET, batch, cascade_model, plain_model, random_analyzer
+
+import mmsamdistill  # noqa: F401
+
+FULL = {'sgr_loss': {'type': 'SGRLoss'}, 'analyzer': random_analyzer()}
+
+RESTORERS = {
+    'NAFNet': NAFNET['generator'],
+    'NAFNetLocal': {**NAFNET['generator'], 'type': 'NAFNetLocal'},
+    'NAFBaseline': {
+        'type': 'NAFBaseline',
+        'img_channel': 3,
+        'mid_channels': 4,
+        'enc_blk_nums': [1],
+        'dec_blk_nums': [1],
+    },
+    'Restormer': {
+        'type': 'Restormer',
+        'dim': 8,
+        'num_blocks': [1, 1, 1, 1],
+        'num_refinement_blocks': 1,
+        'heads': [1, 1, 1, 1],
+    },
+    'SwinIRNet': {
+        'type': 'SwinIRNet',
+        'upscale': 1,
+        'img_size': 16,
+        'window_size': 8,
+        'depths': [1],
+        'embed_dim': 8,
+        'num_heads': [2],
+        'mlp_ratio': 2,
+        'upsampler': '',
+        'resi_connection': '1conv',
+    },
+    'user': {'type': 'ToyNet'},
+}
+
+
+def build(**parts):
+    torch.manual_seed(0)
+    model = MODELS.build(cascade_model(**parts))
+    model.init_weights()
+    return model
+
+
+def losses_of(model, **options):
+    data = model.data_preprocessor(batch(**options), True)
+    return model(**data, mode='loss')
+
+
+def student_gradient(model, **options):
+    model.zero_grad()
+    model.parse_losses(losses_of(model, **options))[0].backward()
+    return {name: p.grad.clone() for name, p in model.restorer.named_parameters()}
+
+
+@pytest.mark.parametrize('name', RESTORERS)
+def test_trains_every_restorer_and_deploys_the_student_alone(name):
+    plain = plain_model(RESTORERS[name])
+    model = build(restorer=plain, **FULL)
+    before = copy.deepcopy(model.state_dict())
+    wrapper = OptimWrapper(torch.optim.SGD(model.parameters(), lr=1e-3))
+    model.train()
+    for seed in range(2):
+        log = model.train_step(batch(seed=seed), wrapper)
+    assert all(torch.isfinite(value) for value in log.values())
+    assert {'loss_rec', 'loss_rec_teacher', 'loss_spd', 'loss_sgr'} <= set(log)
+    for part in ('restorer', 'spf', 'teacher'):
+        moved = [
+            k
+            for k in before
+            if k.startswith(part) and not torch.equal(before[k], model.state_dict()[k])
+        ]
+        assert moved, f'{part} did not learn'
+
+    model.eval()
+    deployed = MODELS.build(plain).eval()
+    deployed.load_state_dict(model.restorer.state_dict(), strict=True)
+    # Nothing but the student may be needed.
+    model.teacher = model.spf = model.regions = model.analyzer = None
+    data = model.data_preprocessor(batch(regions=False), False)
+    with torch.no_grad():
+        assert torch.equal(model(**data), deployed(**data))
+        ours = model(**data, mode='predict')[0].output.pred_img
+        data = deployed.data_preprocessor(batch(regions=False), False)
+        assert torch.equal(ours, deployed(**data, mode='predict')[0].output.pred_img)
+
+
+def test_losses_are_named_and_only_they_are_summed():
+    model = build(**FULL)
+    total, log = model.parse_losses(losses_of(model))
+    parts = ('loss_rec', 'loss_rec_teacher', 'loss_spd', 'loss_sgr')
+    assert torch.allclose(total, sum(log[part] for part in parts))
+    assert set(log) == {'loss', *parts, 'psnr_student', 'psnr_teacher'}
+    assert not log['psnr_student'].requires_grad
+
+
+def test_logged_psnr_is_that_of_the_denormalised_image():
+    shifted = {'type': 'DataPreprocessor', 'mean': [127.5] * 3, 'std': [127.5] * 3}
+    model = build(restorer=plain_model(data_preprocessor=shifted))
+    data = model.data_preprocessor(batch(), True)
+    with torch.no_grad():
+        restored = model.restorer(**data) * 127.5 + 127.5
+        truth = data['data_samples'].gt_img * 127.5 + 127.5
+        expected = 10 * torch.log10(255**2 / (restored - truth).square().mean())
+        logged = model(**data, mode='loss')['psnr_student']
+    assert torch.allclose(logged, expected, atol=1e-3)
+
+
+def test_detached_cascade_shields_the_student_from_the_teacher():
+    alone = build(spd_loss=None)
+    student = student_gradient(alone)
+    plain = MODELS.build(plain_model())
+    plain.load_state_dict(alone.restorer.state_dict())
+    data = plain.data_preprocessor(batch(regions=False), True)
+    plain(**data, mode='loss')['loss'].backward()
+    for name, parameter in plain.named_parameters():
+        assert torch.equal(student[name], parameter.grad)
+
+    joined = student_gradient(build(spd_loss=None, detach_cascade=False))
+    assert any(not torch.allclose(student[name], joined[name]) for name in student)
+
+
+def test_spd_and_sgr_reach_the_student_and_not_the_teacher():
+    def gradients(**parts):
+        model = build(**parts)
+        with torch.no_grad():  # an untrained SPF is the identity; let the two differ
+            for parameter in model.teacher.parameters():
+                parameter.mul_(1.5)
+        student = student_gradient(model)
+        return student, [p.grad.clone() for p in model.teacher.parameters()]
+
+    plain, teacher = gradients(spd_loss=None)
+    for parts in ({}, {'spd_loss': None, **FULL}):
+        student, same_teacher = gradients(**parts)
+        assert any(not torch.equal(student[name], plain[name]) for name in plain)
+        assert all(torch.equal(a, b) for a, b in zip(teacher, same_teacher, strict=True))
+
+
+def test_feature_layers_add_to_spd():
+    loss = {'type': 'SPDLoss', 'gate': None}
+    taps = {**loss, 'feature_layers': ('generator.first',), 'feature_weight': 1.0}
+    without = losses_of(build(spd_loss=loss))['loss_spd']
+    with_taps = losses_of(build(spd_loss=taps))['loss_spd']
+    assert with_taps > without
+
+
+def test_regions_matter_to_the_teacher():
+    model = build()
+    with torch.no_grad():
+        for parameter in model.spf.parameters():
+            parameter.add_(0.05)
+    with_regions = losses_of(model)['loss_rec_teacher']
+    model.regions = None
+    assert losses_of(model)['loss_rec_teacher'] != with_regions
+
+
+@pytest.mark.parametrize('stage', ['teacher', 'student'])
+def test_stages_train_one_side_only(stage):
+    model = build(stage=stage, **FULL).train()
+    fixed = ('restorer.',) if stage == 'teacher' else ('teacher.', 'spf.')
+    before = copy.deepcopy(model.state_dict())
+    trainable = [p for p in model.parameters() if p.requires_grad]
+    wrapper = OptimWrapper(torch.optim.SGD(trainable, lr=0.1))
+    log = model.train_step(batch(), wrapper)
+    for key, value in model.state_dict().items():
+        if key.startswith(fixed):
+            assert torch.equal(value, before[key]), key
+    moved = [k for k, v in model.state_dict().items() if not torch.equal(v, before[k])]
+    assert moved
+    assert ('loss_rec' in log) == (stage == 'student')
+    assert ('loss_rec_teacher' in log) == (stage == 'teacher')
+    frozen = model.restorer if stage == 'teacher' else model.teacher
+    assert not frozen.training
+    assert model.training
+
+
+def test_frozen_networks_stay_out_of_everything():
+    model = build(**FULL).train()
+    names = [*model.state_dict(), *dict(model.named_parameters()), *dict(model.named_buffers())]
+    assert not [name for name in names if 'analyzer' in name or 'regions' in name]
+    assert not model.analyzer.network.training
+    assert next(model.analyzer.network.parameters()).dtype == torch.float32
+    model.double()
+    assert next(model.analyzer.network.parameters()).dtype == torch.float64
+
+
+def test_every_trained_parameter_gets_a_gradient_without_any_region():
+    model = build(**FULL)
+    data = model.data_preprocessor(batch(), True)
+    data['data_samples'].regions.zero_()
+    losses = model(**data, mode='loss')
+    assert losses['loss_sgr'] == 0
+    model.parse_losses(losses)[0].backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert torch.isfinite(parameter.grad).all(), name
+
+
+def test_plain_checkpoint_initialises_student_and_teacher():
+    plain = MODELS.build(plain_model())
+    model = build()
+    spf = copy.deepcopy(model.spf.state_dict())
+    model.load_state_dict(plain.state_dict())
+    for key, value in plain.state_dict().items():
+        assert torch.equal(model.state_dict()[f'restorer.{key}'], value)
+        assert torch.equal(model.state_dict()[f'teacher.{key}'], value)
+    assert all(torch.equal(value, model.spf.state_dict()[key]) for key, value in spf.items())
+
+
+def test_wider_teacher_keeps_its_own_initialisation():
+    model = build(teacher={'generator': {'channels': 6}})
+    assert model.teacher.generator.first.out_channels == 6
+    assert model.restorer.generator.first.out_channels == 4
+    before = copy.deepcopy(model.teacher.state_dict())
+    model.load_state_dict(MODELS.build(plain_model()).state_dict())
+    assert all(torch.equal(v, model.teacher.state_dict()[k]) for k, v in before.items())
+
+
+@pytest.mark.parametrize('strict', [True, False])
+def test_partial_checkpoints_are_refused(strict):
+    model = build()
+    plain = MODELS.build(plain_model()).state_dict()
+    del plain['generator.last.bias']
+    with pytest.raises(ValueError, match=r'generator\.last\.bias'):
+        model.load_state_dict(plain, strict=strict)
+    cascade = model.state_dict()
+    del cascade['teacher.generator.last.bias']
+    with pytest.raises(ValueError, match=r'teacher\.generator\.last\.bias'):
+        model.load_state_dict(cascade, strict=strict)
+
+
+def test_size_changing_restorer_is_refused():
+    model = build(restorer=plain_model({'type': 'ToyUpsampler'}))
+    with pytest.raises(ValueError, match='same size'):
+        losses_of(model)
+
+
+def test_region_map_of_another_size_is_refused():
+    model = build()
+    data = model.data_preprocessor(batch(), True)
+    data['data_samples'].regions = data['data_samples'].regions[..., :8]
+    with pytest.raises(ValueError, match='region'):
+        model(**data, mode='loss')
+
+
+@pytest.mark.parametrize(
+    ('wrong', 'message'),
+    [
+        ({'stage': 'both'}, 'stage'),
+        ({'spd_warmup': (5, 3)}, 'spd_warmup'),
+        ({'sgr_warmup': (-1, 3)}, 'sgr_warmup'),
+        ({'sgr_loss': {'type': 'SGRLoss'}, 'analyzer': None}, 'analyzer'),
+    ],
+)
+def test_wrong_arguments_are_named(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        build(**wrong)
+
+
+def test_unknown_mode_is_named():
+    with pytest.raises(ValueError, match='mode'):
+        build()(torch.zeros(1, 3, 8, 8), mode='train')
+
+
+@pytest.mark.parametrize('name', ['spd', 'sgr'])
+def test_warmup_follows_the_runner(name):
+    model = build(**FULL, **{f'{name}_warmup': (10, 20)})
+    with torch.no_grad():
+        for parameter in model.teacher.parameters():
+            parameter.mul_(1.1)
+    hub = MessageHub.get_instance('warmup')
+    values = {}
+    for iteration in (0, 10, 15, 20, 99):
+        hub.update_info('iter', iteration)
+        values[iteration] = losses_of(model)[f'loss_{name}'].item()
+    MessageHub._instance_dict.pop('warmup')
+    full = losses_of(model)[f'loss_{name}'].item()
+    assert full > 0
+    assert values == pytest.approx({0: 0, 10: 0, 15: full / 2, 20: full, 99: full})
+
+
+def test_gradient_accumulation_equals_the_larger_batch():
+    # A linear criterion, so that the mean over two halves is the mean over the whole.
+    restorer = plain_model(pixel_loss={'type': 'MSELoss'})
+    halves = build(restorer=restorer, spd_loss=None)
+    whole = copy.deepcopy(halves)
+    data = batch(count=4)
+    wrapper = OptimWrapper(torch.optim.SGD(halves.parameters(), lr=0.1), accumulative_counts=2)
+    wrapper.initialize_count_status(halves, 0, 2)
+    for part in (slice(0, 2), slice(2, 4)):
+        halves.train_step({key: value[part] for key, value in data.items()}, wrapper)
+    whole.train_step(batch(count=4), OptimWrapper(torch.optim.SGD(whole.parameters(), lr=0.1)))
+    for name, value in whole.state_dict().items():
+        assert torch.allclose(halves.state_dict()[name], value, atol=1e-6), name
+
+
+def test_amp_step_is_finite_and_close_to_full_precision():
+    model = build(**FULL).train()
+    full = {k: v.item() for k, v in losses_of(model).items()}
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        half = losses_of(model)
+    model.parse_losses(half)[0].backward()
+    for name, parameter in model.named_parameters():
+        assert torch.isfinite(parameter.grad).all(), name
+    assert half['loss_rec'].item() == pytest.approx(full['loss_rec'], rel=0.02)
+
+
+def test_amp_optimiser_wrapper(monkeypatch):
+    # On a machine without accelerator MMEngine's wrapper refuses to be built; its CPU form is
+    # an ordinary autocast, which the test above covers.
+    if not torch.cuda.is_available():
+        pytest.skip('needs an accelerator')
+    model = build(**FULL).cuda().train()
+    wrapper = AmpOptimWrapper(optimizer=torch.optim.SGD(model.parameters(), lr=1e-3))
+    log = model.train_step(batch(), wrapper)
+    assert all(torch.isfinite(value) for value in log.values())
+
+
+def test_online_regions_see_rgb_in_unit_range():
+    seen = {}
+
+    class Probe(nn.Module):
+        def forward(self, images, data_samples=None):
+            seen['images'] = images
+            return torch.zeros(len(images), *images.shape[-2:], dtype=torch.long)
+
+    bgr = {'type': 'DataPreprocessor', 'mean': [10.0] * 3, 'std': [50.0] * 3}
+    model = build(restorer=plain_model(data_preprocessor=bgr))
+    model.regions = Probe()
+    with torch.no_grad():
+        for parameter in model.restorer.parameters():
+            parameter.zero_()  # the toy network is then the identity
+    raw = batch()
+    for sample in raw['data_samples']:
+        sample.set_metainfo({'img_channel_order': 'bgr', 'gt_channel_order': 'bgr'})
+    images = torch.stack(raw['inputs']).clone()
+    model(**model.data_preprocessor(raw, True), mode='loss')
+    assert torch.allclose(seen['images'], images.flip(1) / 255, atol=1e-5)

@@ -1,0 +1,127 @@
+"""Whole runs of MMEngine's Runner in the toy world."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from toy import cascade_model, config, plain_model, random_analyzer, run_training, write_data
+
+import mmsamdistill  # noqa: F401
+
+FULL = {'sgr_loss': {'type': 'SGRLoss'}, 'analyzer': random_analyzer()}
+
+
+@pytest.fixture
+def data(tmp_path):
+    return write_data(tmp_path / 'data')
+
+
+def newest(work_dir):
+    return torch.load((Path(work_dir) / 'last_checkpoint').read_text().strip(), weights_only=True)
+
+
+def scalars(work_dir):
+    (path,) = Path(work_dir).glob('*/vis_data/scalars.json')
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_cascade_trains_validates_and_saves_nothing_frozen(data, tmp_path):
+    run_training(config(data, tmp_path / 'run', cascade_model(**FULL)))
+    keys = newest(tmp_path / 'run')['state_dict']
+    assert {key.split('.')[0] for key in keys} == {'restorer', 'teacher', 'spf'}
+    log = scalars(tmp_path / 'run')
+    assert {'loss_rec', 'loss_rec_teacher', 'loss_spd', 'loss_sgr', 'psnr_teacher'} <= set(log[0])
+    assert any('PSNR' in entry for entry in log)
+
+
+class Interrupted(Exception):
+    pass
+
+
+class Interrupt(Hook):
+    """Stops a run the hard way, between two checkpoints."""
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if runner.iter + 1 == 3:
+            raise Interrupted
+
+
+@pytest.mark.parametrize('generator', [None, {'type': 'ToyDropoutNet'}], ids=['plain', 'dropout'])
+def test_resumed_run_equals_the_uninterrupted_one(data, tmp_path, generator):
+    model = cascade_model(plain_model(generator), **FULL, spd_warmup=(0, 4))
+    run_training(config(data, tmp_path / 'whole', model))
+
+    settings = config(data, tmp_path / 'broken', model)
+    runner = Runner.from_cfg(settings)
+    runner.register_hook(Interrupt(), priority='LOWEST')
+    with pytest.raises(Interrupted):
+        runner.train()
+    run_training(config(data, tmp_path / 'broken', model, resume=True))
+
+    whole, resumed = newest(tmp_path / 'whole'), newest(tmp_path / 'broken')
+    assert whole['meta']['iter'] == resumed['meta']['iter'] == 4
+    for key, value in whole['state_dict'].items():
+        assert torch.equal(value, resumed['state_dict'][key]), key
+    for key, state in whole['optimizer']['state'].items():
+        assert torch.equal(state['exp_avg'], resumed['optimizer']['state'][key]['exp_avg'])
+
+
+def test_random_state_hook_is_what_makes_dropout_resume(data, tmp_path):
+    # The test above must not pass by luck.
+    model = cascade_model(plain_model({'type': 'ToyDropoutNet'}))
+    run_training(config(data, tmp_path / 'whole', model, custom_hooks=[]))
+    runner = Runner.from_cfg(config(data, tmp_path / 'broken', model, custom_hooks=[]))
+    runner.register_hook(Interrupt(), priority='LOWEST')
+    with pytest.raises(Interrupted):
+        runner.train()
+    run_training(config(data, tmp_path / 'broken', model, resume=True, custom_hooks=[]))
+    whole, resumed = newest(tmp_path / 'whole'), newest(tmp_path / 'broken')
+    assert any(not torch.equal(v, resumed['state_dict'][k]) for k, v in whole['state_dict'].items())
+
+
+def test_load_from_plain_run_and_go_on_in_two_stages(data, tmp_path):
+    run_training(config(data, tmp_path / 'plain', plain_model()))
+    plain = newest(tmp_path / 'plain')['state_dict']
+
+    path = (tmp_path / 'plain/last_checkpoint').read_text().strip()
+    run_training(config(data, tmp_path / 'one', cascade_model(stage='teacher'), load_from=path))
+    first = newest(tmp_path / 'one')['state_dict']
+    for key, value in plain.items():
+        assert torch.equal(first[f'restorer.{key}'], value)
+    assert any(not torch.equal(first[f'teacher.{key}'], value) for key, value in plain.items())
+
+    path = (tmp_path / 'one/last_checkpoint').read_text().strip()
+    run_training(config(data, tmp_path / 'two', cascade_model(stage='student'), load_from=path))
+    second = newest(tmp_path / 'two')['state_dict']
+    for key, value in first.items():
+        if key.startswith(('teacher.', 'spf.')):
+            assert torch.equal(second[key], value)
+    assert any(not torch.equal(second[f'restorer.{key}'], value) for key, value in plain.items())
+
+
+def test_teacher_is_evaluated_beside_the_student(data, tmp_path):
+    hooks = [{'type': 'TeacherEvaluationHook'}]
+    # An online source, since the toy validation data bring no regions.
+    model = cascade_model(regions={'type': 'SuperpixelRegions'})
+    runner = run_training(config(data, tmp_path / 'run', model, custom_hooks=hooks))
+    (entry,) = [entry for entry in scalars(tmp_path / 'run') if 'PSNR' in entry]
+    squares = []
+    runner.model.eval()
+    for raw in runner.val_dataloader:
+        processed = runner.model.data_preprocessor(raw, False)
+        truth = processed['data_samples'].gt_img.clone()
+        with torch.no_grad():
+            (prediction,) = runner.model.predict_teacher(**processed)
+        squares.append((prediction.output.pred_img - truth[0]).square().mean())
+    expected = torch.stack([10 * torch.log10(255**2 / square) for square in squares]).mean()
+    assert entry['teacher/PSNR'] == pytest.approx(expected.item(), abs=1e-3)
+    assert entry['teacher/PSNR'] != entry['PSNR']
+
+
+def test_teacher_evaluation_needs_a_teacher(data, tmp_path):
+    hooks = [{'type': 'TeacherEvaluationHook'}]
+    with pytest.raises(TypeError, match='custom_hooks'):
+        run_training(config(data, tmp_path / 'run', plain_model(), custom_hooks=hooks))
