@@ -1,0 +1,123 @@
+"""Any dataset, with region maps in its samples."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mmagic.registry import DATASETS
+
+from mmsamdistill.datasets.region_pipeline import Geometric, add_regions_to_pipeline
+from mmsamdistill.regions.store import extract_command
+
+
+@DATASETS.register_module(name='RegionDataset')
+def region_dataset(
+    dataset: dict[str, Any],
+    regions: str | Sequence[str],
+    geometric: Geometric | None = None,
+) -> Any:
+    """Build a dataset whose samples carry region maps from a cache.
+
+    Registered as ``RegionDataset``, so that cached regions are three more lines in a config, and
+    neither the base config's pipeline nor its dataset is written again::
+
+        train_dataloader = dict(dataset=dict(
+            _delete_=True, type='RegionDataset', regions='data/gopro/train/regions',
+            dataset={{_base_.train_dataloader.dataset}}))
+
+    What is built is the dataset itself, with an extended copy of its pipeline: see
+    :func:`add_regions_to_pipeline`.
+
+    Args:
+        dataset: Configuration of a dataset with a pipeline; datasets may be nested in it
+            (``RepeatDataset``, ``ConcatDataset``, ...). Not changed.
+        regions: Folder of the region cache; for a ``ConcatDataset`` also a list of folders, one
+            for each of its datasets.
+        geometric: What transforms of one's own do: the name of the argument that lists keys, True
+            for others that move pixels, False for those that move none. Default: None.
+
+    Returns:
+        The dataset.
+
+    Raises:
+        FileNotFoundError: If there is no such cache.
+        TypeError: If ``dataset`` is no configuration.
+        ValueError: If region maps cannot be carried through the pipeline exactly.
+
+    Source: ours.
+    """
+    return DATASETS.build(add_regions_to_config(dataset, regions, geometric))
+
+
+def add_regions_to_config(
+    dataset: dict[str, Any],
+    regions: str | Sequence[str],
+    geometric: Geometric | None = None,
+) -> dict[str, Any]:
+    """Copy a dataset's configuration with region maps in every pipeline of it.
+
+    Args:
+        dataset: See :func:`region_dataset`.
+        regions: See :func:`region_dataset`.
+        geometric: See :func:`region_dataset`.
+
+    Returns:
+        The new configuration.
+
+    Raises:
+        FileNotFoundError: If there is no such cache.
+        TypeError: If ``dataset`` is no configuration.
+        ValueError: If region maps cannot be carried through the pipeline exactly.
+
+    Source: ours.
+    """
+    if not isinstance(dataset, dict):
+        raise TypeError(
+            f'RegionDataset needs the configuration of a dataset, dict(type=...), got '
+            f'{type(dataset).__name__}'
+        )
+    dataset = copy.deepcopy(dataset)
+    if 'datasets' in dataset:
+        folders = _one_for_each(regions, len(dataset['datasets']))
+        dataset['datasets'] = [
+            add_regions_to_config(inner, folder, geometric)
+            for inner, folder in zip(dataset['datasets'], folders, strict=True)
+        ]
+    elif 'dataset' in dataset:
+        dataset['dataset'] = add_regions_to_config(dataset['dataset'], regions, geometric)
+    elif 'pipeline' in dataset:
+        _check_folder(regions, dataset)
+        dataset['pipeline'] = add_regions_to_pipeline(dataset['pipeline'], regions, geometric)
+    else:
+        raise ValueError(
+            f'{dataset.get("type")} has no pipeline to load region maps in; give the dataset that '
+            f'has one'
+        )
+    return dataset
+
+
+def _one_for_each(regions: str | Sequence[str], count: int) -> list[str]:
+    if isinstance(regions, str):
+        return [regions] * count
+    if len(regions) != count:
+        raise ValueError(
+            f'{len(regions)} region caches for {count} datasets; give one, or one for each'
+        )
+    return list(regions)
+
+
+def _check_folder(regions: str, dataset: dict[str, Any]) -> None:
+    if not isinstance(regions, str):
+        raise ValueError(
+            f'{dataset.get("type")} needs one region cache, got {regions!r}; lists are for '
+            f'ConcatDataset'
+        )
+    if not Path(regions).is_dir():
+        prefix = dataset.get('data_prefix') or {}
+        images = Path(dataset.get('data_root') or '', prefix.get('gt') or prefix.get('img') or '')
+        raise FileNotFoundError(
+            f'there is no region cache {regions}; make it by: {extract_command(images, regions)}'
+        )

@@ -1,0 +1,237 @@
+"""Rewriting a pipeline's configuration so that region maps travel with the images."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+from mmsamdistill.datasets.transforms.regions import IMAGE_KEYS
+
+# Move pixels by index and take a list of keys: one more key is one more image.
+BY_KEYS = {'Flip': 'keys', 'RandomTransposeHW': 'keys', 'FixedCrop': 'keys'}
+# Move pixels by index, but know two keys only, or draw a position for each key.
+REPLAYED = {'PairedRandomCrop', 'ModCrop', 'Crop', 'CenterCropLongEdge', 'RandomCropLongEdge'}
+ANEW_FOR_EACH_KEY = {'Crop', 'RandomCropLongEdge'}
+# Compute new pixel values out of several: there is no exact counterpart for labels.
+INTERPOLATING = {
+    'MATLABLikeResize',
+    'RandomAffine',
+    'RandomDownSampling',
+    'RandomResize',
+    'RandomResizedCrop',
+    'RandomRotation',
+    'Resize',
+}
+# Leave every pixel where it is.
+HARMLESS = {
+    'AddGaussianNoise',
+    'AddRain',
+    'BinarizeImage',
+    'Clip',
+    'ColorJitter',
+    'CopyValues',
+    'MotionBlur',
+    'Normalize',
+    'RandomBlur',
+    'RandomJPEGCompression',
+    'RandomNoise',
+    'RescaleToZeroOne',
+    'SetValues',
+    'UnsharpMasking',
+}
+WRAPPERS = {'Compose', 'RandomApply', 'RandomChoice'}
+EXTENDING_PADS = {'edge', 'reflect', 'symmetric', 'wrap'}
+
+Transform = Any
+Geometric = dict[str, str | bool]
+
+
+def add_regions_to_pipeline(
+    pipeline: Sequence[Transform],
+    root: str,
+    geometric: Geometric | None = None,
+    key: str = 'regions',
+) -> list[Transform]:
+    """Copy a pipeline, with region maps loaded, moved with the images, and packed.
+
+    The map is loaded after the last transform that loads an image. Every later transform must be
+    known to leave pixels where they are, or is made to move the map as well; what it does to the
+    images does not change, random numbers included. A transform that is unknown is refused: a map
+    that silently stays behind would teach the wrong regions.
+
+    Args:
+        pipeline: Configurations of transforms; not changed.
+        root: Folder of the region cache.
+        geometric: What transforms of one's own do, by type: the name of the argument that lists
+            the keys, for one that takes any number of keys (``{'MyFlip': 'keys'}``); True for any
+            other that moves pixels, which is then run a second time on the map (see
+            :class:`CarryRegions`); False for one that moves none. Default: None.
+        key: Key of the map. Default: ``'regions'``.
+
+    Returns:
+        The new pipeline.
+
+    Raises:
+        ValueError: If a transform is unknown or interpolates, or nothing loads or packs images.
+
+    Example:
+        >>> pipeline = [dict(type='LoadImageFromFile', key='gt'),
+        ...             dict(type='Flip', keys=['gt']), dict(type='PackInputs')]
+        >>> for transform in add_regions_to_pipeline(pipeline, 'cache'):
+        ...     print(transform)
+        {'type': 'LoadImageFromFile', 'key': 'gt'}
+        {'type': 'LoadRegionMap', 'root': 'cache', 'key': 'regions'}
+        {'type': 'Flip', 'keys': ['gt', 'regions']}
+        {'type': 'PackInputs', 'data_keys': ['regions']}
+
+    Source: ours.
+    """
+    pipeline = copy.deepcopy(list(pipeline))
+    names = [type_name(transform) for transform in pipeline]
+    loaders = [index for index, name in enumerate(names) if name.startswith('Load')]
+    if not loaders or not any(name.startswith('Pack') for name in names):
+        raise ValueError(
+            f'region maps go between a transform that loads images (Load...) and one that packs '
+            f'them (PackInputs); the pipeline is {names}'
+        )
+    if 'LoadRegionMap' in names:
+        raise ValueError('the pipeline already loads region maps; use the dataset as it is')
+    first_after = loaders[-1] + 1
+    carrier = _Carrier(geometric or {}, key)
+    for transform in pipeline[:first_after]:
+        if not type_name(transform).startswith('Load') and carrier.carry(transform) != [transform]:
+            raise ValueError(
+                f'{type_name(transform)} moves pixels before the last image is loaded; load all '
+                f'images first'
+            )
+    moved = [new for each in pipeline[first_after:] for new in carrier.carry(each)]
+    load = {'type': 'LoadRegionMap', 'root': root, 'key': key}
+    return [*pipeline[:first_after], load, *moved]
+
+
+def type_name(transform: Transform) -> str:
+    """Name of a transform's type without its scope, whatever form it is given in.
+
+    Args:
+        transform: A configuration or a callable.
+
+    Example:
+        >>> type_name({'type': 'mmagic.Flip'}), type_name(print)
+        ('Flip', 'builtin_function_or_method')
+    """
+    if not isinstance(transform, dict):
+        return type(transform).__name__
+    kind = transform['type']
+    return kind.rpartition('.')[2] if isinstance(kind, str) else kind.__name__
+
+
+class _Carrier:
+    """Replaces a transform by what also moves the region map."""
+
+    def __init__(self, geometric: Geometric, key: str) -> None:
+        self.geometric = geometric
+        self.key = key
+
+    def carry(self, transform: Transform) -> list[Transform]:
+        """One or more transforms instead of one."""
+        name = type_name(transform)
+        if name in self.geometric:
+            return self._declared(transform, self.geometric[name])
+        if name in HARMLESS or not _touches_images(transform):
+            return [transform]
+        if name in WRAPPERS:
+            return [self._wrapped(transform, name)]
+        if name == 'PackInputs':
+            return [self._with_key(transform, 'data_keys')]
+        if name in BY_KEYS:
+            return [self._with_key(transform, BY_KEYS[name])]
+        if name == 'NumpyPad':
+            return self._padded(transform)
+        if name in REPLAYED:
+            return [self._replayed(transform, name)]
+        raise ValueError(_refusal(name, transform))
+
+    def _declared(self, transform: Transform, how: str | bool) -> list[Transform]:
+        if isinstance(how, str):
+            return [self._with_key(transform, how)]
+        if not how:
+            return [transform]
+        return [{'type': 'CarryRegions', 'transform': transform, 'key': self.key}]
+
+    def _with_key(self, transform: Transform, argument: str) -> Transform:
+        if not isinstance(transform, dict):
+            raise ValueError(
+                f'{type_name(transform)} is in the pipeline as an object; give its configuration, '
+                f'dict(type=...), so that {self.key!r} can be added to its {argument}'
+            )
+        return {**transform, argument: [*_as_list(transform.get(argument)), self.key]}
+
+    def _replayed(self, transform: Transform, name: str) -> Transform:
+        keys = _image_keys(transform)
+        random_position = transform.get('random_crop', True)
+        if name in ANEW_FOR_EACH_KEY and random_position and len(keys) > 1:
+            raise ValueError(
+                f'{name} draws another position for each of {keys}, so that not even the images '
+                f'stay aligned; use PairedRandomCrop'
+            )
+        carried = {'type': 'CarryRegions', 'transform': transform, 'key': self.key}
+        return {**carried, 'image_keys': keys}
+
+    def _padded(self, transform: Transform) -> list[Transform]:
+        if transform.get('mode') in EXTENDING_PADS:
+            return [self._with_key(transform, 'keys')]
+        # Whatever the images are padded with, it is in no region.
+        pad = {'type': transform['type'], 'keys': [self.key], 'padding': transform['padding']}
+        return [transform, {**pad, 'mode': 'constant'}]
+
+    def _wrapped(self, transform: dict[str, Any], name: str) -> Transform:
+        inner = transform['transforms']
+        if name == 'RandomChoice':
+            return {**transform, 'transforms': [self._all(alternative) for alternative in inner]}
+        return {**transform, 'transforms': self._all(inner)}
+
+    def _all(self, transforms: Any) -> list[Transform]:
+        several = transforms if isinstance(transforms, list | tuple) else [transforms]
+        return [new for each in several for new in self.carry(each)]
+
+
+def _as_list(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return [value] if isinstance(value, str) else list(value)
+
+
+def _touches_images(transform: Transform) -> bool:
+    """False only for a transform that says it works on other keys."""
+    if not isinstance(transform, dict) or 'keys' not in transform:
+        return True
+    if type_name(transform).startswith('Pack'):
+        return True
+    return not set(IMAGE_KEYS).isdisjoint(_as_list(transform['keys']))
+
+
+def _image_keys(transform: dict[str, Any]) -> list[str]:
+    """Images that a replayed transform works on."""
+    if type_name(transform) == 'PairedRandomCrop':
+        return [transform.get('gt_key', 'gt'), transform.get('lq_key', 'img')]
+    if type_name(transform) == 'ModCrop':
+        return [transform.get('key', 'gt')]
+    return [name for name in _as_list(transform.get('keys', 'img')) if name in IMAGE_KEYS]
+
+
+def _refusal(name: str, transform: Transform) -> str:
+    if name in INTERPOLATING:
+        return (
+            f'{name} interpolates, and region labels cannot be interpolated; do that to the files '
+            f'beforehand and extract their regions, or compute the regions while training: '
+            f"regions=dict(type='SuperpixelRegions')"
+        )
+    keys = transform.get('keys') if isinstance(transform, dict) else None
+    argument = "'keys'" if keys is not None else 'True'
+    return (
+        f'{name} is unknown: it may move pixels, and then has to move the region map as well. Say '
+        f"so in RegionDataset: geometric={{'{name}': {argument}}} if it moves pixels by index "
+        f"('keys': its argument that takes any number of keys; True: anything else), or "
+        f"geometric={{'{name}': False}} if it leaves them where they are"
+    )

@@ -1,0 +1,8 @@
+"""Transforms registered in MMagic's registry."""
+
+from mmsamdistill.datasets.transforms.degradations import AddGaussianNoise
+from mmsamdistill.datasets.transforms.motion_blur import MotionBlur
+from mmsamdistill.datasets.transforms.rain import AddRain
+from mmsamdistill.datasets.transforms.regions import CarryRegions, LoadRegionMap
+
+__all__ = ['AddGaussianNoise', 'AddRain', 'CarryRegions', 'LoadRegionMap', 'MotionBlur']

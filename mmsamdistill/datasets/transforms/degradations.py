@@ -1,0 +1,215 @@
+"""Degrading images while loading them, reproducibly: the common part, and Gaussian noise.
+
+Values are on the scale of 8-bit images, 0 to 255, whatever the array's dtype. The degradations are
+ours: they follow the usual models, not any data set's generator.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import abstractmethod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mmagic.registry import TRANSFORMS
+from mmcv.transforms import BaseTransform
+
+Range = float | tuple[float, float]
+
+
+class Degradation(BaseTransform):
+    """Base of the degradations: where the image is, random numbers, rounding.
+
+    Args:
+        key: Image to degrade, in place of itself; copy ``gt`` to ``img`` before (``CopyValues``)
+            and degrade ``img``. Default: ``'img'``.
+        seed: None draws from NumPy's global random state, which MMEngine seeds in each worker: for
+            training. A number makes the degradation a function of the number, the transform's
+            type and the image's ``key`` or path: every test sees the same image, in any order and
+            number of workers. Default: None.
+        quantise: Round and clip to 0..255 as an 8-bit file does, and keep the image's dtype;
+            otherwise the result is float32. Default: True.
+
+    Source: ours.
+    """
+
+    def __init__(self, key: str = 'img', seed: int | None = None, quantise: bool = True) -> None:
+        self.key = key
+        self.seed = seed
+        self.quantise = quantise
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Degrade the image.
+
+        Raises:
+            KeyError: If there is no such image, or a seed is given and the image has no name.
+            TypeError: If it is no single image.
+        """
+        if self.key not in results:
+            raise KeyError(
+                f'{type(self).__name__} degrades {self.key!r}, but there are only '
+                f'{sorted(results)}; to degrade the truth, copy it first: dict(type="CopyValues", '
+                f'src_keys=["gt"], dst_keys=["img"])'
+            )
+        image = results[self.key]
+        if not isinstance(image, np.ndarray) or image.ndim not in (2, 3):
+            raise TypeError(
+                f'{type(self).__name__} takes an (H, W, C) array, {self.key!r} is '
+                f'{type(image).__name__} {getattr(image, "shape", "")}'
+            )
+        degraded = self.degrade(image.astype(np.float32), self._generator(results))
+        return {**results, self.key: quantise(degraded, image.dtype) if self.quantise else degraded}
+
+    @abstractmethod
+    def degrade(self, image: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        """Degrade one image.
+
+        Args:
+            image: float32 image, 0 to 255; may be changed.
+            generator: Source of all random numbers.
+
+        Shape:
+            - image: ``(H, W)`` or ``(H, W, C)``; result: the same
+
+        Returns:
+            float32 image, neither rounded nor clipped.
+        """
+
+    def __repr__(self) -> str:
+        settings = ', '.join(f'{name}={value!r}' for name, value in vars(self).items())
+        return f'{type(self).__name__}({settings})'
+
+    def _generator(self, results: dict[str, Any]) -> np.random.Generator:
+        if self.seed is None:
+            return np.random.default_rng(np.random.randint(0, 2**32, 4, dtype=np.uint32))
+        name = _name_of(results, self.key)
+        return seeded_generator(self.seed, type(self).__name__, name)
+
+
+@TRANSFORMS.register_module()
+class AddGaussianNoise(Degradation):
+    """White Gaussian noise, independent for each pixel and channel.
+
+    ``y = x + sigma * n`` with ``n ~ N(0, 1)``.
+
+    Colour denoising is usually trained and tested on noisy images that are neither rounded nor
+    clipped: ``quantise=False``.
+
+    Args:
+        sigma: Standard deviation on the scale of 0 to 255, or the range from which it is drawn
+            uniformly for each image (blind denoising). Default: 50.
+        key: See :class:`Degradation`.
+        clip: Clip to 0..255 without rounding. Has no effect on a quantised image, which is clipped
+            anyway. Default: False.
+        seed: See :class:`Degradation`.
+        quantise: See :class:`Degradation`.
+
+    Raises:
+        ValueError: If ``sigma`` is negative or no range.
+
+    Example:
+        >>> noise = AddGaussianNoise(sigma=10, seed=0)
+        >>> noise({'img': np.full((2, 2, 1), 128, np.uint8), 'key': 'a'})['img'].dtype
+        dtype('uint8')
+
+    Source: ours.
+    """
+
+    def __init__(
+        self,
+        sigma: Range = 50.0,
+        key: str = 'img',
+        clip: bool = False,
+        seed: int | None = None,
+        quantise: bool = True,
+    ) -> None:
+        super().__init__(key, seed, quantise)
+        self.sigma = check_range('sigma', sigma)
+        self.clip = clip
+
+    def degrade(self, image: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        """Add noise; see :class:`Degradation`."""
+        sigma = generator.uniform(*self.sigma)
+        noise = generator.standard_normal(image.shape, dtype=np.float32)
+        noisy = image + np.float32(sigma) * noise
+        return noisy.clip(0, 255) if self.clip else noisy
+
+
+def quantise(image: np.ndarray, dtype: np.dtype | type = np.uint8) -> np.ndarray:
+    """Round and clip to what an 8-bit file can hold.
+
+    Args:
+        image: Any floating-point image on the scale of 0 to 255.
+        dtype: dtype of the result. Default: uint8.
+
+    Returns:
+        Whole numbers in 0..255.
+
+    Example:
+        >>> quantise(np.array([-3.0, 0.6, 300.0])).tolist()
+        [0, 1, 255]
+
+    Source: ours.
+    """
+    return np.rint(image).clip(0, 255).astype(dtype)
+
+
+def seeded_generator(*parts: object) -> np.random.Generator:
+    """A random generator that depends on the parts and on nothing else.
+
+    Python's own hash of a string differs from process to process; this one does not.
+
+    Args:
+        parts: Anything whose text identifies it: seed, name of the transform, name of the image.
+
+    Example:
+        >>> bool(seeded_generator(0, 'a').random() == seeded_generator(0, 'a').random())
+        True
+
+    Source: ours.
+    """
+    text = '\0'.join(map(str, parts))
+    return np.random.default_rng(list(hashlib.sha256(text.encode()).digest()))
+
+
+def check_range(name: str, value: Range, low: float = 0.0, high: float = np.inf) -> Range:
+    """Read a number or a ``(from, to)`` range.
+
+    Args:
+        name: Name of the argument, for the message.
+        value: What was given.
+        low: Smallest allowed value. Default: 0.
+        high: Largest allowed value. Default: no limit.
+
+    Returns:
+        ``(from, to)``; equal for a number.
+
+    Raises:
+        ValueError: If it is no range or outside of the limits.
+
+    Example:
+        >>> check_range('sigma', 50), check_range('sigma', [0, 50])
+        ((50.0, 50.0), (0.0, 50.0))
+
+    Source: ours.
+    """
+    bounds = [value, value] if np.isscalar(value) else list(value)
+    if len(bounds) != 2 or not low <= bounds[0] <= bounds[1] <= high:
+        raise ValueError(
+            f'{name} must be a number or (from, to) within {low:g}..{high:g}, got {value!r}'
+        )
+    return float(bounds[0]), float(bounds[1])
+
+
+def _name_of(results: dict[str, Any], key: str) -> str:
+    """Name of the image, the same on every machine: never an absolute path."""
+    if results.get('key') is not None:
+        return str(results['key']).replace('\\', '/')
+    for name in (f'{key}_path', 'gt_path', 'img_path'):
+        if isinstance(results.get(name), str | Path):
+            return Path(results[name]).stem
+    raise KeyError(
+        f'a seeded degradation needs the name of the image: results["key"], "{key}_path" or '
+        f'"gt_path"; there are only {sorted(results)}'
+    )

@@ -1,0 +1,217 @@
+"""Loading region maps, and moving them exactly as their images are moved."""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import torch
+from mmagic.registry import TRANSFORMS
+from mmcv.transforms import BaseTransform
+
+from mmsamdistill.regions.store import RegionStore, extract_command
+
+IMAGE_KEYS = ('gt', 'img')
+
+
+@TRANSFORMS.register_module()
+class LoadRegionMap(BaseTransform):
+    """Load the region map of an image from a cache.
+
+    The map is found by the image's key, its path relative to its folder without the suffix, as
+    ``BasicImageDataset`` gives it; where the file's own name differs from the key (a file name
+    template), by the name of ``gt_path`` or ``img_path``.
+
+    Required keys are ``gt`` or ``img``, already loaded, and ``key``, ``gt_path`` or ``img_path``.
+    The added key is ``regions``, ``(H, W, 1)`` int32: three axes, because that is what MMagic's
+    transforms transpose.
+
+    Args:
+        root: Folder of the cache.
+        key: Where the map goes. Default: ``'regions'``.
+
+    Raises:
+        FileNotFoundError: If there is no such cache.
+
+    Example:
+        >>> import tempfile
+        >>> from mmsamdistill.regions.map_file import write_map
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     write_map(f'{root}/a.png', np.array([[0, 1]]), {})
+        ...     LoadRegionMap(root)({'key': 'a', 'gt': np.zeros((1, 2, 3))})['regions'].shape
+        (1, 2, 1)
+
+    Source: ours.
+    """
+
+    def __init__(self, root: str, key: str = 'regions') -> None:
+        self.store = RegionStore(root)
+        self.key = key
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Add the region map.
+
+        Raises:
+            FileNotFoundError: If the image has no map.
+            KeyError: If there is no image, or none whose name is known.
+            ValueError: If the map is damaged or has another size than the image.
+        """
+        key = self._find(results)
+        labels = self.store.read(key)
+        self._check_size(results, key, labels)
+        return {**results, self.key: labels[..., None]}
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(root={str(self.store.root)!r}, key={self.key!r})'
+
+    def _find(self, results: dict[str, Any]) -> str:
+        candidates = _candidate_keys(results)
+        if not candidates:
+            raise KeyError(
+                f'LoadRegionMap finds a map by results["key"], "gt_path" or "img_path"; there are '
+                f'only {sorted(results)}'
+            )
+        for key in candidates:
+            if self.store.path(key).is_file():
+                return key
+        folder = _image_path(results).parent
+        tried = ', '.join(str(self.store.path(key)) for key in candidates)
+        raise FileNotFoundError(
+            f'no region map for {_image_path(results)}: tried {tried}. Make it by: '
+            f'{extract_command(folder, self.store.root)}'
+        )
+
+    def _check_size(self, results: dict[str, Any], key: str, labels: np.ndarray) -> None:
+        image = next((results[name] for name in IMAGE_KEYS if name in results), None)
+        if image is None:
+            raise KeyError('LoadRegionMap must come after the transforms that load "gt" or "img"')
+        if isinstance(image, list):
+            raise ValueError(
+                f'LoadRegionMap takes single images; {_image_path(results)} is a sequence of frames'
+            )
+        if image.shape[:2] != labels.shape:
+            path = _image_path(results)
+            raise ValueError(
+                f'region map {self.store.path(key)} is {_size(labels)}, but {path} is '
+                f'{_size(image)} (height x width): it was made from another image. Make it again '
+                f'by: {extract_command(path.parent, self.store.root)} --overwrite'
+            )
+
+
+@TRANSFORMS.register_module()
+class CarryRegions(BaseTransform):
+    """Apply a transform to the images, and the very same to the region map.
+
+    For transforms that move pixels but cannot be told to take one more key, such as
+    ``PairedRandomCrop``, or that draw anew for each key, such as ``Crop``. The transform runs a
+    second time with the region map in the images' place, from the same random state; the random
+    state afterwards is as if it had run once, so that the images are those of the pipeline without
+    regions. NumPy's, Python's and PyTorch's global random states are covered; a transform with a
+    generator of its own cannot be carried.
+
+    Args:
+        transform: The transform's configuration, or the transform.
+        key: Where the region map is. Default: ``'regions'``.
+        image_keys: Images that the map stands in for. Default: ``('gt', 'img')``.
+
+    Raises:
+        ValueError: When run, if the moved map does not have the moved images' size.
+
+    Example:
+        >>> double = lambda results: {**results, 'gt': results['gt'].repeat(2, axis=0)}
+        >>> results = {'gt': np.zeros((2, 2, 3)), 'regions': np.ones((2, 2, 1), np.int32)}
+        >>> CarryRegions(double)(results)['regions'].shape
+        (4, 2, 1)
+
+    Source: ours.
+    """
+
+    def __init__(
+        self,
+        transform: dict[str, Any] | BaseTransform,
+        key: str = 'regions',
+        image_keys: Sequence[str] = IMAGE_KEYS,
+    ) -> None:
+        is_config = isinstance(transform, dict)
+        self.wrapped = TRANSFORMS.build(dict(transform)) if is_config else transform
+        self.key = key
+        self.image_keys = tuple(image_keys)
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any] | None:
+        """Run the transform on the images and on the map."""
+        names = [name for name in self.image_keys if name in results]
+        stand_in = self._stand_in(results, names)
+        state = _random_state()
+        moved = self.wrapped(results)
+        if moved is None:  # MMEngine's datasets then draw another image
+            return None
+        with _replayed(state):
+            labels = self.wrapped(stand_in)[names[0]]
+        if labels.shape[:2] != moved[names[0]].shape[:2] or labels.ndim != 3:
+            raise ValueError(
+                f'{type(self.wrapped).__name__} gave a region map of shape {labels.shape} for '
+                f'{names[0]} of shape {moved[names[0]].shape}; it cannot be carried'
+            )
+        return {**moved, self.key: np.ascontiguousarray(labels)}
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}({self.wrapped!r}, key={self.key!r})'
+
+    def _stand_in(self, results: dict[str, Any], names: list[str]) -> dict[str, Any]:
+        if not names or self.key not in results:
+            raise KeyError(
+                f'CarryRegions needs {self.key!r} and one of {self.image_keys}; there are only '
+                f'{sorted(results)}'
+            )
+        # The images are left out of the copy: they are what is large.
+        rest = {k: v for k, v in results.items() if k not in (*names, self.key)}
+        return {**copy.deepcopy(rest), **{name: results[self.key].copy() for name in names}}
+
+
+def _candidate_keys(results: dict[str, Any]) -> list[str]:
+    """Keys under which the map may lie, the likeliest first, without repetition."""
+    key = results.get('key')
+    names = [] if key is None else [PurePosixPath(str(key).replace('\\', '/'))]
+    for name in IMAGE_KEYS:
+        path = results.get(f'{name}_path')
+        if isinstance(path, str | Path):
+            stem = Path(path).stem
+            names.append(names[0].parent / stem if key is not None else PurePosixPath(stem))
+    return list(dict.fromkeys(str(name) for name in names))
+
+
+def _image_path(results: dict[str, Any]) -> Path:
+    for name in (*(f'{each}_path' for each in IMAGE_KEYS), 'key'):
+        if isinstance(results.get(name), str | Path):
+            return Path(results[name])
+    return Path('an image of unknown path')
+
+
+def _size(image: np.ndarray) -> str:
+    return f'{image.shape[0]} x {image.shape[1]}'
+
+
+def _random_state() -> tuple[Any, ...]:
+    return np.random.get_state(), random.getstate(), torch.get_rng_state()
+
+
+def _set_random_state(state: tuple[Any, ...]) -> None:
+    np.random.set_state(state[0])
+    random.setstate(state[1])
+    torch.set_rng_state(state[2])
+
+
+@contextmanager
+def _replayed(state: tuple[Any, ...]) -> Iterator[None]:
+    """Go back to an earlier random state, and afterwards to the present one."""
+    present = _random_state()
+    _set_random_state(state)
+    try:
+        yield
+    finally:
+        _set_random_state(present)
