@@ -1,0 +1,1 @@
+"""Numbers, tables and figures that the host lacks."""

@@ -1,0 +1,188 @@
+"""What a restorer costs: parameters, FLOPs, time and memory."""
+
+from __future__ import annotations
+
+import statistics
+import time
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.weak import WeakIdKeyDictionary
+
+
+def count_parameters(model: nn.Module, trainable: bool = False) -> int:
+    """Count a model's parameters, shared ones once.
+
+    Args:
+        model: Any network.
+        trainable: Count only those that are trained.
+
+    Returns:
+        The number of scalars.
+
+    Example:
+        >>> count_parameters(nn.Linear(3, 2))
+        8
+    """
+    return sum(p.numel() for p in model.parameters() if p.requires_grad or not trainable)
+
+
+def count_flops(model: nn.Module, shape: tuple[int, int], channels: int = 3) -> int:
+    """Count the FLOPs of one image, as MMEngine does.
+
+    One multiplication with its addition counts once, which is how papers on restoration report
+    MACs and often call them FLOPs. Convolutions, matrix products and standard normalisations are
+    counted; activations, additions and custom normalisations (NAFNet's) are not.
+
+    Args:
+        model: A network or an MMagic model, of which ``mode='tensor'`` is counted. Its training
+            mode is left as it was.
+        shape: Height and width of the image in pixels.
+        channels: Channels of the image.
+
+    Returns:
+        The number of FLOPs.
+
+    Raises:
+        ValueError: If the shape is not two positive numbers.
+
+    Example:
+        >>> count_flops(nn.Conv2d(3, 4, 3, padding=1), (8, 8)) == 8 * 8 * 4 * 3 * 9
+        True
+    """
+    from mmengine.analysis import FlopAnalyzer
+
+    height, width = _check_shape(shape)
+    parameter = next(model.parameters())
+    image = torch.zeros(1, channels, height, width, device=parameter.device, dtype=parameter.dtype)
+    training = model.training
+    try:
+        analyzer = FlopAnalyzer(model.eval(), (image,))
+        analyzer.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+        with torch.no_grad():
+            return int(analyzer.tracer_warnings('none').total())
+    finally:
+        model.train(training)
+
+
+def time_side_by_side(
+    steps: Sequence[Callable[[], Any]], repeats: int = 10, warmup: int = 2
+) -> list[float]:
+    """Time several functions in turns, so that a machine's moods strike all of them.
+
+    Args:
+        steps: Functions without arguments.
+        repeats: How often each is timed, at least 1.
+        warmup: How often each runs before, untimed.
+
+    Returns:
+        The median seconds of each.
+
+    Raises:
+        ValueError: If ``repeats`` is less than 1.
+
+    Example:
+        >>> calls = []
+        >>> seconds = time_side_by_side([lambda: calls.append(1), lambda: calls.append(2)], 2, 0)
+        >>> calls, len(seconds)
+        ([1, 2, 1, 2], 2)
+    """
+    if repeats < 1:
+        raise ValueError(f'repeats={repeats}: at least one measurement is needed')
+    seconds: list[list[float]] = [[] for _ in steps]
+    for turn in range(warmup + repeats):
+        for index, step in enumerate(steps):
+            _synchronize()
+            start = time.perf_counter()
+            step()
+            _synchronize()
+            if turn >= warmup:
+                seconds[index].append(time.perf_counter() - start)
+    return [statistics.median(each) for each in seconds]
+
+
+def peak_memory(step: Callable[[], Any], device: torch.device | str = 'cpu') -> int:
+    """Measure how much memory a function's tensors need at their peak.
+
+    On CUDA this is the allocator's own statistic. On the CPU, storages of tensors are counted
+    while they live, which unlike a process's resident memory is the same on every run; what a
+    kernel allocates inside of itself is not seen.
+
+    Args:
+        step: A function without arguments.
+        device: Where it computes.
+
+    Returns:
+        Bytes at the peak, without those that were allocated before.
+
+    Example:
+        >>> peak_memory(lambda: torch.zeros(1000) + 1)
+        8000
+    """
+    if torch.device(device).type == 'cuda':
+        torch.cuda.synchronize(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        step()
+        torch.cuda.synchronize(device)
+        return torch.cuda.max_memory_allocated(device) - before
+    with _LiveStorages() as live:
+        step()
+    return live.peak
+
+
+class _LiveStorages(TorchDispatchMode):
+    """Adds up the storages that operations create, as long as they live."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.peak = 0
+        self._now = 0
+        self._seen = WeakIdKeyDictionary()
+
+    def __torch_dispatch__(
+        self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
+        given = {self._key(leaf) for leaf in tree_leaves((args, kwargs)) if _is_dense(leaf)}
+        result = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(result):
+            # A storage that went in existed before and is not this function's doing.
+            if _is_dense(leaf) and self._key(leaf) not in given:
+                self._count(leaf.untyped_storage())
+        return result
+
+    def _count(self, storage: torch.UntypedStorage) -> None:
+        if storage in self._seen:
+            return
+        size = storage.nbytes()
+        self._seen[storage] = size
+        weakref.finalize(storage, self._forget, size)
+        self._now += size
+        self.peak = max(self.peak, self._now)
+
+    def _forget(self, size: int) -> None:
+        self._now -= size
+
+    @staticmethod
+    def _key(tensor: Tensor) -> int:
+        return tensor.untyped_storage().data_ptr()
+
+
+def _is_dense(leaf: Any) -> bool:
+    return isinstance(leaf, Tensor) and leaf.layout == torch.strided
+
+
+def _check_shape(shape: tuple[int, int]) -> tuple[int, int]:
+    if len(shape) != 2 or min(shape) < 1:
+        raise ValueError(f'shape={shape}: expected height and width in pixels')
+    return shape[0], shape[1]
+
+
+def _synchronize() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()

@@ -1,0 +1,124 @@
+"""Test results as a table that can be read, parsed and pasted."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from mmsamdistill.files import write_atomically
+
+Row = dict[str, str | int | float]
+
+
+def metric_rows(
+    metrics: Mapping[str, float], datasets: Mapping[str, int], fallback: str = 'test'
+) -> list[Row]:
+    """Turn the flat metrics of a test run into one row for each data set.
+
+    Args:
+        metrics: What MMEngine's loops report: ``'Kodak24/PSNR': 31.2`` for a metric with a prefix,
+            ``'PSNR': 31.2`` without.
+        datasets: Number of images of each data set, by the prefix of its metrics.
+        fallback: Name of the data set whose metrics have no prefix.
+
+    Returns:
+        One row for each data set in order of appearance: ``dataset``, ``images`` where known, and
+        its metrics.
+
+    Example:
+        >>> metric_rows({'A/PSNR': 30.0, 'A/SSIM': 0.9, 'B/PSNR': 28.0}, {'A': 24, 'B': 5})[0]
+        {'dataset': 'A', 'images': 24, 'PSNR': 30.0, 'SSIM': 0.9}
+    """
+    rows: dict[str, Row] = {}
+    for key, value in metrics.items():
+        prefix, _, name = key.rpartition('/')
+        dataset = prefix or fallback
+        if dataset not in rows:
+            rows[dataset] = {'dataset': dataset}
+            if dataset in datasets:
+                rows[dataset]['images'] = datasets[dataset]
+        rows[dataset][name] = float(value)
+    return list(rows.values())
+
+
+def to_markdown(rows: Sequence[Mapping[str, object]]) -> str:
+    """Write rows as a Markdown table, which also reads well in a terminal.
+
+    Args:
+        rows: One mapping for each row; the columns are all keys in order of appearance.
+
+    Returns:
+        The table, every column padded to one width; missing cells are empty.
+
+    Example:
+        >>> print(to_markdown([{'model': 'plain', 'PSNR': 26.314}, {'model': 'distilled'}]))
+        | model     |  PSNR |
+        |-----------|-------|
+        | plain     | 26.31 |
+        | distilled |       |
+    """
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    cells = [[_cell(column, row.get(column)) for column in columns] for row in rows]
+    numeric = [
+        all(isinstance(row.get(column, 0), (int, float)) for row in rows) for column in columns
+    ]
+    widths = [max(len(text) for text in texts) for texts in zip(columns, *cells, strict=True)]
+
+    def line(texts: Sequence[str]) -> str:
+        padded = [
+            text.rjust(width) if right else text.ljust(width)
+            for text, width, right in zip(texts, widths, numeric, strict=True)
+        ]
+        return '| ' + ' | '.join(padded) + ' |'
+
+    rule = '|' + '|'.join('-' * (width + 2) for width in widths) + '|'
+    return '\n'.join([line(columns), rule, *map(line, cells)])
+
+
+def write_report(
+    stem: str | Path, rows: Sequence[Mapping[str, object]], meta: Mapping
+) -> list[Path]:
+    """Write ``stem``.json, .csv and .md.
+
+    Args:
+        stem: Path without extension (one of the three extensions is dropped if given).
+        rows: The table.
+        meta: What the numbers depend on (config, checkpoint, versions); goes into the json file.
+
+    Returns:
+        The three paths.
+    """
+    stem = Path(stem)
+    if stem.suffix in ('.json', '.csv', '.md'):
+        stem = stem.with_suffix('')
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    table = io.StringIO()
+    writer = csv.DictWriter(table, columns, lineterminator='\n')
+    writer.writeheader()
+    writer.writerows(rows)
+    texts = {
+        '.json': json.dumps({**meta, 'results': list(rows)}, indent=2) + '\n',
+        '.csv': table.getvalue(),
+        '.md': to_markdown(rows) + '\n',
+    }
+    paths = []
+    for suffix, text in texts.items():
+        path = stem.with_name(stem.name + suffix)
+        write_atomically(path, text.encode())
+        paths.append(path)
+    return paths
+
+
+def _cell(column: str, value: object) -> str:
+    if value is None:
+        return ''
+    if isinstance(value, float):
+        return (
+            f'{value:.4f}'
+            if 'SSIM' in column.upper() or 'LPIPS' in column.upper()
+            else f'{value:.2f}'
+        )
+    return f'{value:,}' if isinstance(value, int) else str(value)

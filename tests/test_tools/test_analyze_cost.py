@@ -1,0 +1,71 @@
+import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+from toy import NAFNET, cascade_model
+
+from mmsamdistill.evaluation.cost import count_flops, count_parameters
+from mmsamdistill.export import build_model
+
+TOOL = Path(__file__).parents[2] / 'tools/analyze_cost.py'
+
+
+def run(monkeypatch, capsys, path, *options):
+    monkeypatch.setattr(sys, 'argv', [str(TOOL), str(path), '--device', 'cpu', *options])
+    runpy.run_path(str(TOOL), run_name='__main__')
+    return capsys.readouterr().out
+
+
+def table(printed):
+    rows = [line.strip('|').split('|') for line in printed.splitlines() if line.startswith('| ')]
+    header, *rows = [[cell.strip() for cell in row] for row in rows]
+    return {row[0]: dict(zip(header, row, strict=True)) for row in rows}
+
+
+def test_plain_against_distilled(tmp_path, monkeypatch, capsys):
+    model = cascade_model(NAFNET)
+    Config({'model': model}).dump(tmp_path / 'distilled.py')
+    printed = run(
+        monkeypatch, capsys, tmp_path / 'distilled.py', '--shape', '32', '48', '--steps', '2'
+    )
+    rows = table(printed)
+    plain, cascade = (build_model(Config({'model': each})) for each in (NAFNET, model))
+    deployed = rows['deployed: parameters']
+    assert deployed['plain'] == deployed['distilled'] == f'{count_parameters(plain):,}'
+    assert deployed['ratio'] == rows['deployed: GFLOPs']['ratio'] == '1.00'
+    assert rows['deployed: GFLOPs']['plain'] == f'{count_flops(plain, (32, 48)) / 1e9:.4f}'
+    assert rows['training: parameters']['distilled'] == f'{count_parameters(cascade):,}'
+    memory = rows['training: MiB at the peak of a step']
+    assert float(memory['distilled']) > float(memory['plain']) > 0
+    assert float(rows['training: ms per step']['ratio']) > 1
+    assert '32 x 48' in printed
+    assert 'median of 2' in printed
+    for fact in ('threads', 'torch', 'Python'):
+        assert fact in printed
+
+
+def test_plain_config_alone(tmp_path, monkeypatch, capsys):
+    Config({'model': NAFNET}).dump(tmp_path / 'plain.py')
+    options = ('--shape', '16', '16', '--steps', '1')
+    wider = ('--cfg-options', 'model.generator.mid_channels=8')
+    rows = table(run(monkeypatch, capsys, tmp_path / 'plain.py', *options))
+    wide = table(run(monkeypatch, capsys, tmp_path / 'plain.py', *options, *wider))
+    assert set(rows['deployed: parameters']) == {'one image', 'plain'}
+    assert wide['deployed: parameters'] != rows['deployed: parameters']
+
+
+def test_senseless_shape(tmp_path, monkeypatch, capsys):
+    Config({'model': NAFNET}).dump(tmp_path / 'plain.py')
+    with pytest.raises(SystemExit, match='height and width'):
+        run(monkeypatch, capsys, tmp_path / 'plain.py', '--shape', '0', '16')
+
+
+def test_starts_in_a_fresh_interpreter():
+    environment = {**os.environ, 'PYTHONPATH': str(TOOL.parents[1])}
+    command = [sys.executable, TOOL, '--help']
+    process = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    assert '--cfg-options' in process.stdout

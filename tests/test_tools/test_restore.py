@@ -1,0 +1,109 @@
+import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from toy import plain_model
+
+from mmsamdistill.export import build_model
+from mmsamdistill.inference import FileRestorer
+
+TOOL = Path(__file__).parents[2] / 'tools/restore.py'
+NAMES = ('a.png', 'sub/b.jpg', 'sub/deep/c.bmp')
+
+
+@pytest.fixture
+def files(tmp_path):
+    step = {'type': 'LoadImageFromFile', 'key': 'img', 'channel_order': 'rgb'}
+    cfg = Config({'model': plain_model(), 'test_pipeline': [step]})
+    cfg.dump(tmp_path / 'plain.py')
+    torch.save({'state_dict': build_model(cfg).state_dict()}, tmp_path / 'weights.pth')
+    generator = np.random.default_rng(0)
+    for name in NAMES:
+        path = tmp_path / 'images' / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), generator.integers(0, 256, (40, 50, 3), dtype=np.uint8))
+    return tmp_path
+
+
+def run(monkeypatch, root, images, out, *options):
+    arguments = [root / 'plain.py', root / 'weights.pth', images, out, '--device', 'cpu', *options]
+    monkeypatch.setattr(sys, 'argv', [str(TOOL), *map(str, arguments)])
+    runpy.run_path(str(TOOL), run_name='__main__')
+
+
+def written(folder):
+    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob('*') if p.is_file())
+
+
+def expected(root, name, **options):
+    cfg = Config.fromfile(root / 'plain.py')
+    return FileRestorer(cfg, root / 'weights.pth', **options)(root / 'images' / name)
+
+
+def test_whole_folder_with_its_structure(files, monkeypatch, capsys):
+    run(monkeypatch, files, files / 'images', files / 'out')
+    assert written(files / 'out') == ['a.png', 'sub/b.png', 'sub/deep/c.png']
+    for name in NAMES:
+        result = cv2.imread(str((files / 'out' / name).with_suffix('.png')), cv2.IMREAD_UNCHANGED)
+        assert (result == expected(files, name)).all()
+    assert 'restored: 3 of 3' in capsys.readouterr().out
+
+
+def test_one_image_tiled_with_a_suffix(files, monkeypatch):
+    options = ('--tile', '32', '--tile-overlap', '0', '--suffix', '_x')
+    run(monkeypatch, files, files / 'images/a.png', files / 'out', *options)
+    assert written(files / 'out') == ['a_x.png']
+    result = cv2.imread(str(files / 'out/a_x.png'))
+    assert (result == expected(files, 'a.png', tile=32, overlap=0)).all()
+    assert (result != expected(files, 'a.png')).any()
+
+
+def test_broken_image_is_reported_at_the_end_and_stops_nothing(files, monkeypatch, capsys):
+    (files / 'images/a.png').write_bytes(b'broken')
+    with pytest.raises(SystemExit, match=r'not restored:\n.*a\.png'):
+        run(monkeypatch, files, files / 'images', files / 'out')
+    assert written(files / 'out') == ['sub/b.png', 'sub/deep/c.png']
+    assert 'restored: 2 of 3' in capsys.readouterr().out
+
+
+def test_results_inside_the_images_folder_are_no_inputs(files, monkeypatch, capsys):
+    for _ in range(2):
+        run(monkeypatch, files, files / 'images', files / 'images/out')
+        assert 'restored: 3 of 3' in capsys.readouterr().out
+    assert len(written(files / 'images')) == 6
+
+
+def test_nothing_is_overwritten_unasked(files, monkeypatch):
+    before = (files / 'images/a.png').read_bytes()
+    with pytest.raises(SystemExit, match='overwrite an input'):
+        run(monkeypatch, files, files / 'images', files / 'images')
+    assert (files / 'images/a.png').read_bytes() == before
+    run(monkeypatch, files, files / 'images', files / 'images', '--suffix', '_restored')
+    assert (files / 'images/a_restored.png').exists()
+    (files / 'images/a.jpg').write_bytes(before)
+    with pytest.raises(SystemExit, match='would both become'):
+        run(monkeypatch, files, files / 'images', files / 'out')
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [(('--tile', '30'), 'multiple of 16'), (('--tile', '32'), 'larger than overlap')],
+)
+def test_senseless_tiles_stop_at_once(files, monkeypatch, options, message):
+    with pytest.raises(SystemExit, match=message):
+        run(monkeypatch, files, files / 'images', files / 'out', *options)
+    assert not (files / 'out').exists()
+
+
+def test_starts_in_a_fresh_interpreter():
+    environment = {**os.environ, 'PYTHONPATH': str(TOOL.parents[1])}
+    command = [sys.executable, TOOL, '--help']
+    process = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    assert '--cfg-options' in process.stdout

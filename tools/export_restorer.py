@@ -1,0 +1,66 @@
+"""Export the student of a distilled checkpoint as a plain restorer's."""
+
+from __future__ import annotations
+
+import argparse
+
+from mmengine.config import Config, DictAction
+
+import mmsamdistill  # noqa: F401  (makes MMagic importable)
+from mmsamdistill.compat import CheckpointError
+from mmsamdistill.evaluation.cost import count_parameters
+from mmsamdistill.export import FORMATS, build_model, export_checkpoint, plain_config, verify_export
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='config of the checkpoint, distilled or plain')
+    parser.add_argument('checkpoint', help='weights in any dialect')
+    parser.add_argument('out', help='file to write; folders are made')
+    parser.add_argument('--format', choices=list(FORMATS), default='mmagic', help='default: mmagic')
+    parser.add_argument(
+        '--verify',
+        action='store_true',
+        help='load both checkpoints and compare outputs bit for bit, parameters and FLOPs',
+    )
+    parser.add_argument(
+        '--ema',
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help='take averaged weights if the checkpoint has any (default), or the raw ones',
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='override settings of the config: key=value, nested keys joined by dots',
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Export, verify if asked to."""
+    args = parse_args()
+    cfg = Config.fromfile(args.config)
+    cfg.merge_from_dict(args.cfg_options or {})
+    try:
+        path = export_checkpoint(cfg, args.checkpoint, args.out, args.format, args.ema)
+        parameters = count_parameters(build_model(plain_config(cfg)))
+        size = path.stat().st_size / 2**20
+        print(f'written: {path} ({args.format}, {parameters:,} parameters, {size:.2f} MiB)')
+        if args.verify and args.format == 'torchscript':
+            print('verified: the graph gave the outputs of the network for images of four sizes')
+        elif args.verify:
+            proof = verify_export(cfg, args.checkpoint, path, args.ema)
+            print(
+                f'verified: outputs bit-identical for {proof["images"]} images; '
+                f'{proof["parameters"]:,} parameters and {proof["flops"]:,} FLOPs (64x64) on both '
+                'sides'
+            )
+    except (CheckpointError, ValueError, OSError, ImportError) as error:
+        raise SystemExit(f'{type(error).__name__}: {error}') from error
+
+
+if __name__ == '__main__':
+    main()

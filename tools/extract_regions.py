@@ -1,0 +1,137 @@
+"""Compute the region maps of a folder of images once, so that training only has to read them."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from mmagic.registry import MODELS
+from mmengine.config import DictAction
+from tqdm import tqdm
+
+import mmsamdistill  # noqa: F401  (makes MMagic importable)
+from mmsamdistill.regions import RegionSource
+from mmsamdistill.regions.extract import extract
+from mmsamdistill.regions.verify import verify
+
+SOURCES = {'superpixel': 'SuperpixelRegions', 'sam': 'SAMRegions'}
+
+
+def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog='A run that was killed is resumed by the same command. Images are found in '
+        'sub-folders too. The exit code is 1 if any image failed.',
+    )
+    parser.add_argument('images', help='folder of images')
+    parser.add_argument('out', help='folder of the cache: one PNG per image, and regions.json')
+    parser.add_argument(
+        '--source', required=True, help='superpixel, sam, or the name of a registered region source'
+    )
+    parser.add_argument('--checkpoint', help="path or URL of the source's weights")
+    parser.add_argument('--model-type', help='which SAM the weights are of: vit_b, vit_l, vit_h')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='arguments of the source: key=value, nested keys joined by dots, '
+        'e.g. generator.points_per_side=16',
+    )
+    parser.add_argument(
+        '--shard',
+        type=parse_shard,
+        metavar='I/N',
+        help='do the I-th of N shares only, I from 0; run all N in parallel, on any machines',
+    )
+    parser.add_argument(
+        '--overwrite', action='store_true', default=None, help='compute everything again'
+    )
+    parser.add_argument(
+        '--masks', action='store_true', default=None, help='also write full masks as COCO RLE'
+    )
+    parser.add_argument('--device', help='where to compute, e.g. cuda:0')
+    parser.add_argument('--import', dest='module', help='module that registers the source')
+    parser.add_argument(
+        '--verify',
+        type=int,
+        metavar='COUNT',
+        help='write nothing: check every map of the cache, and compute COUNT of them again',
+    )
+    return parser.parse_args(arguments)
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """Read ``I/N``."""
+    try:
+        index, count = (int(part) for part in text.split('/'))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f'{text!r} is not I/N, e.g. 0/4') from None
+    if not 0 <= index < count:
+        raise argparse.ArgumentTypeError(f'I of I/N lies in 0..N-1, got {text}')
+    return index, count
+
+
+def build_source(args: argparse.Namespace) -> RegionSource:
+    """Build the region source that the command line describes."""
+    config: dict[str, Any] = {'type': SOURCES.get(args.source, args.source)}
+    given = {'checkpoint': args.checkpoint, 'model_type': args.model_type}
+    config.update({name: value for name, value in given.items() if value is not None})
+    config.update(args.cfg_options or {})
+    # Only looked up here, so that a wrong name is told from a wrong argument.
+    if config['type'] not in MODELS.module_dict:
+        raise SystemExit(
+            f'unknown region source {args.source!r}; choose from {sorted(SOURCES)} or register '
+            f'one and name its module by --import'
+        )
+    return MODELS.build(config)
+
+
+def show_progress(keys: Sequence[str], title: str) -> Iterable[str]:
+    """Show throughput and remaining time."""
+    return tqdm(keys, desc=title, unit='image', dynamic_ncols=True, disable=not keys)
+
+
+def given_options(args: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """Options that were given: the others have their defaults in the library."""
+    return {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+
+
+def run_verification(args: argparse.Namespace, source: RegionSource) -> int:
+    """Check a cache and say what is wrong with it."""
+    options = given_options(args, 'device')
+    report = verify(args.images, args.out, source, args.verify, **options)
+    print(report)
+    return 0 if report.ok else 1
+
+
+def run_extraction(args: argparse.Namespace, source: RegionSource) -> int:
+    """Write the cache and say what failed."""
+    options = given_options(args, 'shard', 'overwrite', 'masks', 'device')
+    report = extract(args.images, args.out, source, track=show_progress, **options)
+    print(
+        f'{len(report.written)} written, {report.skipped} were there, {len(report.failed)} failed: '
+        f'{args.out}'
+    )
+    for path, reason in report.failed.items():
+        print(f'FAILED {path}: {reason}', file=sys.stderr)
+    return 1 if report.failed else 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Extract or verify."""
+    args = parse_args(arguments)
+    if args.module is not None:
+        __import__(args.module)
+    try:
+        source = build_source(args)
+        return (run_extraction if args.verify is None else run_verification)(args, source)
+    except (FileNotFoundError, ImportError, TypeError, ValueError) as error:
+        print(f'extract_regions: {error}', file=sys.stderr)
+        return 2
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,107 @@
+"""Restore an image or a whole folder of images with a trained restorer."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import cv2
+from mmengine.config import Config, DictAction
+from tqdm import tqdm
+
+import mmsamdistill  # noqa: F401  (makes MMagic importable)
+from mmsamdistill.compat import CheckpointError
+from mmsamdistill.files import write_atomically
+from mmsamdistill.inference import FileRestorer, find_images
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='config of the checkpoint; of a distilled one, the student')
+    parser.add_argument('checkpoint', help='weights: of the cascade, exported, or official')
+    parser.add_argument('images', type=Path, help='an image, or a folder and all folders below it')
+    parser.add_argument('out', type=Path, help='folder for the results, structure kept, as PNG')
+    parser.add_argument('--tile', type=int, help='window in pixels; default: whole images at once')
+    parser.add_argument('--tile-overlap', type=int, help='overlap of windows in pixels')
+    parser.add_argument('--device', help='cpu, cuda, cuda:1, ...; default: CUDA if there is any')
+    parser.add_argument('--suffix', default='', help='added to the stem of each result')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='override settings of the config: key=value, nested keys joined by dots',
+    )
+    return parser.parse_args()
+
+
+def plan(images: Path, out: Path, suffix: str) -> dict[Path, Path]:
+    """Decide where each result goes.
+
+    Args:
+        images: An image or a folder.
+        out: Folder of the results; files in it are not taken for inputs.
+        suffix: Added to the stem.
+
+    Returns:
+        Result by input.
+
+    Raises:
+        ValueError: If a result would overwrite an input or another result.
+        FileNotFoundError: If there is no image.
+    """
+    root = images if images.is_dir() else images.parent
+    inside = out.resolve() != root.resolve()
+    results: dict[Path, Path] = {}
+    for path in find_images(images):
+        if inside and out.resolve() in path.resolve().parents:
+            continue
+        relative = path.relative_to(root)
+        results[path] = out / relative.parent / f'{relative.stem}{suffix}.png'
+    sources = {path.resolve() for path in results}
+    owners: dict[Path, Path] = {}
+    for path, result in results.items():
+        if result.resolve() in sources:
+            raise ValueError(f'{result} would overwrite an input; choose another OUT or a --suffix')
+        if result in owners:
+            raise ValueError(f'{path} and {owners[result]} would both become {result}')
+        owners[result] = path
+    return results
+
+
+def restore_all(restorer: FileRestorer, results: dict[Path, Path]) -> dict[Path, Exception]:
+    """Restore everything; a broken image does not stop the rest.
+
+    Returns:
+        What failed, and why.
+    """
+    failed: dict[Path, Exception] = {}
+    for path, result in tqdm(results.items(), desc='restore', unit='image'):
+        try:
+            encoded = cv2.imencode('.png', restorer(path))[1]
+        except (ValueError, OSError) as error:
+            failed[path] = error
+            continue
+        write_atomically(result, encoded.tobytes())
+    return failed
+
+
+def main() -> None:
+    """Restore."""
+    args = parse_args()
+    cfg = Config.fromfile(args.config)
+    cfg.merge_from_dict(args.cfg_options or {})
+    try:
+        results = plan(args.images, args.out, args.suffix)
+        restorer = FileRestorer(cfg, args.checkpoint, args.tile, args.tile_overlap, args.device)
+    except (CheckpointError, ValueError, OSError, ImportError) as error:
+        raise SystemExit(f'{type(error).__name__}: {error}') from error
+    failed = restore_all(restorer, results)
+    print(f'restored: {len(results) - len(failed)} of {len(results)} images in {args.out}')
+    if failed:
+        lines = [f'  {path} ({type(error).__name__}: {error})' for path, error in failed.items()]
+        raise SystemExit('\n'.join(['not restored:', *lines]))
+
+
+if __name__ == '__main__':
+    main()

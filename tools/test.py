@@ -1,0 +1,110 @@
+"""Test a restorer, plain or distilled, on every test set of its config."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+import mmengine
+import torch
+from mmengine.config import Config, DictAction
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+import mmsamdistill
+from mmsamdistill.evaluation.report import metric_rows, to_markdown, write_report
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='path of the config')
+    parser.add_argument('checkpoint', help='weights: of the cascade, exported, or official')
+    parser.add_argument('--work-dir', help='where logs go')
+    parser.add_argument('--out', help='write the table to OUT.json, OUT.csv and OUT.md')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='override settings of the config: key=value, nested keys joined by dots',
+    )
+    parser.add_argument(
+        '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='launcher'
+    )
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    return args
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    """Merge the config file with the command line."""
+    cfg = Config.fromfile(args.config)
+    cfg.launcher = args.launcher
+    if args.cfg_options is not None:
+        cfg.merge_from_dict(args.cfg_options)
+    if args.work_dir is not None:
+        cfg.work_dir = args.work_dir
+    elif cfg.get('work_dir') is None:
+        cfg.work_dir = str(Path('work_dirs', Path(args.config).stem))
+    cfg.load_from = args.checkpoint
+    cfg.resume = False
+    return cfg
+
+
+class KeepMetrics(Hook):
+    """Keep what the test loop computed; MMagic's loop returns nothing."""
+
+    def __init__(self) -> None:
+        self.metrics: dict[str, float] = {}
+
+    def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        """Take the metrics."""
+        self.metrics.update(metrics or {})
+
+
+def count_images(runner: Runner) -> dict[str, int]:
+    """Count the images of each test set, by the prefix of its metrics."""
+    loop = runner.test_loop
+    dataloaders = getattr(loop, 'dataloaders', None) or [loop.dataloader]
+    evaluators = getattr(loop, 'evaluators', None) or [loop.evaluator]
+    counts: dict[str, int] = {}
+    for dataloader, evaluator in zip(dataloaders, evaluators, strict=True):
+        for metric in evaluator.metrics:
+            counts[metric.prefix or 'test'] = len(dataloader.dataset)
+    return counts
+
+
+def describe(args: argparse.Namespace) -> dict[str, Any]:
+    """State what the numbers depend on."""
+    return {
+        'config': args.config,
+        'checkpoint': args.checkpoint,
+        'versions': {
+            'mmsamdistill': mmsamdistill.__version__,
+            'mmengine': mmengine.__version__,
+            'torch': torch.__version__,
+        },
+    }
+
+
+def main() -> None:
+    """Test, print the table, write it if asked to."""
+    args = parse_args()
+    runner = Runner.from_cfg(load_config(args))
+    kept = KeepMetrics()
+    runner.register_hook(kept)
+    runner.test()
+    if runner.rank != 0:
+        return
+    rows = metric_rows(kept.metrics, count_images(runner))
+    print('\n' + to_markdown(rows))
+    if args.out:
+        paths = write_report(args.out, rows, describe(args))
+        print('written: ' + ', '.join(map(str, paths)))
+
+
+if __name__ == '__main__':
+    main()
