@@ -1,0 +1,6 @@
+# What every distilled twin adds to its plain configuration. Bases of one configuration must not
+# share keys, so these are values for the twin to refer to; everything that is not said here has its
+# default in the code.
+distill = dict(type='SAMDistillRestorer', regions=dict(type='CachedRegions'))
+# The published clip of the gradient was tuned for one network: student and teacher are clipped apart.
+cascade_optim_wrapper = dict(constructor='CascadeOptimWrapperConstructor')

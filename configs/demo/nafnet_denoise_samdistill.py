@@ -1,0 +1,19 @@
+# The distilled twin of nafnet_denoise.py: same student, seed and number of steps.
+_base_ = ['./nafnet_denoise.py', '../_base_/distill/samdistill.py']
+
+model = dict(
+    _delete_=True,
+    restorer={{_base_.model}},
+    # No weights are downloaded for the demo; `make demo VGG=...` takes real ones.
+    analyzer=dict(type='VGGAnalyzer', weights='random', layers=('relu2_2',)),
+    **_base_.distill,
+)
+train_dataloader = dict(
+    dataset=dict(
+        _delete_=True,
+        type='RegionDataset',
+        dataset={{_base_.train_dataloader.dataset}},
+        regions='data/train/regions',
+    )
+)
+optim_wrapper = {{_base_.cascade_optim_wrapper}}

@@ -1,0 +1,16 @@
+# The distilled twin of the configuration below: same student, same recipe.
+_base_ = [
+    './nafnet_c32eb11128mb1db1111_8xb4-lr1e-3-200k_gopro.py',
+    '../_base_/distill/samdistill.py',
+]
+
+model = dict(_delete_=True, restorer={{_base_.model}}, **_base_.distill)
+train_dataloader = dict(
+    dataset=dict(
+        _delete_=True,
+        type='RegionDataset',
+        dataset={{_base_.train_dataloader.dataset}},
+        regions='data/gopro/train/regions',
+    )
+)
+optim_wrapper = {{_base_.cascade_optim_wrapper}}

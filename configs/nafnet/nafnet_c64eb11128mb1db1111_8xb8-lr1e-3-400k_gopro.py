@@ -1,0 +1,7 @@
+# NAFNet of width 64 for GoPro deblurring, as published.
+_base_ = [
+    '../_base_/default_runtime.py',
+    '../_base_/models/nafnet_c64eb11128mb1db1111.py',
+    '../_base_/datasets/gopro.py',
+    '../_base_/schedules/nafnet_400k.py',
+]
