@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import re
 import shlex
 import subprocess
 import sys
@@ -18,6 +20,9 @@ from mmsamdistill.evaluation.report import to_markdown, write_report
 ROOT = Path(__file__).resolve().parents[1]
 PLAIN = ROOT / 'configs/demo/nafnet_denoise.py'
 DISTILLED = ROOT / 'configs/demo/nafnet_denoise_samdistill.py'
+# Of MMEngine's log: the iterations and the tables.
+PROGRESS = re.compile(r'Iter\(|^\||^written')
+ENVIRONMENT = {**os.environ, 'PYTHONUNBUFFERED': '1'}
 
 
 def parse_args() -> argparse.Namespace:
@@ -72,7 +77,29 @@ class Demo:
         command = [sys.executable, str(ROOT / tool), *map(str, arguments)]
         print('$ ' + shlex.join(['python', tool, *command[2:]]), flush=True)
         # The configs' data paths are relative, so that they read like anybody's.
-        subprocess.run(command, check=True, cwd=self.work_dir)
+        code = subprocess.run(command, cwd=self.work_dir, env=ENVIRONMENT).returncode
+        if code:
+            raise SystemExit(f'demo: {tool} failed with status {code}, see above')
+
+    def call_runner(self, tool: str, *arguments: object) -> None:
+        """Run a tool around MMEngine's Runner: progress is shown, the rest of its log is kept."""
+        command = [sys.executable, str(ROOT / tool), *map(str, arguments)]
+        print('$ ' + shlex.join(['python', tool, *command[2:]]), flush=True)
+        lines = []
+        with subprocess.Popen(
+            command,
+            cwd=self.work_dir,
+            env=ENVIRONMENT,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        ) as process:
+            for line in process.stdout:
+                lines.append(line)
+                if PROGRESS.search(line):
+                    print(line.rstrip(), flush=True)
+        if process.returncode:
+            raise SystemExit(''.join(lines[-40:]) + f'demo: {tool} failed, see above')
 
     def extract_regions(self) -> None:
         """Compute region maps by SAM if weights were given, else superpixels."""
@@ -102,7 +129,7 @@ class Demo:
             options += ('train_cfg.max_iters=8', 'train_cfg.val_interval=8')
             options += ('param_scheduler.T_max=8', 'default_hooks.logger.interval=2')
         cfg_options = ['--cfg-options', *options] if options else []
-        self.call('tools/train.py', config, '--work-dir', name, *cfg_options)
+        self.call_runner('tools/train.py', config, '--work-dir', name, *cfg_options)
 
     def checkpoint(self, name: str) -> Path:
         """Path of the newest checkpoint of a run."""
@@ -125,7 +152,9 @@ class Demo:
             'distilled': self.work_dir / 'distilled/student.pth',
         }
         for name, path in weights.items():
-            self.call('tools/test.py', PLAIN, path, '--work-dir', name, '--out', f'{name}/test')
+            self.call_runner(
+                'tools/test.py', PLAIN, path, '--work-dir', name, '--out', f'{name}/test'
+            )
             self.call('tools/restore.py', PLAIN, path, 'data/test/noisy', f'{name}/restored')
 
     def report(self) -> None:

@@ -284,6 +284,7 @@ def test_warmup_follows_the_runner(name):
         hub.update_info('iter', iteration)
         values[iteration] = losses_of(model)[f'loss_{name}'].item()
     MessageHub._instance_dict.pop('warmup')
+    setattr(model, f'{name}_warmup', (0, 0))
     full = losses_of(model)[f'loss_{name}'].item()
     assert full > 0
     assert values == pytest.approx({0: 0, 10: 0, 15: full / 2, 20: full, 99: full})
