@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import torch
 from mmagic.registry import MODELS
 from mmengine.config import DictAction
 from tqdm import tqdm
@@ -44,7 +46,9 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         '--shard',
         type=parse_shard,
         metavar='I/N',
-        help='do the I-th of N shares only, I from 0; run all N in parallel, on any machines',
+        default=rank_of_torchrun(),
+        help='do the I-th of N shares only, I from 0; run all N in parallel, on any machines '
+        '(default under torchrun: a share for each process, else everything)',
     )
     parser.add_argument(
         '--overwrite', action='store_true', default=None, help='compute everything again'
@@ -52,7 +56,9 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--masks', action='store_true', default=None, help='also write full masks as COCO RLE'
     )
-    parser.add_argument('--device', help='where to compute, e.g. cuda:0')
+    parser.add_argument(
+        '--device', default=own_gpu(), help='where to compute (default: a GPU if there is one)'
+    )
     parser.add_argument('--import', dest='module', help='module that registers the source')
     parser.add_argument(
         '--verify',
@@ -61,6 +67,20 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         help='write nothing: check every map of the cache, and compute COUNT of them again',
     )
     return parser.parse_args(arguments)
+
+
+def rank_of_torchrun() -> tuple[int, int] | None:
+    """Share of this process if torchrun started it: ``torchrun --nproc_per_node=8 ...``."""
+    if 'RANK' not in os.environ or 'WORLD_SIZE' not in os.environ:
+        return None
+    return int(os.environ['RANK']), int(os.environ['WORLD_SIZE'])
+
+
+def own_gpu() -> str | None:
+    """GPU of this process, None where there is none."""
+    if not torch.cuda.is_available():
+        return None
+    return f'cuda:{int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count()}'
 
 
 def parse_shard(text: str) -> tuple[int, int]:

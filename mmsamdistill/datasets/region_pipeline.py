@@ -27,7 +27,6 @@ INTERPOLATING = {
 HARMLESS = {
     'AddGaussianNoise',
     'AddRain',
-    'BinarizeImage',
     'Clip',
     'ColorJitter',
     'CopyValues',

@@ -1,5 +1,5 @@
 # Gaussian colour denoising: DFWB (DIV2K, Flickr2K, WED, BSD) with noise made on the fly, tested in
-# RGB on four data sets with the same noise in every run.
+# RGB on four data sets with the same noise in every run. Neither rounded nor clipped, as published.
 sigma = 50
 
 load_clean = [
@@ -18,12 +18,12 @@ train_pipeline = [
     dict(type='Flip', keys=['img', 'gt'], flip_ratio=0.5, direction='horizontal'),
     dict(type='Flip', keys=['img', 'gt'], flip_ratio=0.5, direction='vertical'),
     dict(type='RandomTransposeHW', keys=['img', 'gt'], transpose_ratio=0.5),
-    dict(type='AddGaussianNoise', sigma=sigma, key='img'),
+    dict(type='AddGaussianNoise', sigma=sigma, key='img', quantise=False),
     dict(type='PackInputs'),
 ]
 test_pipeline = [
     *load_clean,
-    dict(type='AddGaussianNoise', sigma=sigma, key='img', seed=0),
+    dict(type='AddGaussianNoise', sigma=sigma, key='img', quantise=False, seed=0),
     dict(type='PackInputs'),
 ]
 

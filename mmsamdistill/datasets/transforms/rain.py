@@ -15,17 +15,18 @@ class AddRain(Degradation):
     """Rain as layers of bright streaks, the additive model of the deraining literature.
 
     ``y = x + brightness * (S_1 + ... + S_L)``, where each ``S`` in [0, 1] is a map of streaks:
-    drops at random pixels, drawn out along the direction of the layer. Rain only ever brightens.
-    Every layer draws its own length, angle, width and brightness from the ranges.
+    drops at random pixels, drawn out along the direction of the rain. Rain only ever brightens.
+    All layers of an image fall at one angle; each draws its own density, length, width and
+    brightness from the ranges.
 
     Args:
         density: Share of pixels in which a drop starts, in each layer, or a range in 0..1.
-            Default: 0.002.
+            Default: 0.0008.
         length: Length of the streaks in pixels, or a range. Default: (15, 40).
         angle: Slant of the streaks in degrees from the vertical, positive to the right at the
             bottom, or a range. Default: (-20, 20).
         width: Width of the streaks in pixels, or a range. Default: (1, 2).
-        brightness: What the middle of a streak adds, 0 to 255, or a range. Default: (60, 160).
+        brightness: What the middle of a streak adds, 0 to 255, or a range. Default: (40, 120).
         layers: Number of layers. Default: 3.
         key: See :class:`Degradation`.
         seed: See :class:`Degradation`.
@@ -45,11 +46,11 @@ class AddRain(Degradation):
 
     def __init__(  # a physical quantity each
         self,
-        density: Range = 0.002,
+        density: Range = 0.0008,
         length: Range = (15.0, 40.0),
         angle: Range = (-20.0, 20.0),
         width: Range = (1.0, 2.0),
-        brightness: Range = (60.0, 160.0),
+        brightness: Range = (40.0, 120.0),
         layers: int = 3,
         key: str = 'img',
         seed: int | None = None,
@@ -67,11 +68,13 @@ class AddRain(Degradation):
 
     def degrade(self, image: np.ndarray, generator: np.random.Generator) -> np.ndarray:
         """Add the layers; see :class:`Degradation`."""
-        ranges = (self.density, self.length, self.angle, self.width, self.brightness)
+        ranges = (self.density, self.length, self.width, self.brightness)
+        angle = generator.uniform(*self.angle)
         rain = np.zeros(image.shape[:2], np.float32)
         for _ in range(self.layers):
-            *shape, brightness = (generator.uniform(*bounds) for bounds in ranges)
-            rain += np.float32(brightness) * streaks(image.shape[:2], *shape, generator)
+            density, length, width, brightness = (generator.uniform(*each) for each in ranges)
+            layer = streaks(image.shape[:2], density, length, angle, width, generator)
+            rain += np.float32(brightness) * layer
         return image + (rain if image.ndim == 2 else rain[..., None])
 
 
