@@ -98,6 +98,8 @@ def _load_stream(stream: io.BufferedIOBase, name: str, map_location: Any) -> Any
                 'trusted environment and save tensors, numbers, strings, lists and dicts only. '
                 f'{_hint_for_old_torch()}'.rstrip()
             ) from error
+        if isinstance(error, TypeError) and str(error).startswith('refused'):
+            raise CheckpointError(f'{name} was not read: {error}') from error
         if _out_of_memory(error) or 'deserialize object on' in str(error):
             raise  # the device's fault, not the file's
         size = stream.seek(0, os.SEEK_END)

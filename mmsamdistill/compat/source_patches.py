@@ -43,8 +43,9 @@ def raise_mmcv_bound(source: bytes) -> ast.Module:
     """Let MMagic's version check accept MMCV 2.2.
 
     Reason: ``mmagic/__init__`` asserts ``mmcv < 2.2.0``, the release that was to come when it was
-    written. MMCV 2.2.0 changed no Python interface that MMagic uses; it added operators for
-    further devices and torch 2.3 wheels. MMCV 2.3 would still be refused.
+    written. Compared file by file with 2.1.0, MMCV 2.2.0 differs in compiled operators (further
+    devices) and the four Python files that call them, not in an interface that MMagic uses. MMCV
+    2.3 would still be refused.
 
     Affected: MMagic up to 1.2.0. Unnecessary once MMagic itself accepts MMCV 2.2.
 

@@ -1,1 +1,17 @@
 """Numbers, tables and figures that the host lacks."""
+
+from mmsamdistill.evaluation.protocols import PROTOCOLS, Protocol, get_protocol, measure
+from mmsamdistill.evaluation.region_metrics import RegionPSNR
+from mmsamdistill.evaluation.restoration_metric import RestorationMetric, protocol_labels
+from mmsamdistill.evaluation.ssim import SSIMVariant
+
+__all__ = [
+    'PROTOCOLS',
+    'Protocol',
+    'RegionPSNR',
+    'RestorationMetric',
+    'SSIMVariant',
+    'get_protocol',
+    'measure',
+    'protocol_labels',
+]

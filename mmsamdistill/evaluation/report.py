@@ -14,7 +14,10 @@ Row = dict[str, str | int | float]
 
 
 def metric_rows(
-    metrics: Mapping[str, float], datasets: Mapping[str, int], fallback: str = 'test'
+    metrics: Mapping[str, float],
+    datasets: Mapping[str, int],
+    fallback: str = 'test',
+    protocols: Mapping[str, str] | None = None,
 ) -> list[Row]:
     """Turn the flat metrics of a test run into one row for each data set.
 
@@ -23,10 +26,11 @@ def metric_rows(
             ``'PSNR': 31.2`` without.
         datasets: Number of images of each data set, by the prefix of its metrics.
         fallback: Name of the data set whose metrics have no prefix.
+        protocols: How each data set is measured, by the prefix of its metrics. Default: not told.
 
     Returns:
-        One row for each data set in order of appearance: ``dataset``, ``images`` where known, and
-        its metrics.
+        One row for each data set in order of appearance: ``dataset``, ``images`` and ``protocol``
+        where known, and its metrics.
 
     Example:
         >>> metric_rows({'A/PSNR': 30.0, 'A/SSIM': 0.9, 'B/PSNR': 28.0}, {'A': 24, 'B': 5})[0]
@@ -40,6 +44,8 @@ def metric_rows(
             rows[dataset] = {'dataset': dataset}
             if dataset in datasets:
                 rows[dataset]['images'] = datasets[dataset]
+            if protocols and dataset in protocols:
+                rows[dataset]['protocol'] = protocols[dataset]
         rows[dataset][name] = float(value)
     return list(rows.values())
 

@@ -2,6 +2,7 @@
 
 from mmsamdistill.regions.cached import CachedRegions
 from mmsamdistill.regions.controls import NoRegions, ShuffledRegions
+from mmsamdistill.regions.online import AlternatingRegions
 from mmsamdistill.regions.region_map import (
     RegionMap,
     RegionMembership,
@@ -10,15 +11,18 @@ from mmsamdistill.regions.region_map import (
     masks_to_labels,
 )
 from mmsamdistill.regions.sam import SAMRegions
+from mmsamdistill.regions.sam2 import SAM2Regions
 from mmsamdistill.regions.source import RegionSource
 from mmsamdistill.regions.superpixel import SuperpixelRegions
 
 __all__ = [
+    'AlternatingRegions',
     'CachedRegions',
     'NoRegions',
     'RegionMap',
     'RegionMembership',
     'RegionSource',
+    'SAM2Regions',
     'SAMRegions',
     'ShuffledRegions',
     'SuperpixelRegions',

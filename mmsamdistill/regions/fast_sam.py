@@ -25,13 +25,18 @@ from mmsamdistill.regions.fast_sam_check import (
     check_options,
 )
 from mmsamdistill.regions.fast_sam_chunks import chunk_length
-from mmsamdistill.regions.fast_sam_decode import decode_prompts, embed_points, share_image
+from mmsamdistill.regions.fast_sam_decode import (
+    SharedImage,
+    decode_prompts,
+    embed_points,
+    share_image,
+)
 from mmsamdistill.regions.fast_sam_encode import encode_images, prepare_images
 from mmsamdistill.regions.fast_sam_masks import MaskRules, MaskSet, find_masks, no_masks
 from mmsamdistill.regions.fast_sam_prompts import Crop, crops_of_image, points_in_crop
 from mmsamdistill.regions.fast_sam_results import (
+    merge_crops,
     paint_labels,
-    prefer_small_crops,
     to_records,
     without_duplicates,
     without_small_regions,
@@ -44,9 +49,9 @@ class FastSamMaskGenerator:
 
     With the default ``dtype`` and ``compile`` it returns the very masks of the reference: same
     number and order, scores within 1e-5, and a pixel differs only where the logit is within 1e-4
-    of the cutoff. It is faster because masks with a poor predicted quality are dropped before they
-    are made, because nothing is computed twice for prompts of the same image, and because nothing
-    large leaves the cache. Unlike the reference it returns an empty list where no mask survives.
+    of the cutoff. It is faster because poor masks are dropped before they are made, nothing is
+    computed twice for prompts of the same image, and nothing large leaves the cache. Unlike the
+    reference it returns an empty list where no mask survives.
 
     Args:
         model: SAM: a ``segment_anything.modeling.Sam``, or one built of the same prompt encoder
@@ -82,13 +87,11 @@ class FastSamMaskGenerator:
 
     Example:
         >>> from segment_anything import modeling as parts
-        >>> sam = parts.Sam(  # a toy; in earnest: segment_anything.sam_model_registry
-        ...     parts.ImageEncoderViT(32, 16, 3, 8, 1, 1, out_chans=8),
-        ...     parts.PromptEncoder(8, (2, 2), (32, 32), 4),
-        ...     parts.MaskDecoder(
-        ...         transformer_dim=8, transformer=parts.TwoWayTransformer(1, 8, 1, 8)
-        ...     ),
-        ... )
+        >>> encoder = parts.ImageEncoderViT(32, 16, 3, 8, 1, 1, out_chans=8)
+        >>> prompts = parts.PromptEncoder(8, (2, 2), (32, 32), 4)
+        >>> transformer = parts.TwoWayTransformer(1, 8, 1, 8)
+        >>> decoder = parts.MaskDecoder(transformer_dim=8, transformer=transformer)
+        >>> sam = parts.Sam(encoder, prompts, decoder)
         >>> generator = FastSamMaskGenerator(sam, points_per_side=2, pred_iou_thresh=1.0)
         >>> image = np.zeros((8, 6, 3), np.uint8)
         >>> generator.label_map(image).shape, generator.generate(image)
@@ -256,19 +259,17 @@ class FastSamMaskGenerator:
         for points in self._point_batches(crop, image.pixels):
             scores, which, logits = self._decode_batch(image, crop, points, input_size)
             if len(logits) > 0:
-                points = points[which]
-                found.append(find_masks(logits, resize, self.rules, crop, scores, points))
+                found.append(find_masks(logits, resize, self.rules, crop, scores, points[which]))
         masks = MaskSet.join(found)
         return without_duplicates(masks, masks.scores, self.box_nms_thresh)
 
     def _point_batches(self, crop: Crop, pixels: Tensor) -> Iterator[Tensor]:
         points = torch.from_numpy(points_in_crop(crop, self.point_grids)).to(pixels.device)
         length = min(self.points_per_batch, chunk_length(4 * pixels.numel(), pixels.device))
-        # Without points there is nothing to split, and the decoder could not take none.
-        return iter(points.split(length)) if len(points) > 0 else iter(())
+        return iter(points.split(length))
 
     def _decode_batch(
-        self, image: Any, crop: Crop, points: Tensor, input_size: tuple[int, int]
+        self, image: SharedImage, crop: Crop, points: Tensor, input_size: tuple[int, int]
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Predicted IoU, prompt and low-resolution logits of the masks worth making."""
         (height, width), (input_height, input_width) = crop.size, input_size
@@ -277,19 +278,15 @@ class FastSamMaskGenerator:
         with self._autocast():
             decoded = self._decode(self.model.mask_decoder, image, prompts)
             keep = self.rules.good_scores(decoded.scores)
-            if not bool(keep.any()):
-                return decoded.scores[keep], keep.nonzero()[:, 0], decoded.scores.new_empty(0, 0, 0)
             logits = mask_logits(self.model.mask_decoder, image.grid, decoded, keep)
         return decoded.scores[keep], keep.nonzero()[:, 0], logits
 
     def _join_crops(self, crops: list[MaskSet], width: int) -> MaskSet:
-        masks = MaskSet.join(crops)
-        if len(crops) > 1:
-            masks = without_duplicates(masks, prefer_small_crops(masks), self.crop_nms_thresh)
-        if self.min_mask_region_area > 0:
-            threshold = max(self.box_nms_thresh, self.crop_nms_thresh)
-            masks = without_small_regions(masks, width, self.min_mask_region_area, threshold)
-        return masks
+        masks = merge_crops(crops, self.crop_nms_thresh)
+        if self.min_mask_region_area <= 0:
+            return masks
+        threshold = max(self.box_nms_thresh, self.crop_nms_thresh)
+        return without_small_regions(masks, width, self.min_mask_region_area, threshold)
 
     def _autocast(self) -> AbstractContextManager:
         if self.dtype == torch.float32:

@@ -44,19 +44,23 @@ def _distinct(boxes: Tensor, priority: Tensor, iou_threshold: float) -> Tensor:
     return batched_nms(boxes.float(), priority.to(boxes.device), one_class, iou_threshold)
 
 
-def prefer_small_crops(masks: MaskSet) -> Tensor:
-    """Priority of masks by the crop they come from: the smaller, the closer it was looked at.
+def merge_crops(crops: list[MaskSet], iou_threshold: float) -> MaskSet:
+    """All masks of an image, of duplicates the one from the smaller crop: a closer look.
 
     Args:
-        masks: The masks.
+        crops: The masks of each crop.
+        iou_threshold: From which IoU of the boxes on two masks are the same.
 
     Returns:
-        ``(K,)`` priorities.
+        The masks of the only crop as they are, or those that remain of several.
 
     Source: ``segment_anything``.
     """
+    masks = MaskSet.join(crops)
+    if len(crops) == 1:
+        return masks
     left, top, right, bottom = masks.crop_boxes.unbind(1)
-    return 1 / ((right - left) * (bottom - top))
+    return without_duplicates(masks, 1 / ((right - left) * (bottom - top)), iou_threshold)
 
 
 def without_small_regions(

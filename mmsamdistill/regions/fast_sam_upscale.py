@@ -42,6 +42,8 @@ def mask_logits(
     Source: ours; equal to ``MaskDecoder`` of ``segment_anything`` up to rounding.
     """
     prompts = keep.any(dim=1).nonzero()[:, 0]
+    if len(prompts) == 0:
+        return torch.zeros(0, 4 * grid[0], 4 * grid[1], device=keep.device)
     # The last features are 32 channels of 16 values for each pixel, and exist twice.
     num_pixels = grid[0] * grid[1]
     length = chunk_length(4096 * num_pixels, keep.device)

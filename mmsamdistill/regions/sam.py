@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from mmagic.registry import MODELS
-from torch import Tensor, nn
+from torch import nn
 
-from mmsamdistill.frozen import FrozenNetwork
-from mmsamdistill.regions.masks import masks_to_labels
-from mmsamdistill.regions.sam_weights import (
-    OFFICIAL_FILES,
-    hash_state,
-    load_weights,
-    locate_weights,
-    verify_weights,
+from mmsamdistill.regions.sam_files import OFFICIAL_FILES
+from mmsamdistill.regions.sam_source import (
+    MaskGeneratorRegions,
+    import_from,
+    jsonable,
+    surviving_empty_crops,
 )
-from mmsamdistill.regions.source import RegionSource, to_unit_range
+from mmsamdistill.regions.sam_weights import load_weights, locate_weights, verify_weights
 
 _FAST = 'mmsamdistill.regions.fast_sam.FastSamMaskGenerator'
 
 
 @MODELS.register_module()
-class SAMRegions(RegionSource):
+class SAMRegions(MaskGeneratorRegions):
     """Regions from SAM's automatic mask generation, overlapping masks painted large to small.
 
     SAM is only looked at: it is built on first use, frozen, in evaluation mode, in float32, and
@@ -36,13 +30,27 @@ class SAMRegions(RegionSource):
     not to another precision, and it is not run under autocast, so that the same image always gives
     the same regions.
 
+    Relatives of SAM are named by their builder, the function that makes a compatible ``Sam``
+    object; for MobileSAM, with its package installed::
+
+        regions=dict(type='SAMRegions', builder='mobile_sam.build_sam.build_sam_vit_t',
+                     checkpoint='mobile_sam.pt')
+
+    Tried with MobileSAM's own code and random weights, with its own generator, the reference and
+    the fast one; its published weights were not at hand.
+
     Args:
         model_type: ``'vit_b'`` (default), ``'vit_l'`` or ``'vit_h'``.
         checkpoint: Path or URL of the weights, ``.pth`` or ``.safetensors``. Default: None, the
-            official file of the model type, downloaded once.
+            official file of the model type, downloaded once; with a ``builder``, the weights that
+            it comes with.
         sha256: Expected SHA-256 of the checkpoint or its beginning. Default: None; files with an
             official name are always checked.
-        sam: A ``Sam`` object to use as it is, instead of the three above; frozen in place.
+        sam: A ``Sam`` object to use as it is, instead of all of these; frozen in place.
+        builder: Function that builds a compatible ``Sam``, instead of ``model_type``, or its import
+            path. Leave reading the checkpoint to ``checkpoint``: it is read without executing
+            anything in it, and every tensor must fit. Default: None.
+        builder_args: Arguments of ``builder``. Default: None, none.
         generator: Arguments of the mask generator: ``points_per_side``, ``points_per_batch``,
             ``pred_iou_thresh``, ``stability_score_thresh``, ``stability_score_offset``,
             ``box_nms_thresh``, ``crop_n_layers``, ``crop_n_points_downscale_factor``,
@@ -77,146 +85,78 @@ class SAMRegions(RegionSource):
         *,
         sha256: str | None = None,
         sam: nn.Module | None = None,
+        builder: str | Callable[..., nn.Module] | None = None,
+        builder_args: dict[str, Any] | None = None,
         generator: dict[str, Any] | None = None,
         generator_type: str | Callable[..., Any] = 'reference',
     ) -> None:
-        super().__init__()
+        super().__init__(sam, generator, generator_type)
         if model_type not in OFFICIAL_FILES:
             raise ValueError(
                 f'unknown SAM model_type {model_type!r}; choose from {list(OFFICIAL_FILES)}'
             )
         if sam is not None and (checkpoint is not None or sha256 is not None):
             raise ValueError('give either sam or checkpoint and sha256, not both')
-        if 'output_mode' in (generator or {}):
-            raise ValueError('output_mode cannot be chosen: the masks are painted, not encoded')
-        self.model_type = model_type if sam is None else 'custom'
+        if sam is not None and builder is not None:
+            raise ValueError('give either sam or builder, not both')
+        if builder_args and builder is None:
+            raise ValueError('builder_args are the arguments of a builder; name it in builder')
+        self.model_type = model_type if sam is None and builder is None else 'custom'
         self.checkpoint = checkpoint
         self.sha256 = sha256
-        self.generator = dict(generator or {})
-        self.generator_type = generator_type
-        self.frozen = _FrozenSam(sam)
-        self._weights: tuple[Path | None, str] | None = None
-        self._built_generator: Any = None
-
-    def find(self, images: Tensor, data_samples: Any = None) -> Tensor:
-        """Label maps of a batch; see :class:`RegionSource`."""
-        pixels = [_to_uint8(image) for image in images]
-        with torch.autocast(images.device.type, enabled=False):
-            generator = self._generator_on(images.device)
-            if hasattr(generator, 'label_maps'):
-                maps = generator.label_maps(pixels)
-            else:
-                maps = [_paint(generator.generate(array), array.shape[:2]) for array in pixels]
-        return torch.from_numpy(np.stack(maps))
-
-    @torch.no_grad()
-    def records(self, image: Tensor) -> list[dict[str, Any]]:
-        """Everything SAM says about one image: the masks before they are painted.
-
-        Args:
-            image: RGB image in [0, 1]; values outside are clamped, NaN becomes 0.
-
-        Shape:
-            - image: ``(3, H, W)``
-
-        Returns:
-            One record per mask with ``segmentation`` (``(H, W)`` bool array), ``area``, ``bbox``,
-            ``predicted_iou``, ``stability_score``, ``point_coords`` and ``crop_box``.
-
-        Raises:
-            ImportError: If ``segment_anything`` is not installed.
-            FileNotFoundError: If the checkpoint does not exist.
-            ValueError: If the checkpoint is damaged or another model's.
-        """
-        with torch.autocast(image.device.type, enabled=False):
-            return self._generator_on(image.device).generate(_to_uint8(image))
-
-    def describe(self) -> dict[str, Any]:
-        """Model, weights and all generator parameters, the generator's defaults included."""
-        generator = self._generator_class()
-        return {
-            'type': type(self).__name__,
-            'model_type': self.model_type,
-            'checkpoint_sha256': self._locate()[1],
-            'generator_type': f'{generator.__module__}.{generator.__qualname__}',
-            'generator': _resolved_arguments(generator, self.generator),
-        }
+        self.builder = builder
+        self.builder_args = dict(builder_args or {})
 
     def extra_repr(self) -> str:
         """The parameters, for ``print(model)``."""
+        builder = '' if self.builder is None else f'builder={self.builder!r}, '
         return (
-            f'model_type={self.model_type!r}, checkpoint={self.checkpoint!r}, '
+            f'model_type={self.model_type!r}, {builder}checkpoint={self.checkpoint!r}, '
             f'generator={self.generator}'
         )
 
-    def _generator_on(self, device: torch.device) -> Any:
-        if self.frozen.empty:
-            self.frozen.hold(self._build())
-        # Where the images are decides: under DDP and in a Runner they are the first to move.
-        self.frozen.network.to(device)
-        if self._built_generator is None:
-            self._built_generator = self._generator_class()(self.frozen.network, **self.generator)
-        return self._built_generator
+    def _describe_model(self) -> dict[str, Any]:
+        if self.builder is None:
+            return {'model_type': self.model_type}
+        builder = self._builder_function()
+        name = getattr(builder, '__qualname__', type(builder).__qualname__)
+        return {
+            'model_type': self.model_type,
+            'builder': f'{builder.__module__}.{name}',
+            'builder_args': jsonable(self.builder_args),
+        }
 
-    def _generator_class(self) -> Callable[..., Any]:
-        if not isinstance(self.generator_type, str):
-            return self.generator_type
-        if self.generator_type == 'reference':
-            return _reference_generator()
-        path = _FAST if self.generator_type == 'fast' else self.generator_type
-        module, _, name = path.rpartition('.')
-        if not module:
-            raise ValueError(
-                f"unknown generator_type {path!r}; choose 'reference', 'fast', a class or the "
-                f"import path of one, e.g. '{_FAST}'"
-            )
-        return getattr(import_module(module), name)
+    def _named_generator(self, name: str) -> Callable[..., Any] | str | None:
+        if name == 'reference':
+            package = _import_segment_anything()
+            return surviving_empty_crops(package.SamAutomaticMaskGenerator, package.__name__)
+        return _FAST if name == 'fast' else None
 
     def _locate(self) -> tuple[Path | None, str]:
-        """Path and SHA-256 of the weights; checked once."""
-        if self._weights is None:
-            if self.model_type == 'custom':
-                self._weights = None, hash_state(self.frozen.network)
-            else:
-                source = self.checkpoint or OFFICIAL_FILES[self.model_type].url
-                path = locate_weights(source, self.sha256)
-                self._weights = path, verify_weights(path, self.sha256)
-        return self._weights
+        if self.checkpoint is None and self.model_type == 'custom':
+            return None, self._hash_network()
+        source = self.checkpoint or OFFICIAL_FILES[self.model_type].url
+        path = locate_weights(source, self.sha256)
+        return path, verify_weights(path, self.sha256)
 
     def _build(self) -> nn.Module:
-        package = _import_segment_anything()
-        path, _ = self._locate()
-        # The random weights that are about to be replaced must not change the run's random state.
-        with torch.random.fork_rng(devices=[]):
-            sam = package.sam_model_registry[self.model_type](checkpoint=None)
-        load_weights(sam, path, self.model_type)
+        if self.builder is None:
+            sam = _import_segment_anything().sam_model_registry[self.model_type](checkpoint=None)
+            load_weights(sam, self._located()[0], self.model_type)
+            return sam
+        sam = self._builder_function()(**self.builder_args)
+        if not isinstance(sam, nn.Module):
+            raise TypeError(f'builder {self.builder!r} returned {type(sam).__name__}, not a Sam')
+        if self.checkpoint is not None:
+            # In training mode first: networks may derive values from their weights in eval().
+            load_weights(sam.train(), self._located()[0], f'built by {self.builder}', choices=())
         return sam
 
-
-class _FrozenSam(FrozenNetwork):
-    """Follows its owner to a device, never to a precision: prompts and thresholds are float32."""
-
-    @property
-    def empty(self) -> bool:
-        return not self._held
-
-    def _apply(self, fn: Callable, *args: object, **kwargs: object) -> _FrozenSam:
-        for network in self._held:
-            probe = next(network.parameters())
-            network.to(fn(torch.empty(0, device=probe.device)).device)
-        return self
-
-
-def _to_uint8(image: Tensor) -> np.ndarray:
-    """One ``(3, H, W)`` image in [0, 1] as the ``(H, W, 3)`` array that SAM was trained on."""
-    pixels = (to_unit_range(image) * 255).round().to(torch.uint8)
-    return pixels.permute(1, 2, 0).contiguous().cpu().numpy()
-
-
-def _paint(records: list[dict[str, Any]], size: tuple[int, ...]) -> np.ndarray:
-    if not records:
-        return np.zeros(size, np.int32)
-    return masks_to_labels(np.stack([record['segmentation'] for record in records]))
+    def _builder_function(self) -> Callable[..., nn.Module]:
+        if isinstance(self.builder, str):
+            return import_from(self.builder, 'builder')
+        assert self.builder is not None
+        return self.builder
 
 
 def _import_segment_anything() -> Any:
@@ -228,40 +168,3 @@ def _import_segment_anything() -> Any:
             'SuperpixelRegions and CachedRegions work without it.'
         ) from error
     return segment_anything
-
-
-def _reference_generator() -> type:
-    """The package's generator, made to survive crops without any mask."""
-    package = _import_segment_anything()
-
-    class SamAutomaticMaskGenerator(package.SamAutomaticMaskGenerator):
-        # The original builds the crop boxes from a list, which is one-dimensional when empty, and
-        # then fails to index them if no crop of the image has a mask.
-        def _process_crop(self, *args: Any, **kwargs: Any) -> Any:
-            data = super()._process_crop(*args, **kwargs)
-            data['crop_boxes'] = data['crop_boxes'].reshape(-1, 4).to(torch.int64)
-            return data
-
-    SamAutomaticMaskGenerator.__module__ = package.__name__
-    SamAutomaticMaskGenerator.__qualname__ = 'SamAutomaticMaskGenerator'
-    return SamAutomaticMaskGenerator
-
-
-def _resolved_arguments(generator: Callable[..., Any], given: dict[str, Any]) -> dict[str, Any]:
-    """Given arguments over the generator's defaults, as plain JSON types."""
-    signature = inspect.signature(generator).parameters
-    # The first argument is the Sam.
-    defaults = {
-        name: parameter.default
-        for name, parameter in list(signature.items())[1:]
-        if parameter.default is not parameter.empty
-    }
-    return {name: _jsonable(value) for name, value in {**defaults, **given}.items()}
-
-
-def _jsonable(value: Any) -> Any:
-    if isinstance(value, np.ndarray | np.generic):
-        return value.tolist()
-    if isinstance(value, list | tuple):
-        return [_jsonable(item) for item in value]
-    return str(value) if isinstance(value, torch.dtype) else value

@@ -3,49 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
 from urllib.parse import urlparse
 
 import torch
 from torch import Tensor, nn
 
-
-class OfficialFile(NamedTuple):
-    """A file published with Segment Anything."""
-
-    name: str
-    size: int
-    sha256: str
-
-    @property
-    def url(self) -> str:
-        """Where it is published."""
-        return f'https://dl.fbaipublicfiles.com/segment_anything/{self.name}'
+from mmsamdistill.regions.sam_files import OFFICIAL_FILES, OfficialFile, official_of_name
 
 
-# The six hexadecimal digits in the names are the start of the files' MD5, not of their SHA-256.
-OFFICIAL_FILES: dict[str, OfficialFile] = {
-    'vit_b': OfficialFile(
-        'sam_vit_b_01ec64.pth',
-        375_042_383,
-        'ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912',
-    ),
-    'vit_l': OfficialFile(
-        'sam_vit_l_0b3195.pth',
-        1_249_524_607,
-        '3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622',
-    ),
-    'vit_h': OfficialFile(
-        'sam_vit_h_4b8939.pth',
-        2_564_550_879,
-        'a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e',
-    ),
-}
-
-
-def locate_weights(checkpoint: str | Path, sha256: str | None = None) -> Path:
+def locate_weights(
+    checkpoint: str | Path,
+    sha256: str | None = None,
+    official: Mapping[str, OfficialFile] = OFFICIAL_FILES,
+) -> Path:
     """Path of a checkpoint on this machine; a URL is downloaded once into torch.hub's folder.
 
     A download is checked while it runs and appears under its name only when it is whole.
@@ -54,6 +26,7 @@ def locate_weights(checkpoint: str | Path, sha256: str | None = None) -> Path:
         checkpoint: Path or ``http(s)``/``file`` URL.
         sha256: Expected SHA-256 (or its beginning) of a download; for the official files it is
             known without. Default: None.
+        official: Published files that the message for a missing one names. Default: SAM's.
 
     Returns:
         The path.
@@ -72,7 +45,7 @@ def locate_weights(checkpoint: str | Path, sha256: str | None = None) -> Path:
     if urlparse(str(checkpoint)).scheme not in ('http', 'https', 'file'):
         path = Path(checkpoint).expanduser()
         if not path.is_file():
-            urls = ', '.join(file.url for file in OFFICIAL_FILES.values())
+            urls = ', '.join(file.url for file in official.values())
             raise FileNotFoundError(
                 f'no SAM checkpoint at {path}; the official ones are {urls}, and '
                 f'checkpoint=None downloads the one of the model type'
@@ -82,8 +55,8 @@ def locate_weights(checkpoint: str | Path, sha256: str | None = None) -> Path:
     path = Path(torch.hub.get_dir(), 'checkpoints', Path(urlparse(url).path).name)
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
-        official = _official_of_name(path.name)
-        expected = sha256 or (official.sha256 if official else None)
+        published = official_of_name(path.name)
+        expected = sha256 or (published.sha256 if published else None)
         torch.hub.download_url_to_file(url, str(path), hash_prefix=expected)
     return path
 
@@ -111,8 +84,8 @@ def verify_weights(path: Path, sha256: str | None = None) -> str:
 
     Source: ours.
     """
-    official = _official_of_name(path.name)
-    if sha256 is None and official is not None:
+    official = official_of_name(path.name)
+    if sha256 is None and official is not None and official.size is not None:
         size = path.stat().st_size
         if size != official.size:
             raise ValueError(
@@ -128,11 +101,13 @@ def verify_weights(path: Path, sha256: str | None = None) -> str:
     return actual
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
+def read_weights(path: Path, key: str | None = None) -> dict[str, Tensor]:
     """Read a state dict without executing anything that a file may contain.
 
     Args:
         path: ``.safetensors``, or a file written by ``torch.save``.
+        key: Under which the state dict may lie in the file: SAM 2's are under ``'model'``.
+            Default: None, the file is the state dict.
 
     Returns:
         The state dict, on the CPU.
@@ -150,18 +125,28 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     Source: ours.
     """
     state = _read_safetensors(path) if path.suffix == '.safetensors' else _read_pickle(path)
+    if key is not None and isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
+        state = state[key]
     if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
         raise ValueError(f'{path} is not a state dict: expected a mapping of names to tensors')
     return dict(state)
 
 
-def load_weights(network: nn.Module, path: Path, model_type: str) -> None:
+def load_weights(
+    network: nn.Module,
+    path: Path,
+    model_type: str,
+    key: str | None = None,
+    choices: Iterable[str] = OFFICIAL_FILES,
+) -> None:
     """Load a checkpoint into a network, every key of both used.
 
     Args:
         network: The network, changed in place.
         path: The checkpoint.
         model_type: What the network is called in the message.
+        key: See :func:`read_weights`. Default: None.
+        choices: Names of models that the message offers. Default: SAM's.
 
     Raises:
         ValueError: If the file cannot be read or belongs to another architecture.
@@ -175,7 +160,7 @@ def load_weights(network: nn.Module, path: Path, model_type: str) -> None:
 
     Source: ours.
     """
-    state = read_weights(path)
+    state = read_weights(path, key)
     wanted = network.state_dict()
     wrong = sorted(
         name
@@ -183,10 +168,12 @@ def load_weights(network: nn.Module, path: Path, model_type: str) -> None:
         if name not in state or name not in wanted or state[name].shape != wanted[name].shape
     )
     if wrong:
+        models = ', '.join(choices)
+        remedy = f'choose the model_type ({models})' if models else 'give the builder of the model'
         raise ValueError(
             f'{path} is not a checkpoint of SAM {model_type}: {len(wrong)} of {len(wanted)} '
             f'tensors are missing, unknown or of another shape, e.g. {", ".join(wrong[:3])}; '
-            f'choose the model_type ({", ".join(OFFICIAL_FILES)}) that the file was made for'
+            f'{remedy} that the file was made for'
         )
     network.load_state_dict(state, strict=True)
 
@@ -234,10 +221,6 @@ def hash_state(network: nn.Module) -> str:
         digest.update(f'{name} {value.dtype} {tuple(value.shape)}'.encode())
         digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     return digest.hexdigest()
-
-
-def _official_of_name(name: str) -> OfficialFile | None:
-    return next((file for file in OFFICIAL_FILES.values() if file.name == name), None)
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:

@@ -9,25 +9,23 @@ ROOT = Path(__file__).parents[2]
 SCRIPT = """
 import sys, warnings
 import numpy, torch, mmengine, cv2, mmcv
-import mmagic
-first_failed = False
 try:
     import mmagic.utils
-except Exception:
-    first_failed = True
+except Exception as error:  # numpy.bool8, or MMCV 2.2
+    assert isinstance(error, (AttributeError, AssertionError)), error
+before = set(sys.modules)
 with warnings.catch_warnings():
     warnings.simplefilter('error')
     from mmsamdistill import compat
     compat.activate()
 heavy = {'mmagic.models', 'segment_anything', 'skimage', 'diffusers', 'transformers'}
-assert not heavy & set(sys.modules), heavy & set(sys.modules)
-assert first_failed == (not hasattr(numpy, 'bool8')) or 'mmagic.utils' in sys.modules
+assert not heavy & set(sys.modules) - before, heavy & set(sys.modules) - before
 from mmagic.utils import register_all_modules
 register_all_modules()
 from mmagic.registry import DATASETS, MODELS, HOOKS, METRICS, VISUALIZERS, LOOPS
 assert MODELS.get('NAFNet') and METRICS.get('PSNR') and HOOKS.get('BasicVisualizationHook')
 assert VISUALIZERS.get('ConcatImageVisualizer') and LOOPS.get('MultiValLoop')
-unasked = {'diffusers', 'transformers', 'lpips', 'albumentations', 'av', 'pkg_resources'}
+unasked = {'diffusers', 'transformers', 'lpips', 'albumentations', 'pkg_resources'} - before
 assert not unasked & set(sys.modules), unasked & set(sys.modules)
 if __name__ == '__main__':
     folder = sys.argv[1]

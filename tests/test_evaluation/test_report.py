@@ -45,3 +45,10 @@ def test_three_files_hold_the_same_numbers(tmp_path, name):
     assert float(table[0]['SSIM']) == 0.87654
     assert table[1]['images'] == ''
     assert paths[2].read_text() == to_markdown(rows) + '\n'
+
+
+def test_protocols_stand_beside_the_numbers():
+    rows = metric_rows(METRICS, {'Kodak24': 24}, protocols={'Kodak24': 'denoise_rgb: RGB, 8 bit'})
+    assert list(rows[0]) == ['dataset', 'images', 'protocol', 'PSNR', 'SSIM']
+    assert 'protocol' not in rows[1]
+    assert '| denoise_rgb: RGB, 8 bit |' in to_markdown(rows)

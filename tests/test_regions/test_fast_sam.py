@@ -172,7 +172,7 @@ def test_equals_the_reference_whatever_the_options():
     compared = []
 
     # Without shrinking: a failure would take minutes to become a little simpler.
-    @settings(max_examples=300, deadline=None, derandomize=True, phases=[Phase.generate])
+    @settings(max_examples=40, deadline=None, derandomize=True, phases=[Phase.generate])
     @given(
         number=st.integers(0, len(SAMS) - 1),
         size=st.tuples(st.integers(9, 90), st.integers(9, 90)),
@@ -196,7 +196,7 @@ def test_equals_the_reference_whatever_the_options():
             compared.append(len(expected))
 
     check()
-    assert sum(number > 2 for number in compared) > 15, compared
+    assert sum(number > 2 for number in compared) > 8, compared
 
 
 @pytest.mark.parametrize('quantile', [0.0, 0.4, 0.7])

@@ -1,0 +1,176 @@
+"""Refusing to train with the wrong regions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmagic.registry import HOOKS, MODELS
+from mmengine.dist import broadcast_object_list, is_main_process
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+
+from mmsamdistill.regions.cache_fit import check_fit, fitting_command, spot_check
+from mmsamdistill.regions.store import RegionStore
+
+
+@HOOKS.register_module()
+class RegionCacheHook(Hook):
+    """Check the region caches of the training data before the first step.
+
+    A cache that was made with other parameters or weights, of other images, or not completely,
+    gives a training that runs and means nothing. This hook stops it with a message that says what
+    does not fit and which command makes it fit. In a distributed run, the main process looks and
+    all of them stop.
+
+    In a configuration, ``expected`` says what matters, in the words of the cache's
+    ``regions.json``; neither SAM nor its weights have to be at hand::
+
+        custom_hooks = [dict(type='RegionCacheHook', expected=dict(
+            type='SAMRegions', model_type='vit_h',
+            checkpoint_sha256='a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e',
+            generator=dict(points_per_side=32)))]
+
+    With ``source``, the configuration of the source itself, every parameter and the hash of the
+    weights must be the same, and a few maps can be computed again.
+
+    Args:
+        expected: Entries that the source's description in ``regions.json`` must have; others may
+            be anything. Default: None.
+        source: Configuration of the source that must have made the cache. Its weights are read to
+            be hashed. Default: None.
+        hash_images: Compare the images with those that the maps were made from, by hash; reads
+            every image once. Default: True.
+        spot_check: How many maps of each cache are computed again, on the model's device; needs
+            ``source``. Default: 0.
+        tolerance: Fraction of pixels that may then be in another region. Default: 0.01.
+        seed: Which maps are drawn. Default: 0.
+
+    Raises:
+        ValueError: If maps are to be computed without a source; before training, if a cache does
+            not fit, or if no cache is used at all.
+
+    Source: ours.
+    """
+
+    priority = 'VERY_HIGH'
+
+    def __init__(
+        self,
+        expected: dict[str, Any] | None = None,
+        source: dict[str, Any] | None = None,
+        hash_images: bool = True,
+        spot_check: int = 0,
+        tolerance: float = 0.01,
+        seed: int = 0,
+    ) -> None:
+        if spot_check and source is None:
+            raise ValueError(
+                f'spot_check={spot_check} computes maps again: give the source that made them, '
+                f"source=dict(type='SAMRegions', checkpoint=...)"
+            )
+        self.expected = expected
+        self.source = source
+        self.hash_images = hash_images
+        self.spot_check = spot_check
+        self.tolerance = tolerance
+        self.seed = seed
+
+    def before_train(self, runner: Runner) -> None:
+        """Check all caches that the training data are read with.
+
+        Args:
+            runner: The Runner.
+
+        Raises:
+            ValueError: If a cache does not fit, or if no cache is used at all.
+        """
+        reason: list[Any] = [None]
+        if is_main_process():
+            # Whatever goes wrong here must not leave the other processes waiting.
+            try:
+                reason = [self._refusal(runner)]
+            except Exception as error:
+                reason = [f'{type(error).__name__}: {error}']
+        broadcast_object_list(reason)
+        if reason[0] is not None:
+            raise ValueError(f'RegionCacheHook: {reason[0]}')
+
+    def _refusal(self, runner: Runner) -> str | None:
+        caches = _caches_of(runner.train_dataloader.dataset)
+        if not caches:
+            return (
+                'the training data come without cached regions; wrap their dataset in '
+                "dict(type='RegionDataset', ...), or remove this hook"
+            )
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        device = next(model.parameters()).device
+        # What a source draws while it is built is not the run's business.
+        with torch.random.fork_rng(devices=[]):
+            reasons = [self._check(Path(root), images, device) for root, images in caches.items()]
+        return '\n'.join(filter(None, reasons)) or None
+
+    def _check(
+        self, root: Path, images: dict[str, tuple[Path, ...]], device: torch.device
+    ) -> str | None:
+        store = RegionStore(root)
+        source = None if self.source is None else MODELS.build(dict(self.source))
+        fit = check_fit(store, images, self.expected, source, hash_images=self.hash_images)
+        if fit.ok and self.spot_check:
+            options = {'tolerance': self.tolerance, 'device': device, 'seed': self.seed}
+            fit.different = spot_check(store, images, source, self.spot_check, **options)
+        if fit.ok:
+            return None
+        wanted = self.source
+        if wanted is None and self.expected is not None:
+            made_by = (store.manifest or {}).get('source', {})
+            same_type = self.expected.get('type') in (None, made_by.get('type'))
+            wanted = _merged(made_by if same_type else {}, self.expected)
+        command = fitting_command(store, images, wanted, fit.keeps_maps)
+        return f'the region cache {root} does not fit: {fit}. Make it fit by: {command}'
+
+
+def _caches_of(dataset: Any) -> dict[str, dict[str, tuple[Path, ...]]]:
+    """By folder of a cache, the keys that a dataset reads from it with their image files."""
+    caches: dict[str, dict[str, tuple[Path, ...]]] = {}
+    for leaf, transform in _loaders_of(dataset):
+        used = caches.setdefault(str(transform.store.root), {})
+        for index in range(len(leaf)):
+            info = leaf.get_data_info(index)
+            paths = [info.get(name) for name in ('gt_path', 'img_path')]
+            files = tuple(Path(path) for path in paths if isinstance(path, str | Path))
+            used[_key_of(transform, info)] = files
+    return caches
+
+
+def _loaders_of(dataset: Any) -> Iterator[tuple[Any, Any]]:
+    """Every dataset with a transform that loads region maps, and that transform."""
+    if hasattr(dataset, 'full_init'):
+        dataset.full_init()
+    inner = getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]
+    for each in inner:
+        if each is not None:
+            yield from _loaders_of(each)
+    pipeline = getattr(dataset, 'pipeline', None)
+    for transform in getattr(pipeline, 'transforms', ()):
+        if isinstance(getattr(transform, 'store', None), RegionStore):
+            yield dataset, transform
+
+
+def _key_of(transform: Any, info: dict[str, Any]) -> str:
+    """Key of the map that a transform reads; the likeliest one if there is none."""
+    try:
+        return transform._find(info)
+    except FileNotFoundError:
+        path = info.get('gt_path') or info.get('img_path')
+        return str(info.get('key') or Path(path).stem)
+
+
+def _merged(base: Any, changes: Any) -> Any:
+    """Nested dictionaries, the second one's entries over the first one's."""
+    if not isinstance(base, dict) or not isinstance(changes, dict):
+        return changes
+    return {**base, **{name: _merged(base.get(name), item) for name, item in changes.items()}}

@@ -1,0 +1,243 @@
+"""PSNR and SSIM by a named protocol, in MMagic's validation and test loops."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from mmagic.registry import METRICS
+from mmengine.evaluator import BaseMetric
+from mmengine.logging import print_log
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from mmsamdistill.evaluation.protocols import METRICS as MEASURES
+from mmsamdistill.evaluation.protocols import Protocol, get_protocol, measure
+
+
+class ProtocolMetric(BaseMetric):
+    """What the loops of MMagic and of MMEngine ask of a metric that looks at image after image.
+
+    Each image leaves one entry in ``results``: that is what lets MMEngine drop the images by which
+    a distributed sampler fills up its last batch. MMagic's own base class does the same; it is not
+    used because importing it imports all of MMagic's models.
+
+    Args:
+        protocol: How to measure: a name, or ``dict(base=NAME, ...)``, see
+            :func:`~mmsamdistill.evaluation.protocols.get_protocol`.
+        prefix: Name of the data set, put before the names of the metrics. Default: None.
+        channel_order: Order of the channels of predictions and ground truth. Default: 'bgr', to
+            which MMagic converts both, whatever the pipeline loads.
+        collect_device: 'cpu' or 'gpu', see MMEngine. Default: 'cpu'.
+
+    Raises:
+        KeyError: If there is no such protocol.
+        ValueError: For another order of channels.
+
+    Source: ours.
+    """
+
+    SAMPLER_MODE = 'normal'
+    sample_model = 'orig'
+
+    def __init__(
+        self,
+        protocol: str | Protocol | Mapping[str, Any],
+        prefix: str | None = None,
+        channel_order: str = 'bgr',
+        collect_device: str = 'cpu',
+    ) -> None:
+        super().__init__(collect_device, prefix)
+        if channel_order not in ('rgb', 'bgr'):
+            raise ValueError(f"channel_order={channel_order!r} is not one of 'rgb', 'bgr'")
+        self.protocol = get_protocol(protocol)
+        self.channel_order = channel_order
+        self.size: int | None = None
+
+    def prepare(self, module: nn.Module, dataloader: DataLoader) -> None:
+        """Take the number of images; called by MMagic's evaluator before the first batch.
+
+        Args:
+            module: The model, unused.
+            dataloader: The data.
+        """
+        self.size = len(dataloader.dataset)
+
+    def get_metric_sampler(
+        self, model: nn.Module, dataloader: DataLoader, metrics: Sequence[BaseMetric]
+    ) -> DataLoader:
+        """Give MMagic's loops the batches to run: the data as they are.
+
+        Args:
+            model: Unused.
+            dataloader: The data.
+            metrics: Unused.
+
+        Returns:
+            The data.
+        """
+        return dataloader
+
+    def process(self, data_batch: Any, data_samples: Sequence[Mapping[str, Any]]) -> None:
+        """Measure the images of one batch.
+
+        Args:
+            data_batch: Unused.
+            data_samples: For each image a dict with ``gt_img`` and ``output`` with ``pred_img``.
+
+        Raises:
+            KeyError: If one of them is missing.
+        """
+        for sample in data_samples:
+            self.results.append(self.process_sample(sample))
+
+    def process_sample(self, sample: Mapping[str, Any]) -> Any:
+        """Measure one image.
+
+        Args:
+            sample: See :meth:`process`.
+
+        Returns:
+            What :meth:`compute_metrics` needs of it; plain numbers.
+        """
+        raise NotImplementedError
+
+    def evaluate(self, size: int | None = None) -> dict[str, float]:
+        """Combine what all processes have measured.
+
+        Args:
+            size: Number of images, as MMEngine's evaluator gives it. Default: what :meth:`prepare`
+                has counted.
+
+        Returns:
+            The metrics by name, with the prefix before it.
+
+        Raises:
+            RuntimeError: If the number of images is not known.
+        """
+        size = self.size if size is None else size
+        if size is None:
+            raise RuntimeError('the number of images is not known: call prepare(), or give size')
+        metrics = super().evaluate(size)
+        print_log(f'{", ".join(metrics)} measured by {self.protocol}', 'current')
+        return metrics
+
+
+def image_and_truth(sample: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+    """Take the two images out of a data sample.
+
+    Args:
+        sample: A dict with ``gt_img`` and ``output`` with ``pred_img``.
+
+    Returns:
+        Prediction and ground truth.
+
+    Raises:
+        KeyError: If one of them is missing.
+    """
+    output = sample.get('output', {})
+    if 'pred_img' not in output or 'gt_img' not in sample:
+        raise KeyError(
+            f"a sample needs 'gt_img' and 'output' with 'pred_img', got {sorted(sample)} with "
+            f'{sorted(output)} in the output; does the pipeline load the ground truth?'
+        )
+    return output['pred_img'], sample['gt_img']
+
+
+@METRICS.register_module()
+class RestorationMetric(ProtocolMetric):
+    """PSNR and SSIM of a data set, by the protocol of the paper to compare with.
+
+    In a config::
+
+        test_evaluator = [
+            dict(type='RestorationMetric', protocol='rain_y_matlab', prefix='Test100')]
+
+    Values are averaged over images. The mean over a data set with a perfectly restored image is
+    infinite for PSNR, as in the papers' code.
+
+    Args:
+        protocol: How to measure: a name such as 'gopro_rgb' (see
+            :data:`~mmsamdistill.evaluation.protocols.PROTOCOLS`), or ``dict(base=NAME, ...)``.
+        metrics: Any of 'PSNR', 'SSIM'. Default: both.
+        prefix: Name of the data set, put before the names of the metrics. Default: None.
+        channel_order: Order of the channels of predictions and ground truth. Default: 'bgr', to
+            which MMagic converts both, whatever the pipeline loads.
+        collect_device: 'cpu' or 'gpu', see MMEngine. Default: 'cpu'.
+
+    Shape:
+        - pred_img, gt_img: ``(C, H, W)``; for videos ``(T, C, H, W)``, averaged over frames first
+
+    Raises:
+        KeyError: If there is no such protocol or metric.
+        ValueError: If no metric is asked for, or for another order of channels.
+
+    Source: the protocol's.
+    """
+
+    def __init__(
+        self,
+        protocol: str | Protocol | Mapping[str, Any],
+        metrics: Sequence[str] = ('PSNR', 'SSIM'),
+        prefix: str | None = None,
+        channel_order: str = 'bgr',
+        collect_device: str = 'cpu',
+    ) -> None:
+        super().__init__(protocol, prefix, channel_order, collect_device)
+        self.metrics = (metrics,) if isinstance(metrics, str) else tuple(metrics)
+        if not self.metrics:
+            raise ValueError(f'metrics is empty; choose from {sorted(MEASURES)}')
+        for name in self.metrics:
+            if name not in MEASURES:
+                raise KeyError(f'there is no metric {name!r}; those are {sorted(MEASURES)}')
+
+    def process_sample(self, sample: Mapping[str, Any]) -> dict[str, float]:
+        """Measure one image.
+
+        Args:
+            sample: See :meth:`process`.
+
+        Returns:
+            The metrics.
+        """
+        prediction, truth = image_and_truth(sample)
+        values = measure(prediction, truth, self.protocol, self.metrics, self.channel_order)
+        return {name: value.mean().item() for name, value in values.items()}
+
+    def compute_metrics(self, results: list[dict[str, float]]) -> dict[str, float]:
+        """Average over images.
+
+        Args:
+            results: The metrics of each image.
+
+        Returns:
+            The metrics of the data set.
+        """
+        return {
+            name: sum(result[name] for result in results) / len(results) for name in self.metrics
+        }
+
+
+def protocol_labels(metrics: Iterable[BaseMetric], fallback: str = 'test') -> dict[str, str]:
+    """Name the protocols behind the numbers of a test run, for its table.
+
+    Args:
+        metrics: The metrics of all evaluators.
+        fallback: Name of the data set whose metrics have no prefix.
+
+    Returns:
+        By prefix, the protocol with its label; several are joined by semicolons. Metrics of others
+        are named with their package, such as 'PSNR of mmagic'.
+
+    Example:
+        >>> protocol_labels([RestorationMetric('gopro_rgb', prefix='GoPro')])
+        {'GoPro': 'gopro_rgb: RGB, 8 bit, SSIM of MATLAB'}
+
+    Source: ours.
+    """
+    labels: dict[str, dict[str, None]] = {}
+    for metric in metrics:
+        package = type(metric).__module__.partition('.')[0]
+        label = str(getattr(metric, 'protocol', f'{type(metric).__name__} of {package}'))
+        labels.setdefault(metric.prefix or fallback, {})[label] = None
+    return {prefix: '; '.join(each) for prefix, each in labels.items()}

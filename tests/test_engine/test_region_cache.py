@@ -1,0 +1,224 @@
+"""A training run refuses a cache that does not fit, and says what to do."""
+
+import copy
+import json
+import runpy
+import shlex
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from mmagic.registry import MODELS
+from mmengine.runner import Runner
+from toy import cascade_model, config, plain_model, run_training, write_data
+
+from mmsamdistill.engine import RegionCacheHook
+from mmsamdistill.regions.cache_fit import check_fit, fitting_command
+from mmsamdistill.regions.extract import extract
+from mmsamdistill.regions.manifest import read_manifest
+from mmsamdistill.regions.map_file import read_record, write_map
+from mmsamdistill.regions.store import RegionStore
+
+ROOT = Path(__file__).parents[2]
+SOURCE = {'type': 'SuperpixelRegions', 'min_size': 5}
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Toy images with a cache of their own, made of the clean ones."""
+    root = write_data(tmp_path / 'data')
+    shutil.rmtree(root / 'regions')
+    extract(root / 'gt', root / 'regions', dict(SOURCE))
+    return root
+
+
+def train(data, *, model=None, **options):
+    """A whole training of a step, with the hook."""
+    settings = config(
+        data,
+        data.parent / 'run',
+        model or cascade_model(),
+        custom_hooks=[{'type': 'RegionCacheHook', **options}],
+    )
+    settings.train_cfg.max_iters = 1
+    return run_training(settings)
+
+
+def refusal(data, **options):
+    with pytest.raises(ValueError, match='RegionCacheHook: ') as caught:
+        train(data, **options)
+    return str(caught.value)
+
+
+def command_in(message):
+    return shlex.split(message.partition('Make it fit by: ')[2])
+
+
+def run_command(command):
+    """What a user does with the message."""
+    assert command[0] == 'python'
+    assert runpy.run_path(str(ROOT / command[1]))['main'](command[2:]) == 0
+
+
+@pytest.mark.parametrize(
+    'options',
+    [
+        {},
+        {'expected': {'type': 'SuperpixelRegions'}},
+        {'expected': {'type': 'SuperpixelRegions', 'min_size': 5, 'scale': 50.0}},
+        {'source': SOURCE},
+        {'source': SOURCE, 'spot_check': 2, 'hash_images': False},
+    ],
+    ids=str,
+)
+def test_a_cache_that_fits_is_trained_with(data, options):
+    assert train(data, **options).iter == 1
+
+
+def test_other_parameters_are_refused_and_the_command_makes_them_fit(data):
+    wanted = {'type': 'SuperpixelRegions', 'min_size': 9}
+    message = refusal(data, source=wanted)
+    assert 'min_size: 5 in the cache, 9 now' in message
+    run_command(command_in(message))
+    assert train(data, source=wanted).iter == 1
+    assert read_manifest(data / 'regions')['source']['min_size'] == 9
+
+
+def test_an_expectation_takes_the_rest_from_the_cache(data):
+    message = refusal(data, expected={'scale': 20.0})
+    assert 'scale: 50.0 in the cache, 20.0 now' in message
+    assert 'min_size' not in message.partition('Make it fit')[0]
+    run_command(command_in(message))
+    source = read_manifest(data / 'regions')['source']
+    assert (source['scale'], source['min_size']) == (20.0, 5)
+
+
+def test_another_type_is_refused(data):
+    message = refusal(data, expected={'type': 'SAMRegions', 'checkpoint_sha256': 'abc'})
+    assert 'type: SuperpixelRegions in the cache, SAMRegions now' in message
+    assert 'checkpoint_sha256: not there in the cache, abc now' in message
+    words = command_in(message)
+    assert words[words.index('--source') + 1] == 'SAMRegions'
+    assert words[words.index('--checkpoint') + 1] == 'FILE_WITH_SHA256_abc'
+    assert 'min_size' not in ' '.join(words)
+
+
+def test_missing_maps_are_completed_by_the_command(data):
+    (data / 'regions/2.png').unlink()
+    message = refusal(data)
+    assert '1 missing: 2.' in message
+    assert '--overwrite' not in message
+    run_command(command_in(message))
+    assert train(data).iter == 1
+
+
+def test_an_image_that_changed(data):
+    for folder in ('gt', 'img'):
+        cv2.imwrite(str(data / folder / '1.png'), np.full((32, 32, 3), 9, np.uint8))
+    assert train(data, hash_images=False).iter == 1
+    message = refusal(data)
+    assert '1 stale: 1.' in message
+    run_command(command_in(message))
+    assert train(data).iter == 1
+
+
+def test_maps_of_the_degraded_images_are_as_good(data):
+    shutil.rmtree(data / 'regions')
+    extract(data / 'img', data / 'regions', dict(SOURCE))
+    assert train(data, source=SOURCE, spot_check=4).iter == 1
+
+
+def test_damaged_and_foreign_maps(data):
+    path = data / 'regions/0.png'
+    path.write_bytes(path.read_bytes()[:-20])
+    other = RegionStore(data / 'regions').record('3') | {'fingerprint': '0' * 16}
+    write_map(data / 'regions/3.png', RegionStore(data / 'regions').read('3'), other)
+    message = refusal(data)
+    assert '1 damaged: 0' in message
+    assert '1 stale: 3' in message
+
+
+def test_the_spot_check_finds_a_map_that_only_looks_right(data):
+    path = data / 'regions/1.png'
+    wrong = np.arange(32 * 32).reshape(32, 32) // 300
+    write_map(path, wrong, read_record(path))
+    assert train(data, source=SOURCE).iter == 1
+    assert '1 different: 1.' in refusal(data, source=SOURCE, spot_check=4)
+    assert train(data, source=SOURCE, spot_check=4, tolerance=1.0).iter == 1
+    found = []
+    for seed in range(8):
+        try:
+            train(data, source=SOURCE, spot_check=1, seed=seed)
+        except ValueError:
+            found.append(seed)
+    assert 0 < len(found) < 8
+
+
+def test_maps_of_unknown_origin(tmp_path):
+    data = write_data(tmp_path / 'data')
+    assert train(data).iter == 1
+    assert 'has no regions.json' in refusal(data, expected={'type': 'SuperpixelRegions'})
+    (data / 'regions/0.png').unlink()
+    message = refusal(data)
+    assert '1 missing: 0' in message
+    assert str(data / 'gt') in message
+
+
+def test_nested_datasets(data, tmp_path):
+    other = write_data(tmp_path / 'other')
+    settings = config(data, tmp_path / 'run', cascade_model())
+    hook = [{'type': 'RegionCacheHook', 'source': SOURCE}]
+    first, second = (copy.deepcopy(settings.train_dataloader.dataset) for _ in range(2))
+    second['dataset']['data_root'] = str(other)
+    second['regions'] = str(other / 'regions')
+    repeated = {'type': 'RepeatDataset', 'times': 2, 'dataset': first}
+    settings.train_dataloader.dataset = {
+        'type': 'ConcatDataset',
+        'datasets': [repeated, second],
+        'ignore_keys': ['dataset_type', 'task_name'],
+    }
+    settings.custom_hooks = hook
+    with pytest.raises(ValueError, match=r'other/regions has no regions\.json') as caught:
+        Runner.from_cfg(settings).train()
+    assert 'data/regions does not' not in str(caught.value)
+
+
+def test_no_cache_at_all(data):
+    assert 'without cached regions' in refusal(data, model=plain_model())
+
+
+def test_the_run_s_random_numbers_are_those_without_the_hook(data):
+    with_hook = train(data, source=SOURCE, spot_check=1).model.state_dict()
+    settings = config(data, data.parent / 'plain', cascade_model(), custom_hooks=[])
+    settings.train_cfg.max_iters = 1
+    without = run_training(settings).model.state_dict()
+    assert all(value.equal(without[name]) for name, value in with_hook.items())
+
+
+def test_spot_check_needs_a_source():
+    with pytest.raises(ValueError, match='give the source that made them'):
+        RegionCacheHook(spot_check=1)
+
+
+def test_command_from_the_description_of_sam(data):
+    manifest = json.loads((data / 'regions/regions.json').read_text())
+    generator = {'points_per_side': 16, 'point_grids': None, 'output_mode': 'binary_mask'}
+    source = {'type': 'SAMRegions', 'model_type': 'vit_b', 'checkpoint_sha256': 'ab'}
+    manifest['source'] = {**source, 'generator': {**generator, 'dtype': 'torch.float32'}}
+    (data / 'regions/regions.json').write_text(json.dumps(manifest))
+    words = shlex.split(fitting_command(RegionStore(data / 'regions'), {}, None, True))
+    assert words[2:] == [
+        str(data / 'gt'),
+        str(data / 'regions'),
+        *('--source', 'SAMRegions', '--checkpoint', 'FILE_WITH_SHA256_ab'),
+        *('--cfg-options', 'model_type=vit_b', 'generator.points_per_side=16'),
+    ]
+
+
+def test_check_fit_alone(data):
+    store = RegionStore(data / 'regions')
+    images = {key: (data / f'gt/{key}.png',) for key in '0123'}
+    assert check_fit(store, images, source=MODELS.build(dict(SOURCE))).ok
+    assert check_fit(store, {**images, 'a/9': (data / 'gt/9.png',)}).missing == ['a/9']

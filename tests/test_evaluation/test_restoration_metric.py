@@ -1,0 +1,267 @@
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from mmagic.registry import METRICS
+from mmengine.evaluator import Evaluator
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from toy import config, plain_model, write_data
+
+from mmsamdistill.evaluation.protocols import measure
+from mmsamdistill.evaluation.region_metrics import RegionPSNR
+from mmsamdistill.evaluation.restoration_metric import RestorationMetric, protocol_labels
+
+
+def samples(count=3, shape=(3, 16, 20), noise=20.0, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    result = []
+    for _ in range(count):
+        truth = torch.randint(0, 256, shape, generator=generator).float()
+        restored = (truth + noise * torch.randn(shape, generator=generator)).clamp(0, 255)
+        result.append({'gt_img': truth, 'output': {'pred_img': restored}})
+    return result
+
+
+def values(metric, data):
+    metric.process(None, data)
+    return metric.evaluate(len(data))
+
+
+class Keep(Hook):
+    def after_test_epoch(self, runner, metrics=None):
+        self.metrics = metrics
+
+
+class Dataset:
+    dataset = range(3)
+
+
+def test_is_the_mean_over_images():
+    data = samples()
+    metric = METRICS.build({'type': 'RestorationMetric', 'protocol': 'rain_y_matlab'})
+    result = values(metric, data)
+    for name in ('PSNR', 'SSIM'):
+        each = [
+            measure(s['output']['pred_img'], s['gt_img'], 'rain_y_matlab', [name], 'bgr')[name]
+            for s in data
+        ]
+        assert result[name] == pytest.approx(sum(each).item() / 3, abs=1e-12)
+        assert type(result[name]) is float
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        {'protocol': 'gopro_rgb'},
+        {'protocol': {'base': 'rain_y_matlab', 'crop_border': 2}},
+        {'channel_order': 'rgb'},
+    ],
+    ids=str,
+)
+def test_settings_change_the_numbers(change):
+    base = values(RestorationMetric('rain_y_matlab'), samples())
+    changed = values(RestorationMetric(**{'protocol': 'rain_y_matlab', **change}), samples())
+    assert abs(base['PSNR'] - changed['PSNR']) > 1e-4
+
+
+def test_choice_of_metrics_and_prefix():
+    metric = RestorationMetric('gopro_rgb', metrics=['SSIM'], prefix='GoPro')
+    assert list(values(metric, samples())) == ['GoPro/SSIM']
+    assert list(values(RestorationMetric('gopro_rgb', metrics='PSNR'), samples())) == ['PSNR']
+    # Images smaller than a window can still be measured by PSNR.
+    small = samples(shape=(3, 5, 5))
+    assert values(RestorationMetric('rain_y_matlab', metrics='PSNR'), small)['PSNR'] > 0
+    with pytest.raises(ValueError, match='smaller than the window'):
+        values(RestorationMetric('rain_y_matlab'), small)
+
+
+def test_a_perfect_image_makes_the_mean_infinite():
+    data = samples()
+    data[1]['output']['pred_img'] = data[1]['gt_img']
+    result = values(RestorationMetric('gopro_rgb'), data)
+    assert result['PSNR'] == math.inf
+    assert result['SSIM'] < 1
+
+
+def test_frames_of_a_video_are_averaged():
+    frames = samples(1, (4, 3, 16, 16))
+    single = [
+        {'gt_img': truth, 'output': {'pred_img': restored}}
+        for truth, restored in zip(
+            frames[0]['gt_img'], frames[0]['output']['pred_img'], strict=True
+        )
+    ]
+    together = values(RestorationMetric('gopro_rgb'), frames)
+    apart = values(RestorationMetric('gopro_rgb'), single)
+    assert together == pytest.approx(apart, abs=1e-12)
+
+
+def test_padded_samples_are_dropped():
+    data = samples()
+    metric = RestorationMetric('gopro_rgb')
+    metric.prepare(None, Dataset())
+    metric.process(None, data)
+    metric.process(None, samples(1, noise=90.0))
+    assert metric.evaluate() == values(RestorationMetric('gopro_rgb'), data)
+    assert metric.results == []
+
+
+def test_speaks_to_both_evaluators():
+    from mmagic.evaluation.evaluator import Evaluator as EvaluatorOfMMagic
+
+    data = samples()
+    config = {'type': 'RestorationMetric', 'protocol': 'gopro_rgb', 'prefix': 'a'}
+    plain = Evaluator(config)
+    plain.process(data)
+    host = EvaluatorOfMMagic([config, {**config, 'protocol': 'denoise_rgb', 'prefix': 'b'}])
+    host.prepare_metrics(None, Dataset())
+    ((metrics, loader),) = host.prepare_samplers(None, Dataset())
+    assert isinstance(loader, Dataset)
+    host.process(data, None, metrics)
+    result = host.evaluate()
+    assert set(result) == {'a/PSNR', 'a/SSIM', 'b/PSNR', 'b/SSIM'}
+    assert {k: v for k, v in result.items() if k[0] == 'a'} == plain.evaluate(3)
+
+
+@pytest.mark.parametrize('order', ['rgb', 'bgr'])
+def test_in_a_run_beside_the_metrics_of_the_host(tmp_path, order):
+    """The toy restorer, tested by MMagic's loop on two data sets in one run."""
+    data = write_data(tmp_path / 'data')
+    settings = config(data, tmp_path / 'run', plain_model())
+    loader = settings.test_dataloader
+    for step in loader.dataset.pipeline[:2]:
+        step.channel_order = order
+    mine = [
+        {'type': 'RestorationMetric', 'protocol': name, 'prefix': f'{name}-1'}
+        for name in ('mmagic_rgb', 'mmagic_y', 'rain_y_matlab')
+    ]
+    theirs = [
+        {'type': kind, 'convert_to': convert, 'prefix': f'host-{convert}'}
+        for kind in ('PSNR', 'SSIM')
+        for convert in (None, 'Y')
+    ]
+    second = [{'type': 'RestorationMetric', 'protocol': 'gopro_rgb', 'prefix': '2'}]
+    settings.test_dataloader = [loader, loader]
+    settings.test_evaluator = [[*mine, *theirs], second]
+    runner = Runner.from_cfg(settings)
+    keep = Keep()
+    runner.register_hook(keep)
+    runner.test()
+    found = keep.metrics
+    for metric in ('PSNR', 'SSIM'):
+        for name, convert in (('mmagic_rgb', None), ('mmagic_y', 'Y')):
+            ours, host = found[f'{name}-1/{metric}'], found[f'host-{convert}/{metric}']
+            assert ours == pytest.approx(host, abs=1e-4)
+        assert f'2/{metric}' in found
+    assert abs(found['rain_y_matlab-1/PSNR'] - found['mmagic_rgb-1/PSNR']) > 0.1
+
+
+def test_labels_for_the_table():
+    from mmagic.evaluation.metrics.psnr import PSNR
+
+    metrics = [
+        RestorationMetric('gopro_rgb', prefix='GoPro'),
+        RestorationMetric('denoise_rgb', prefix='GoPro'),
+        RestorationMetric('rain_y_matlab'),
+        PSNR(prefix='Kodak'),
+    ]
+    assert protocol_labels(metrics, 'all') == {
+        'GoPro': 'gopro_rgb: RGB, 8 bit, SSIM of MATLAB; denoise_rgb: RGB, 8 bit',
+        'all': 'rain_y_matlab: Y of MATLAB, 8 bit',
+        'Kodak': 'PSNR of mmagic',
+    }
+
+
+@pytest.mark.parametrize('device', ['cpu', 'gpu'])
+def test_collects_where_it_is_told(device, monkeypatch):
+    seen = []
+
+    def collect(results, size, device, **kwargs):
+        seen.append((device, size))
+        return results
+
+    monkeypatch.setattr('mmengine.evaluator.metric.collect_results', collect)
+    for kind in (RestorationMetric, RegionPSNR):
+        metric = kind('gopro_rgb', collect_device=device)
+        data = [{**each, 'regions': torch.ones(16, 20).long()} for each in samples()]
+        values(metric, data)
+    assert seen == [(device, 3)] * 2
+
+
+def test_mistakes():
+    with pytest.raises(KeyError, match='gopro_rgb'):
+        RestorationMetric('gopro')
+    with pytest.raises(KeyError, match='LPIPS'):
+        RestorationMetric('gopro_rgb', metrics=['LPIPS'])
+    with pytest.raises(ValueError, match='empty'):
+        RestorationMetric('gopro_rgb', metrics=[])
+    with pytest.raises(ValueError, match="'gbr'"):
+        RestorationMetric('gopro_rgb', channel_order='gbr')
+    with pytest.raises(KeyError, match=r"'gt_img'.*load the ground truth"):
+        RestorationMetric('gopro_rgb').process(None, [{'output': {'pred_img': torch.zeros(1)}}])
+    with pytest.raises(KeyError, match='pred_img'):
+        RestorationMetric('gopro_rgb').process(None, [{'gt_img': torch.zeros(1)}])
+    metric = RestorationMetric('gopro_rgb')
+    metric.process(None, samples())
+    with pytest.raises(RuntimeError, match='prepare'):
+        metric.evaluate()
+
+
+WORKER = """
+import json, sys, torch
+import mmsamdistill
+from mmsamdistill.evaluation.restoration_metric import RestorationMetric
+rank, device = int(sys.argv[1]), sys.argv[2]
+torch.distributed.init_process_group(
+    'gloo', init_method='file://' + sys.argv[3], rank=rank, world_size=2)
+metric = RestorationMetric('gopro_rgb', metrics=['PSNR'], collect_device=device)
+truth = torch.full((3, 8, 8), 100.0)
+# Three images on two processes: the second one is given the first image again to fill up.
+for shift in ([1, 3], [2, 50])[rank]:
+    metric.process(None, [{'gt_img': truth, 'output': {'pred_img': truth + shift}}])
+print('RESULT', json.dumps(metric.evaluate(3)))
+"""
+
+
+@pytest.mark.skipif(not torch.distributed.is_available(), reason='torch without distributed')
+def test_two_processes_measure_one_data_set(tmp_path):
+    root = Path(__file__).parents[2]
+    environment = {**os.environ, 'PYTHONPATH': str(root), 'OMP_NUM_THREADS': '1'}
+    command = [sys.executable, '-c', WORKER]
+    workers = [
+        subprocess.Popen(
+            [*command, str(rank), 'cpu', str(tmp_path / 'store')],
+            env={**environment, 'CUDA_VISIBLE_DEVICES': ''},
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    outputs = [worker.communicate(timeout=240)[0] for worker in workers]
+    expected = sum(20 * math.log10(255 / shift) for shift in (1, 2, 3)) / 3
+    for output in outputs:
+        line = next(line for line in output.splitlines() if line.startswith('RESULT'))
+        assert float(line.split()[-1].rstrip('}')) == pytest.approx(expected, abs=1e-9)
+
+
+def test_registering_does_not_import_the_models_of_the_host():
+    code = (
+        'import sys, mmsamdistill, mmsamdistill.evaluation.restoration_metric, '
+        'mmsamdistill.evaluation.region_metrics\n'
+        'print([m for m in sys.modules if m.startswith(("mmagic.models", "mmagic.evaluation"))'
+        ' or m.split(".")[0] in ("skimage", "torchvision")])'
+    )
+    done = subprocess.run(
+        [sys.executable, '-c', code],
+        env={**os.environ, 'PYTHONPATH': str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines()[-1] == '[]'
