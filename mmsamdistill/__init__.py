@@ -12,7 +12,16 @@ from mmsamdistill import compat
 compat.activate()
 # isort: on
 
-from mmsamdistill import cascade, datasets, engine, losses, regions
-from mmsamdistill.version import __version__
+from mmsamdistill import cascade, datasets, engine, evaluation, losses, regions  # noqa: E402
+from mmsamdistill.version import __version__  # noqa: E402
 
-__all__ = ['__version__', 'cascade', 'compat', 'datasets', 'engine', 'losses', 'regions']
+__all__ = [
+    '__version__',
+    'cascade',
+    'compat',
+    'datasets',
+    'engine',
+    'evaluation',
+    'losses',
+    'regions',
+]

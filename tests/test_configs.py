@@ -57,7 +57,7 @@ def test_parts_build(name):
         assert len(loaders) == len(evaluators)
     for evaluator in [*evaluators, *as_list(cfg.val_evaluator)]:
         for metric in as_list(evaluator):
-            assert METRICS.build(metric).crop_border == 0
+            assert METRICS.build(metric).protocol.crop_border == 0
 
 
 @pytest.mark.parametrize('name', ALL)
@@ -114,10 +114,12 @@ def test_all_results_are_compared_on_the_same_footing(name):
     y_channel = cfg.get('train_dataloader').dataset.metainfo.task_name == 'deraining'
     metrics = [m for e in as_list(cfg.test_evaluator) for m in as_list(e)]
     metrics += as_list(cfg.val_evaluator)
-    assert {m.get('convert_to') for m in metrics} == ({'Y'} if y_channel else {None})
+    expected = 'rain_y_matlab' if y_channel else 'gopro_rgb' if 'gopro' in name else 'denoise_rgb'
+    assert {metric.protocol for metric in metrics} == {expected}
     # The best checkpoint is chosen by a metric that validation reports under this very name.
     best = cfg.default_hooks.checkpoint.get('save_best')
-    assert best is None or best in [m.type for m in as_list(cfg.val_evaluator) if 'prefix' not in m]
+    assert best in (None, 'PSNR')
+    assert all('prefix' not in metric for metric in as_list(cfg.val_evaluator))
 
 
 @pytest.mark.parametrize('name', [n for n in PLAIN if 'dfwb' in n])

@@ -133,9 +133,7 @@ def test_recipe_is_the_published_one(name):
     assert not any('Average' in hook.type or 'EMA' in hook.type for hook in cfg.custom_hooks)
     noise = step_of(train_set(cfg).pipeline, 'AddGaussianNoise')
     assert (noise and noise.sigma) == recipe['sigma']
-    assert {m.get('convert_to') for m in cfg.val_evaluator} == {
-        'Y' if recipe['y_channel'] else None
-    }
+    assert all(m.protocol.startswith('rain_y') == recipe['y_channel'] for m in cfg.val_evaluator)
 
 
 @pytest.mark.parametrize('name', [n for n in ALL if not n.startswith('demo')])

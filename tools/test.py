@@ -7,6 +7,10 @@ import os
 from pathlib import Path
 from typing import Any
 
+# First, since it prepares MMEngine and MMagic for what follows.
+import mmsamdistill
+
+# isort: split
 import mmengine
 import torch
 from mmengine.config import Config, DictAction
@@ -14,7 +18,7 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
-import mmsamdistill
+from mmsamdistill.evaluation import protocol_labels
 from mmsamdistill.evaluation.report import metric_rows, to_markdown, write_report
 from mmsamdistill.export import plain_config
 from mmsamdistill.weights import load_plain
@@ -70,21 +74,20 @@ class KeepMetrics(Hook):
         self.metrics.update(metrics or {})
 
 
-def count_images(runner: Runner) -> dict[str, int]:
-    """Count the images of each test set, by the prefix of its metrics."""
+def list_metrics(runner: Runner) -> list[tuple[Any, int]]:
+    """List the metrics of all test sets, each with the number of its images."""
     loop = runner.test_loop
     dataloaders = getattr(loop, 'dataloaders', None) or [loop.dataloader]
     evaluators = getattr(loop, 'evaluators', None) or [loop.evaluator]
-    counts: dict[str, int] = {}
-    for dataloader, evaluator in zip(dataloaders, evaluators, strict=True):
-        for metric in evaluator.metrics:
-            counts[metric.prefix or 'test'] = len(dataloader.dataset)
-    return counts
+    pairs = zip(dataloaders, evaluators, strict=True)
+    return [(metric, len(data.dataset)) for data, each in pairs for metric in each.metrics]
 
 
-def describe(args: argparse.Namespace) -> dict[str, Any]:
+def describe(args: argparse.Namespace, metrics: list[Any]) -> dict[str, Any]:
     """State what the numbers depend on."""
+    protocols = [metric.protocol for metric in metrics if hasattr(metric, 'protocol')]
     return {
+        'protocols': {protocol.name: protocol.describe() for protocol in protocols},
         'config': args.config,
         'checkpoint': args.checkpoint,
         'versions': {
@@ -106,10 +109,13 @@ def main() -> None:
     runner.test()
     if runner.rank != 0:
         return
-    rows = metric_rows(kept.metrics, count_images(runner))
+    listed = list_metrics(runner)
+    metrics = [metric for metric, _ in listed]
+    counts = {metric.prefix or 'test': count for metric, count in listed}
+    rows = metric_rows(kept.metrics, counts, protocols=protocol_labels(metrics))
     print('\n' + to_markdown(rows))
     if args.out:
-        paths = write_report(args.out, rows, describe(args))
+        paths = write_report(args.out, rows, describe(args, metrics))
         print('written: ' + ', '.join(map(str, paths)))
 
 

@@ -6,10 +6,12 @@ import argparse
 import os
 from pathlib import Path
 
+# First, since it prepares MMEngine and MMagic for what follows.
+import mmsamdistill  # noqa: F401
+
+# isort: split
 from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
-
-import mmsamdistill  # noqa: F401  (makes MMagic importable for configs without custom_imports)
 
 
 def parse_args() -> argparse.Namespace:

@@ -62,7 +62,7 @@ val_dataloader = dict(
     ),
 )
 test_dataloader = val_dataloader
-val_evaluator = [dict(type='PSNR'), dict(type='SSIM')]
+val_evaluator = [dict(type='RestorationMetric', protocol='denoise_rgb')]
 test_evaluator = val_evaluator
 
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=1000, val_interval=500)

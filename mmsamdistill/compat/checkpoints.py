@@ -236,7 +236,7 @@ def _plain_save(save: Callable[..., None]) -> Callable[..., None]:
     def save_checkpoint(checkpoint: dict, *args: Any, **kwargs: Any) -> None:
         save(plain_numbers(checkpoint), *args, **kwargs)
 
-    save_checkpoint.of_mmsamdistill = True
+    save_checkpoint.of_mmsamdistill = True  # type: ignore[attr-defined]
     return save_checkpoint
 
 
@@ -248,7 +248,7 @@ def _amend_checkpoint_module(module: ModuleType) -> None:
     register([r'(\S+\:)?s3://', r'(\S+\:)?petrel://'], load_from_ceph)
     register(('open-mmlab://', 'openmmlab://'), load_from_openmmlab)
     # MMEngine's loaders for torchvision:// and mmcls:// call this one by its global name.
-    module.load_from_http = load_from_http
+    module.load_from_http = load_from_http  # type: ignore[attr-defined]
     if not hasattr(module.save_checkpoint, 'of_mmsamdistill'):
         replace_in_modules('mmengine', module.save_checkpoint, _plain_save(module.save_checkpoint))
 

@@ -55,7 +55,7 @@ def read_table(path: str) -> PackageTable:
                 else:
                     table.exports[alias.asname or alias.name] = (node.module, alias.name)
         elif _assigns(node, '__all__'):
-            table.public = ast.literal_eval(node.value)
+            table.public = ast.literal_eval(node.value)  # type: ignore[attr-defined]
         elif not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)):
             table.own.append(node)
     return table

@@ -20,7 +20,7 @@ def _reconstruct(subtype: type, shape: tuple[int, ...], kind: bytes) -> np.ndarr
     """Start an array as NumPy's unpickling does, of no type but ``numpy.ndarray``."""
     if subtype is not np.ndarray:
         raise TypeError(f'refused to rebuild an array of type {subtype}')
-    return np.ndarray.__new__(np.ndarray, shape, kind)
+    return np.ndarray.__new__(np.ndarray, shape, kind)  # type: ignore[call-overload]
 
 
 def _scalar(dtype: np.dtype, content: bytes) -> np.generic:
@@ -37,9 +37,16 @@ def _statistic(owner: type, name: str) -> Callable:
     return getattr(owner, name)
 
 
+def _encode(text: str, encoding: str) -> bytes:
+    """Turn the text that stands for bytes in a pickle of protocol 2 back into them."""
+    if encoding != 'latin1':
+        raise TypeError(f'refused to encode text as {encoding!r}')
+    return text.encode(encoding)
+
+
 def _named(function: Callable, module: str, name: str) -> Callable:
     # torch identifies an allowed global by the module and name it says it has.
-    twin = type(function)(function.__code__, function.__globals__, name)
+    twin: Any = type(function)(function.__code__, function.__globals__, name)  # type: ignore[misc]
     twin.__module__, twin.__qualname__ = module, name
     return twin
 
@@ -60,6 +67,7 @@ def allowed_types() -> list[Any]:
         for module in NUMPY_INTERNALS
         for name, function in (('_reconstruct', _reconstruct), ('scalar', _scalar))
     ]
+    rebuilders.append(_named(_encode, '_codecs', 'encode'))  # torch 2.4 lacks it
     # Not the builtin, which would open a way around the list.
     rebuilders.append(_named(_statistic, 'builtins', 'getattr'))
     dtypes = {type(np.dtype(code)) for code in DTYPE_CODES}

@@ -39,7 +39,7 @@ def reduce_process(process: BaseProcess) -> tuple[Any, ...]:
     target = process.__dict__.get('_target')
     if str(getattr(target, '__module__', '')).startswith('torch.utils.data'):
         return rebuild_process, (type(process),), process.__dict__
-    return process.__reduce_ex__(2)
+    return process.__reduce_ex__(2)  # type: ignore[return-value]
 
 
 def activate_in_spawned_workers() -> None:

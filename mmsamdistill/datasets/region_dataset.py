@@ -89,8 +89,8 @@ def add_regions_to_config(
     elif 'dataset' in dataset:
         dataset['dataset'] = add_regions_to_config(dataset['dataset'], regions, geometric)
     elif 'pipeline' in dataset:
-        _check_folder(regions, dataset)
-        dataset['pipeline'] = add_regions_to_pipeline(dataset['pipeline'], regions, geometric)
+        folder = _one_folder(regions, dataset)
+        dataset['pipeline'] = add_regions_to_pipeline(dataset['pipeline'], folder, geometric)
     else:
         raise ValueError(
             f'{dataset.get("type")} has no pipeline to load region maps in; give the dataset that '
@@ -109,7 +109,7 @@ def _one_for_each(regions: str | Sequence[str], count: int) -> list[str]:
     return list(regions)
 
 
-def _check_folder(regions: str, dataset: dict[str, Any]) -> None:
+def _one_folder(regions: str | Sequence[str], dataset: dict[str, Any]) -> str:
     if not isinstance(regions, str):
         raise ValueError(
             f'{dataset.get("type")} needs one region cache, got {regions!r}; lists are for '
@@ -121,3 +121,4 @@ def _check_folder(regions: str, dataset: dict[str, Any]) -> None:
         raise FileNotFoundError(
             f'there is no region cache {regions}; make it by: {extract_command(images, regions)}'
         )
+    return regions

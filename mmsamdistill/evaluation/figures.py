@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -108,7 +109,7 @@ def _row_heights(columns: Mapping[str, np.ndarray], box: Box) -> Sequence[float]
     return picture.shape[0] / picture.shape[1], box[3] / box[2]
 
 
-def _draw_cell(whole: object, crop: object, picture: np.ndarray, box: Box) -> None:
+def _draw_cell(whole: Any, crop: Any, picture: np.ndarray, box: Box) -> None:
     from matplotlib.patches import Rectangle
 
     left, top, width, height = box

@@ -287,5 +287,6 @@ def measure(
     for name in metrics:
         if name not in METRICS:
             raise KeyError(f'there is no metric {name!r}; those are {sorted(METRICS)}')
-    prepared = [protocol.prepare(image, channel_order) for image in (prediction, truth)]
-    return {name: METRICS[name](*prepared, protocol) for name in metrics}
+    restored = protocol.prepare(prediction, channel_order)
+    wanted = protocol.prepare(truth, channel_order)
+    return {name: METRICS[name](restored, wanted, protocol) for name in metrics}

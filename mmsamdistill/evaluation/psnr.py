@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import numpy as np
 import torch
 from torch import Tensor
 
-Image = Tensor | np.ndarray
+Image: TypeAlias = Tensor | np.ndarray
 
 
 def psnr(prediction: Image, truth: Image, peak: float = 255.0) -> Tensor:

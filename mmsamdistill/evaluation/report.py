@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -106,7 +107,7 @@ def write_report(
     writer.writeheader()
     writer.writerows(rows)
     texts = {
-        '.json': json.dumps({**meta, 'results': list(rows)}, indent=2) + '\n',
+        '.json': json.dumps({**meta, 'results': [_jsonable(row) for row in rows]}, indent=2) + '\n',
         '.csv': table.getvalue(),
         '.md': to_markdown(rows) + '\n',
     }
@@ -128,3 +129,11 @@ def _cell(column: str, value: object) -> str:
             else f'{value:.2f}'
         )
     return f'{value:,}' if isinstance(value, int) else str(value)
+
+
+def _jsonable(row: Mapping[str, object]) -> dict[str, object]:
+    # Identical images have an infinite PSNR, for which strict JSON has no number.
+    return {
+        key: str(value) if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in row.items()
+    }

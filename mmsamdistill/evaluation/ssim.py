@@ -150,8 +150,8 @@ def _mean_similarity(a: Tensor, b: Tensor, variant: SSIMVariant, peak: float) ->
     step = max(16, _BAND // a[:, :, 0].numel())
     total = a.new_zeros(())
     for top in range(0, height, step):
-        bands = (x[:, :, top : top + step + reach] for x in (a, b))
-        total += _similarity(*bands, variant, peak).sum()
+        band = slice(top, top + step + reach)
+        total += _similarity(a[:, :, band], b[:, :, band], variant, peak).sum()
     return total / (height * (a.shape[3] - reach) * a.shape[1])
 
 

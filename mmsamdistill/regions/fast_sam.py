@@ -249,7 +249,7 @@ class FastSamMaskGenerator:
         with self._autocast():
             image = share_image(self.model, embedding)
         resize = MaskResizer(
-            low_size=tuple(4 * side for side in image.grid),
+            low_size=(4 * image.grid[0], 4 * image.grid[1]),
             encoder_size=self.model.image_encoder.img_size,
             input_size=input_size,
             size=crop.size,

@@ -98,7 +98,7 @@ def _attend(attn: nn.Module, qkv: Tensor) -> Tensor:
     queries, keys, values = qkv.reshape(3, windows * attn.num_heads, height * width, -1)
     bias = _relative_bias(attn, queries, (height, width)) if attn.use_rel_pos else None
     out = torch.empty_like(queries)
-    for group, rows in _tiles(*queries.shape[:2], queries.device):
+    for group, rows in _tiles(queries.shape[0], queries.shape[1], queries.device):
         scores = (queries[group, rows] * attn.scale) @ keys[group].transpose(-2, -1)
         if bias is not None:
             grid = scores.view(*scores.shape[:2], height, width)

@@ -6,12 +6,14 @@ import runpy
 import shlex
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
-from mmagic.registry import MODELS
-from mmengine.runner import Runner
+import torch
+from mmagic.registry import DATASETS, MODELS
+from mmengine.config import Config
 from toy import cascade_model, config, plain_model, run_training, write_data
 
 from mmsamdistill.engine import RegionCacheHook
@@ -34,21 +36,26 @@ def data(tmp_path):
     return root
 
 
-def train(data, *, model=None, **options):
-    """A whole training of a step, with the hook."""
-    settings = config(
-        data,
-        data.parent / 'run',
-        model or cascade_model(),
-        custom_hooks=[{'type': 'RegionCacheHook', **options}],
-    )
+def settings_of(data, model=None, **options):
+    hook = {'type': 'RegionCacheHook', **options}
+    settings = config(data, data.parent / 'run', model or cascade_model(), custom_hooks=[hook])
     settings.train_cfg.max_iters = 1
-    return run_training(settings)
+    return settings
+
+
+def check(data, settings=None, **options):
+    """What the hook does before a training, without the training."""
+    settings = settings or settings_of(data)
+    dataset = DATASETS.build(copy.deepcopy(settings.train_dataloader.dataset.to_dict()))
+    loader = SimpleNamespace(dataset=dataset)
+    RegionCacheHook(**options).before_train(
+        SimpleNamespace(train_dataloader=loader, model=torch.nn.Linear(1, 1))
+    )
 
 
 def refusal(data, **options):
     with pytest.raises(ValueError, match='RegionCacheHook: ') as caught:
-        train(data, **options)
+        check(data, **options)
     return str(caught.value)
 
 
@@ -73,8 +80,8 @@ def run_command(command):
     ],
     ids=str,
 )
-def test_a_cache_that_fits_is_trained_with(data, options):
-    assert train(data, **options).iter == 1
+def test_a_cache_that_fits(data, options):
+    check(data, **options)
 
 
 def test_other_parameters_are_refused_and_the_command_makes_them_fit(data):
@@ -82,7 +89,7 @@ def test_other_parameters_are_refused_and_the_command_makes_them_fit(data):
     message = refusal(data, source=wanted)
     assert 'min_size: 5 in the cache, 9 now' in message
     run_command(command_in(message))
-    assert train(data, source=wanted).iter == 1
+    check(data, source=wanted)
     assert read_manifest(data / 'regions')['source']['min_size'] == 9
 
 
@@ -111,23 +118,23 @@ def test_missing_maps_are_completed_by_the_command(data):
     assert '1 missing: 2.' in message
     assert '--overwrite' not in message
     run_command(command_in(message))
-    assert train(data).iter == 1
+    check(data)
 
 
 def test_an_image_that_changed(data):
     for folder in ('gt', 'img'):
         cv2.imwrite(str(data / folder / '1.png'), np.full((32, 32, 3), 9, np.uint8))
-    assert train(data, hash_images=False).iter == 1
+    check(data, hash_images=False)
     message = refusal(data)
     assert '1 stale: 1.' in message
     run_command(command_in(message))
-    assert train(data).iter == 1
+    check(data)
 
 
 def test_maps_of_the_degraded_images_are_as_good(data):
     shutil.rmtree(data / 'regions')
     extract(data / 'img', data / 'regions', dict(SOURCE))
-    assert train(data, source=SOURCE, spot_check=4).iter == 1
+    check(data, source=SOURCE, spot_check=4)
 
 
 def test_damaged_and_foreign_maps(data):
@@ -144,13 +151,13 @@ def test_the_spot_check_finds_a_map_that_only_looks_right(data):
     path = data / 'regions/1.png'
     wrong = np.arange(32 * 32).reshape(32, 32) // 300
     write_map(path, wrong, read_record(path))
-    assert train(data, source=SOURCE).iter == 1
+    check(data, source=SOURCE)
     assert '1 different: 1.' in refusal(data, source=SOURCE, spot_check=4)
-    assert train(data, source=SOURCE, spot_check=4, tolerance=1.0).iter == 1
+    check(data, source=SOURCE, spot_check=4, tolerance=1.0)
     found = []
     for seed in range(8):
         try:
-            train(data, source=SOURCE, spot_check=1, seed=seed)
+            check(data, source=SOURCE, spot_check=1, seed=seed)
         except ValueError:
             found.append(seed)
     assert 0 < len(found) < 8
@@ -158,7 +165,7 @@ def test_the_spot_check_finds_a_map_that_only_looks_right(data):
 
 def test_maps_of_unknown_origin(tmp_path):
     data = write_data(tmp_path / 'data')
-    assert train(data).iter == 1
+    check(data)
     assert 'has no regions.json' in refusal(data, expected={'type': 'SuperpixelRegions'})
     (data / 'regions/0.png').unlink()
     message = refusal(data)
@@ -168,33 +175,37 @@ def test_maps_of_unknown_origin(tmp_path):
 
 def test_nested_datasets(data, tmp_path):
     other = write_data(tmp_path / 'other')
-    settings = config(data, tmp_path / 'run', cascade_model())
-    hook = [{'type': 'RegionCacheHook', 'source': SOURCE}]
+    settings = settings_of(data)
     first, second = (copy.deepcopy(settings.train_dataloader.dataset) for _ in range(2))
     second['dataset']['data_root'] = str(other)
     second['regions'] = str(other / 'regions')
-    repeated = {'type': 'RepeatDataset', 'times': 2, 'dataset': first}
     settings.train_dataloader.dataset = {
         'type': 'ConcatDataset',
-        'datasets': [repeated, second],
+        'datasets': [{'type': 'RepeatDataset', 'times': 2, 'dataset': first}, second],
         'ignore_keys': ['dataset_type', 'task_name'],
     }
-    settings.custom_hooks = hook
-    with pytest.raises(ValueError, match=r'other/regions has no regions\.json') as caught:
-        Runner.from_cfg(settings).train()
+    with pytest.raises(ValueError, match=r'other/regions does not .*no regions\.json') as caught:
+        check(data, settings, source=SOURCE)
     assert 'data/regions does not' not in str(caught.value)
 
 
 def test_no_cache_at_all(data):
-    assert 'without cached regions' in refusal(data, model=plain_model())
+    with pytest.raises(ValueError, match='without cached regions'):
+        check(data, settings_of(data, plain_model()))
 
 
-def test_the_run_s_random_numbers_are_those_without_the_hook(data):
-    with_hook = train(data, source=SOURCE, spot_check=1).model.state_dict()
-    settings = config(data, data.parent / 'plain', cascade_model(), custom_hooks=[])
-    settings.train_cfg.max_iters = 1
-    without = run_training(settings).model.state_dict()
+def test_whole_runs(data):
+    settings = settings_of(data, source=SOURCE, spot_check=1)
+    with_hook = run_training(settings).model.state_dict()
+    plain = Config({**settings, 'custom_hooks': [], 'work_dir': str(data.parent / 'plain')})
+    without = run_training(plain).model.state_dict()
+    # What the check draws does not change the run.
     assert all(value.equal(without[name]) for name, value in with_hook.items())
+
+    (data / 'regions/0.png').unlink()
+    settings.work_dir = str(data.parent / 'refused')
+    with pytest.raises(ValueError, match='1 missing: 0'):
+        run_training(settings)
 
 
 def test_spot_check_needs_a_source():

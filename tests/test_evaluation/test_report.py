@@ -1,5 +1,6 @@
 import csv
 import json
+import math
 
 import pytest
 
@@ -52,3 +53,13 @@ def test_protocols_stand_beside_the_numbers():
     assert list(rows[0]) == ['dataset', 'images', 'protocol', 'PSNR', 'SSIM']
     assert 'protocol' not in rows[1]
     assert '| denoise_rgb: RGB, 8 bit |' in to_markdown(rows)
+
+
+def test_infinite_psnr_is_valid_json(tmp_path):
+    (path, *_) = write_report(tmp_path / 'table', [{'dataset': 'same', 'PSNR': math.inf}], {})
+
+    def refuse(constant):
+        raise ValueError(constant)
+
+    data = json.loads(path.read_text(), parse_constant=refuse)
+    assert data['results'][0]['PSNR'] == 'inf'

@@ -59,9 +59,9 @@ test_dataloader = [
     for name in test_names
 ]
 test_evaluator = [
-    [dict(type='PSNR', prefix=name), dict(type='SSIM', prefix=name)] for name in test_names
+    [dict(type='RestorationMetric', protocol='denoise_rgb', prefix=name)] for name in test_names
 ]
 
 # Validated on CBSD68, as in Restormer's official training.
 val_dataloader = test_dataloader[0]
-val_evaluator = [dict(type='PSNR'), dict(type='SSIM')]
+val_evaluator = [dict(type='RestorationMetric', protocol='denoise_rgb')]

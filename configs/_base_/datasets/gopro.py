@@ -43,5 +43,5 @@ val_dataloader = dict(
 )
 test_dataloader = val_dataloader
 
-val_evaluator = [dict(type='PSNR'), dict(type='SSIM')]
-test_evaluator = [dict(type='PSNR', prefix='GoPro'), dict(type='SSIM', prefix='GoPro')]
+val_evaluator = [dict(type='RestorationMetric', protocol='gopro_rgb')]
+test_evaluator = [dict(type='RestorationMetric', protocol='gopro_rgb', prefix='GoPro')]

@@ -46,13 +46,9 @@ test_dataloader = [
     for name in test_names
 ]
 test_evaluator = [
-    [
-        dict(type='PSNR', convert_to='Y', prefix=name),
-        dict(type='SSIM', convert_to='Y', prefix=name),
-    ]
-    for name in test_names
+    [dict(type='RestorationMetric', protocol='rain_y_matlab', prefix=name)] for name in test_names
 ]
 
 # Validated on Rain100L, as in Restormer's official training.
 val_dataloader = test_dataloader[2]
-val_evaluator = [dict(type='PSNR', convert_to='Y'), dict(type='SSIM', convert_to='Y')]
+val_evaluator = [dict(type='RestorationMetric', protocol='rain_y_matlab')]

@@ -16,6 +16,7 @@ from mmagic.registry import TRANSFORMS
 from mmcv.transforms import BaseTransform
 
 Range = float | tuple[float, float]
+Bounds = tuple[float, float]
 
 
 class Degradation(BaseTransform):
@@ -173,7 +174,7 @@ def seeded_generator(*parts: object) -> np.random.Generator:
     return np.random.default_rng(list(hashlib.sha256(text.encode()).digest()))
 
 
-def check_range(name: str, value: Range, low: float = 0.0, high: float = np.inf) -> Range:
+def check_range(name: str, value: Range, low: float = 0.0, high: float = np.inf) -> Bounds:
     """Read a number or a ``(from, to)`` range.
 
     Args:
@@ -194,7 +195,7 @@ def check_range(name: str, value: Range, low: float = 0.0, high: float = np.inf)
 
     Source: ours.
     """
-    bounds = [value, value] if np.isscalar(value) else list(value)
+    bounds = list(value) if isinstance(value, (tuple, list)) else [value, value]
     if len(bounds) != 2 or not low <= bounds[0] <= bounds[1] <= high:
         raise ValueError(
             f'{name} must be a number or (from, to) within {low:g}..{high:g}, got {value!r}'

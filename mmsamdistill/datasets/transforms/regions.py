@@ -137,8 +137,9 @@ class CarryRegions(BaseTransform):
         key: str = 'regions',
         image_keys: Sequence[str] = IMAGE_KEYS,
     ) -> None:
-        is_config = isinstance(transform, dict)
-        self.wrapped = TRANSFORMS.build(dict(transform)) if is_config else transform
+        if isinstance(transform, dict):
+            transform = TRANSFORMS.build(dict(transform))
+        self.wrapped: Any = transform
         self.key = key
         self.image_keys = tuple(image_keys)
 

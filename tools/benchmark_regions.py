@@ -1,0 +1,287 @@
+"""Measure what regions cost a training: reading cached ones, and computing them in every step.
+
+Two tables from one run. The data pipeline of the plain restorer, per sample, without and with
+cached regions: each sample is loaded both ways in turns, its best time counts, and times are means
+over the samples. And a training step without a cascade, with cached regions, with superpixels and,
+if asked for, with SAM on the restored images. Without a configuration, the demo's small NAFNet and
+synthetic images in a temporary folder are used.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import cv2
+import mmengine
+import numpy as np
+import torch
+from mmagic.registry import DATASETS, MODELS
+from mmengine.config import Config, DictAction
+from mmengine.dataset import pseudo_collate
+from mmengine.optim import OptimWrapper
+from mmengine.registry import init_default_scope
+from torch import nn
+
+import mmsamdistill
+from mmsamdistill.datasets.region_dataset import add_regions_to_config
+from mmsamdistill.evaluation.cost import time_side_by_side
+from mmsamdistill.evaluation.report import to_markdown
+from mmsamdistill.export import is_distilled, plain_config
+from mmsamdistill.regions import SAMRegions, SuperpixelRegions
+from mmsamdistill.regions.map_file import compact_for_storage, write_map
+
+DEMO = Path(__file__).parents[1] / 'configs/demo/nafnet_denoise.py'
+
+
+def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', nargs='?', help='a plain or distilled config and its data')
+    parser.add_argument(
+        '--image-size',
+        type=int,
+        nargs=2,
+        default=(720, 1280),
+        metavar=('H', 'W'),
+        help='pixels of the synthetic images, default: 720 1280, as of GoPro',
+    )
+    parser.add_argument('--samples', type=int, default=16, help='samples, default: 16')
+    parser.add_argument('--repeats', type=int, default=5, help='times for each, default: 5')
+    parser.add_argument('--batch-size', type=int, default=4, help='of the steps, default: 4')
+    parser.add_argument('--steps', type=int, default=5, help='timed steps, default: 5')
+    parser.add_argument('--sam-steps', type=int, default=1, help='with SAM, default: 1')
+    parser.add_argument('--points-per-side', type=int, default=16, help='of SAM, default: 16')
+    sam = parser.add_mutually_exclusive_group()
+    sam.add_argument('--checkpoint', help='weights of a SAM, to measure it in the step')
+    sam.add_argument('--random-vit-b', action='store_true', help='ViT-B with random weights')
+    sam.add_argument('--tiny', action='store_true', help='a toy of the real classes')
+    parser.add_argument('--model-type', default='vit_b', help='of --checkpoint, default: vit_b')
+    parser.add_argument('--device', default='cpu', help='of the steps, default: cpu')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='override the config')
+    return parser.parse_args(arguments)
+
+
+def describe_machine(args: argparse.Namespace) -> str:
+    """State what the times depend on."""
+    device = torch.device(args.device)
+    name = torch.cuda.get_device_name(device) if device.type == 'cuda' else platform.processor()
+    return (
+        f'{platform.system()} {platform.machine()}, {device.type} {name or "of unknown name"}, '
+        f'{os.cpu_count()} cores, {torch.get_num_threads()} torch and {cv2.getNumThreads()} OpenCV '
+        f'threads, Python {platform.python_version()}, torch {torch.__version__}, '
+        f'OpenCV {cv2.__version__}, mmengine {mmengine.__version__}, '
+        f'mmsamdistill {mmsamdistill.__version__}'
+    )
+
+
+def write_images(folder: Path, size: tuple[int, int], count: int) -> None:
+    """Write synthetic photographs: smooth shades, hard edges and noise, which PNG cannot shrink."""
+    folder.mkdir(parents=True)
+    generator = np.random.default_rng(0)
+    height, width = size
+    for index in range(count):
+        coarse = generator.integers(30, 226, (6, 8, 3)).astype(np.float32)
+        image = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+        for _ in range(60):
+            center = int(generator.integers(width)), int(generator.integers(height))
+            radius = int(generator.integers(2, max(3, min(size) // 6)))
+            cv2.circle(image, center, radius, generator.integers(0, 256, 3).tolist(), -1)
+        image += generator.normal(0, 3, image.shape)
+        cv2.imwrite(str(folder / f'{index:04}.png'), image.clip(0, 255).astype(np.uint8))
+
+
+@contextmanager
+def prepared(args: argparse.Namespace) -> Iterator[tuple[Config, dict[str, Any], str]]:
+    """The configuration, its plain training data cut to the samples, and a cache of these."""
+    cfg = Config.fromfile(args.config or DEMO)
+    cfg.merge_from_dict(args.cfg_options or {})
+    dataset = cfg.train_dataloader.dataset.to_dict()
+    if dataset['type'] == 'RegionDataset':
+        dataset = dataset['dataset']
+    with tempfile.TemporaryDirectory() as folder:
+        if args.config is None:
+            write_images(Path(folder, 'data/gt'), tuple(args.image_size), args.samples)
+            dataset.update(data_root=f'{folder}/data', data_prefix={'gt': 'gt'}, metainfo=None)
+        dataset['indices'] = args.samples
+        write_cache(DATASETS.build(copy.deepcopy(dataset)), Path(folder, 'regions'))
+        yield cfg, dataset, f'{folder}/regions'
+
+
+def write_cache(dataset: Any, root: Path) -> None:
+    """Write superpixels of a dataset's images as a cache: many regions, the costliest to read."""
+    source = SuperpixelRegions()
+    for index in range(len(dataset)):
+        info = dataset.get_data_info(index)
+        pixels = cv2.imread(info.get('gt_path') or info['img_path'])[..., ::-1].copy()
+        image = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255
+        write_map(root / f'{info["key"]}.png', compact_for_storage(source(image)[0].numpy()), {})
+
+
+def time_pipelines(datasets: Sequence[Any], count: int, repeats: int) -> list[float]:
+    """Mean over the samples of the best time of each, for several datasets in turns."""
+    best = np.full((len(datasets), count), np.inf)
+    for _ in range(repeats + 1):
+        for index in range(count):
+            for which, dataset in enumerate(datasets):
+                start = time.perf_counter()
+                dataset[index % len(dataset)]
+                seconds = time.perf_counter() - start
+                best[which, index] = min(best[which, index], seconds)
+    return best.mean(axis=1).tolist()
+
+
+def measure_reading(
+    args: argparse.Namespace, dataset: dict[str, Any], root: str
+) -> list[dict[str, Any]]:
+    """Rows of the table of the data pipeline."""
+    cached = DATASETS.build(add_regions_to_config(dataset, root))
+    plain = DATASETS.build(copy.deepcopy(dataset))
+    times = time_pipelines([plain, cached], args.samples, args.repeats)
+    images = [Path(plain.get_data_info(index)['gt_path']) for index in range(len(plain))]
+    sizes = [np.mean([path.stat().st_size for path in images])]
+    sizes += [np.mean([path.stat().st_size for path in Path(root).rglob('*.png')])]
+    regions = [int(cached[index]['data_samples'].regions.max()) for index in range(len(cached))]
+    print(f'up to {max(regions)} regions in an image, {np.mean(sizes[1]):,.0f} bytes per map')
+    rows = [('without regions', times[0], sizes[0]), ('with cached regions', times[1], sum(sizes))]
+    return [
+        {
+            'data pipeline': name,
+            'ms per sample': f'{1e3 * seconds:.3f}',
+            'added': f'{100 * (seconds / times[0] - 1):.1f} %',
+            'bytes per image': f'{size:,.0f}',
+        }
+        for name, seconds, size in rows
+    ]
+
+
+def build_tiny_sam() -> nn.Module:
+    """A SAM of the real classes that computes next to nothing."""
+    from segment_anything import modeling as parts
+
+    encoder = parts.ImageEncoderViT(64, 16, 3, 16, 1, 2, out_chans=16)
+    prompts = parts.PromptEncoder(16, (4, 4), (64, 64), 4)
+    transformer = parts.TwoWayTransformer(1, 16, 2, 16)
+    decoder = parts.MaskDecoder(transformer_dim=16, transformer=transformer)
+    return parts.Sam(encoder, prompts, decoder)
+
+
+def sam_sources(args: argparse.Namespace) -> dict[str, nn.Module]:
+    """SAM as it is asked for; of random weights the two extremes, since no mask is typical."""
+    options = {
+        'points_per_side': args.points_per_side,
+        'images_per_batch': args.batch_size,
+    }
+    if args.checkpoint:
+        source = SAMRegions(
+            args.model_type, args.checkpoint, generator=options, generator_type='fast'
+        )
+        return {f'SAM {args.model_type}, {Path(args.checkpoint).name}': source}
+    if not (args.tiny or args.random_vit_b):
+        return {}
+    builder = build_tiny_sam if args.tiny else 'segment_anything.build_sam.build_sam_vit_b'
+    name = 'toy SAM' if args.tiny else 'SAM vit_b'
+    cases = {
+        'no mask survives': {'pred_iou_thresh': 1e9},
+        'all masks survive': {
+            'pred_iou_thresh': -1e9,
+            'stability_score_thresh': 0.0,
+            'box_nms_thresh': 2.0,
+        },
+    }
+    return {
+        f'{name}, random weights, {case}': SAMRegions(
+            builder=builder, generator={**options, **thresholds}, generator_type='fast'
+        )
+        for case, thresholds in cases.items()
+    }
+
+
+def measure_steps(
+    args: argparse.Namespace, cfg: Config, dataset: dict[str, Any], root: str
+) -> list[dict[str, Any]]:
+    """Rows of the table of the training step."""
+    data = DATASETS.build(add_regions_to_config(dataset, root))
+    batch = pseudo_collate([data[index % len(data)] for index in range(args.batch_size)])
+    plain, cascade = build_models(cfg, args.device)
+    sources = {
+        'plain restorer': None,
+        'cached regions': MODELS.build({'type': 'CachedRegions'}),
+        'superpixels in every step': SuperpixelRegions(),
+    }
+    seconds = time_side_by_side(
+        [training_step(cascade if each else plain, each, batch) for each in sources.values()],
+        args.steps,
+    )
+    times = dict(zip(sources, seconds, strict=True))
+    for name, source in sam_sources(args).items():
+        step = training_step(cascade, source.to(args.device), batch)
+        times[f'{name}, {args.points_per_side} points per side'] = time_side_by_side(
+            [step], args.sam_steps, warmup=1
+        )[0]
+    return [
+        {
+            'training step': name,
+            'ms': f'{1e3 * value:.1f}',
+            'ratio to cached': f'{value / times["cached regions"]:.2f}',
+        }
+        for name, value in times.items()
+    ]
+
+
+def build_models(cfg: Config, device: str) -> tuple[nn.Module, nn.Module]:
+    """The plain restorer and the cascade around it, VGG with random weights."""
+    plain = plain_config(cfg).model.to_dict()
+    analyzer = {'type': 'VGGAnalyzer', 'weights': 'random'}
+    cascade = {'type': 'SAMDistillRestorer', 'restorer': plain, 'analyzer': analyzer}
+    if is_distilled(cfg):
+        cascade = cfg.model.to_dict()
+    return tuple(MODELS.build(copy.deepcopy(each)).to(device) for each in (plain, cascade))
+
+
+def training_step(model: nn.Module, source: nn.Module | None, batch: dict[str, Any]) -> Any:
+    """One step of training with regions from a source, by AdamW whatever the configuration says."""
+    model.train()
+    optimizer = OptimWrapper(
+        torch.optim.AdamW([each for each in model.parameters() if each.requires_grad], lr=1e-6)
+    )
+
+    def step() -> None:
+        if source is not None:
+            model.regions = source
+        # The preprocessor writes into the samples that it is given.
+        model.train_step(copy.deepcopy(batch), optimizer)
+
+    return step
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Prepare, measure, print."""
+    args = parse_args(arguments)
+    if min(*args.image_size, args.samples, args.repeats, args.batch_size, args.steps) < 1:
+        raise SystemExit('sizes, counts and repetitions must be at least 1')
+    init_default_scope('mmagic')
+    torch.manual_seed(0)
+    # As the workers of a data loader do.
+    cv2.setNumThreads(1)
+    with prepared(args) as (cfg, dataset, root):
+        data = args.config or f'{DEMO.name}, synthetic {args.image_size[0]} x {args.image_size[1]}'
+        print(f'{data}; {args.samples} samples, best of {args.repeats}')
+        print(describe_machine(args) + '\n')
+        print('\n' + to_markdown(measure_reading(args, dataset, root)) + '\n')
+        print(f'batches of {args.batch_size}, median of {args.steps}; VGG with random weights')
+        print('\n' + to_markdown(measure_steps(args, cfg, dataset, root)))
+
+
+if __name__ == '__main__':
+    main()
