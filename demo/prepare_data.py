@@ -23,9 +23,9 @@ HELD_OUT = {'chelsea': skimage.data.chelsea, 'rocket': skimage.data.rocket}
 SIGMA = 50.0  # standard deviation of the noise, on the scale of 0 to 255
 
 
-def write_png(path: Path, rgb: np.ndarray) -> None:
-    """Write an RGB image; a kill leaves no half file behind."""
-    write_atomically(path, cv2.imencode('.png', rgb[..., ::-1])[1].tobytes())
+def write_image(path: Path, rgb: np.ndarray) -> None:
+    """Write an RGB image losslessly; a kill leaves no half file behind."""
+    write_atomically(path, cv2.imencode(path.suffix, rgb[..., ::-1])[1].tobytes())
 
 
 def add_noise(rgb: np.ndarray, seed: int) -> np.ndarray:
@@ -40,10 +40,11 @@ def main() -> None:
     parser.add_argument('out', type=Path, help='folder of the data set')
     out = parser.parse_args().out
     for name, load in TRAINING.items():
-        write_png(out / 'train' / 'gt' / f'{name}.png', load())
+        # Not compressed: whole photographs are decoded for every crop.
+        write_image(out / 'train' / 'gt' / f'{name}.bmp', load())
     for seed, (name, load) in enumerate(HELD_OUT.items()):
-        write_png(out / 'test' / 'gt' / f'{name}.png', load())
-        write_png(out / 'test' / 'noisy' / f'{name}.png', add_noise(load(), seed))
+        write_image(out / 'test' / 'gt' / f'{name}.png', load())
+        write_image(out / 'test' / 'noisy' / f'{name}.png', add_noise(load(), seed))
     print(f'{len(TRAINING)} photographs to train on, {len(HELD_OUT)} held out: {out}')
 
 

@@ -37,7 +37,7 @@ test_pipeline = [
 ]
 
 train_dataloader = dict(
-    batch_size=8,
+    batch_size=4,
     num_workers=1,
     persistent_workers=True,
     sampler=dict(type='InfiniteSampler', shuffle=True),
@@ -65,7 +65,7 @@ test_dataloader = val_dataloader
 val_evaluator = [dict(type='RestorationMetric', protocol='denoise_rgb')]
 test_evaluator = val_evaluator
 
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=1000, val_interval=500)
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=600, val_interval=300)
 val_cfg = dict(type='MultiValLoop')
 test_cfg = dict(type='MultiTestLoop')
 optim_wrapper = dict(
@@ -73,9 +73,9 @@ optim_wrapper = dict(
     optimizer=dict(type='AdamW', lr=1e-3, weight_decay=1e-3, betas=(0.9, 0.9)),
     clip_grad=dict(max_norm=0.01, norm_type=2),
 )
-param_scheduler = dict(type='CosineAnnealingLR', by_epoch=False, T_max=1000, eta_min=1e-7)
+param_scheduler = dict(type='CosineAnnealingLR', by_epoch=False, T_max=600, eta_min=1e-7)
 default_hooks = dict(
     logger=dict(type='LoggerHook', interval=50),
-    checkpoint=dict(type='CheckpointHook', interval=500, by_epoch=False, max_keep_ckpts=2),
+    checkpoint=dict(type='CheckpointHook', interval=300, by_epoch=False, max_keep_ckpts=2),
 )
 randomness = dict(seed=0)

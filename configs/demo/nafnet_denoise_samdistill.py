@@ -4,8 +4,10 @@ _base_ = ['./nafnet_denoise.py', '../_base_/distill/samdistill.py']
 model = dict(
     _delete_=True,
     restorer={{_base_.model}},
+    # Narrower than the default and an early layer of VGG, to be done in minutes on two cores.
+    spf=dict(type='SPFHead', channels=16),
     # No weights are downloaded for the demo; `make demo VGG=...` takes real ones.
-    analyzer=dict(type='VGGAnalyzer', weights='random', layers=('relu2_2',)),
+    analyzer=dict(type='VGGAnalyzer', weights='random', layers=('relu1_2',)),
     **_base_.distill,
 )
 train_dataloader = dict(
