@@ -1,10 +1,11 @@
 """Measure what regions cost a training: reading cached ones, and computing them in every step.
 
 Two tables from one run. The data pipeline of the plain restorer, per sample, without and with
-cached regions: each sample is loaded both ways in turns, its best time counts, and times are means
-over the samples. And a training step without a cascade, with cached regions, with superpixels and,
-if asked for, with SAM on the restored images. Without a configuration, the demo's small NAFNet and
-synthetic images in a temporary folder are used.
+cached regions: each sample is loaded in every way in turns, its best time counts, and times are
+means over the samples. Two caches are read: superpixels, thousands in an image, and a hundred
+overlapping ellipses, as many as SAM finds. And a training step without a cascade, with cached
+regions, with superpixels and, if asked for, with SAM on the restored images. Without a
+configuration, the demo's small NAFNet and synthetic images in a temporary folder are used.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import os
 import platform
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ from mmsamdistill.evaluation.cost import time_side_by_side
 from mmsamdistill.evaluation.report import to_markdown
 from mmsamdistill.export import is_distilled, plain_config
 from mmsamdistill.regions import SAMRegions, SuperpixelRegions
-from mmsamdistill.regions.map_file import compact_for_storage, write_map
+from mmsamdistill.regions.map_file import compact_for_storage, read_map, write_map
 
 DEMO = Path(__file__).parents[1] / 'configs/demo/nafnet_denoise.py'
 
@@ -48,6 +49,9 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('config', nargs='?', help='a plain or distilled config and its data')
+    parser.add_argument(
+        '--synthetic', action='store_true', help="the config's pipeline, but synthetic images"
+    )
     parser.add_argument(
         '--image-size',
         type=int,
@@ -102,30 +106,51 @@ def write_images(folder: Path, size: tuple[int, int], count: int) -> None:
 
 
 @contextmanager
-def prepared(args: argparse.Namespace) -> Iterator[tuple[Config, dict[str, Any], str]]:
-    """The configuration, its plain training data cut to the samples, and a cache of these."""
+def prepared(args: argparse.Namespace) -> Iterator[tuple[Config, dict[str, Any], dict[str, str]]]:
+    """The configuration, its plain training data cut to the samples, and caches of these."""
     cfg = Config.fromfile(args.config or DEMO)
     cfg.merge_from_dict(args.cfg_options or {})
     dataset = cfg.train_dataloader.dataset.to_dict()
     if dataset['type'] == 'RegionDataset':
         dataset = dataset['dataset']
     with tempfile.TemporaryDirectory() as folder:
-        if args.config is None:
-            write_images(Path(folder, 'data/gt'), tuple(args.image_size), args.samples)
-            dataset.update(data_root=f'{folder}/data', data_prefix={'gt': 'gt'}, metainfo=None)
+        if args.config is None or args.synthetic:
+            dataset.update(data_root=f'{folder}/data', metainfo=None)
+            for name in set(dataset['data_prefix'].values()):
+                write_images(Path(folder, 'data', name), tuple(args.image_size), args.samples)
         dataset['indices'] = args.samples
-        write_cache(DATASETS.build(copy.deepcopy(dataset)), Path(folder, 'regions'))
-        yield cfg, dataset, f'{folder}/regions'
+        caches = {'superpixels': f'{folder}/superpixels', 'ellipses': f'{folder}/ellipses'}
+        plain = DATASETS.build(copy.deepcopy(dataset))
+        write_cache(plain, Path(caches['superpixels']), superpixels)
+        write_cache(plain, Path(caches['ellipses']), ellipses)
+        yield cfg, dataset, caches
 
 
-def write_cache(dataset: Any, root: Path) -> None:
-    """Write superpixels of a dataset's images as a cache: many regions, the costliest to read."""
-    source = SuperpixelRegions()
+def write_cache(dataset: Any, root: Path, find: Callable[[np.ndarray], np.ndarray]) -> None:
+    """Write regions of a dataset's images as a cache."""
     for index in range(len(dataset)):
         info = dataset.get_data_info(index)
-        pixels = cv2.imread(info.get('gt_path') or info['img_path'])[..., ::-1].copy()
-        image = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255
-        write_map(root / f'{info["key"]}.png', compact_for_storage(source(image)[0].numpy()), {})
+        labels = find(cv2.imread(info.get('gt_path') or info['img_path'])[..., ::-1])
+        write_map(root / f'{info["key"]}.png', compact_for_storage(labels), {})
+
+
+def superpixels(pixels: np.ndarray) -> np.ndarray:
+    """Regions of colour alone."""
+    image = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float() / 255
+    return SuperpixelRegions()(image)[0].numpy()
+
+
+def ellipses(pixels: np.ndarray, count: int = 100) -> np.ndarray:
+    """As many regions as SAM finds, painted large to small, with nothing to do with the image."""
+    generator = np.random.default_rng(0)
+    height, width = pixels.shape[:2]
+    labels = np.zeros((height, width), np.uint16)
+    for index in range(count):
+        center = int(generator.integers(width)), int(generator.integers(height))
+        scale = (1 - index / count) ** 2 / 6
+        axes = tuple(int(4 + scale * side) for side in (width, height))
+        cv2.ellipse(labels, center, axes, int(generator.integers(180)), 0, 360, index + 1, -1)
+    return labels
 
 
 def time_pipelines(datasets: Sequence[Any], count: int, repeats: int) -> list[float]:
@@ -142,27 +167,33 @@ def time_pipelines(datasets: Sequence[Any], count: int, repeats: int) -> list[fl
 
 
 def measure_reading(
-    args: argparse.Namespace, dataset: dict[str, Any], root: str
+    args: argparse.Namespace, dataset: dict[str, Any], caches: dict[str, str]
 ) -> list[dict[str, Any]]:
     """Rows of the table of the data pipeline."""
-    cached = DATASETS.build(add_regions_to_config(dataset, root))
     plain = DATASETS.build(copy.deepcopy(dataset))
-    times = time_pipelines([plain, cached], args.samples, args.repeats)
-    images = [Path(plain.get_data_info(index)['gt_path']) for index in range(len(plain))]
-    sizes = [np.mean([path.stat().st_size for path in images])]
-    sizes += [np.mean([path.stat().st_size for path in Path(root).rglob('*.png')])]
-    regions = [int(cached[index]['data_samples'].regions.max()) for index in range(len(cached))]
-    print(f'up to {max(regions)} regions in an image, {np.mean(sizes[1]):,.0f} bytes per map')
-    rows = [('without regions', times[0], sizes[0]), ('with cached regions', times[1], sum(sizes))]
+    cached = [DATASETS.build(add_regions_to_config(dataset, root)) for root in caches.values()]
+    times = time_pipelines([plain, *cached], args.samples, args.repeats)
+    info = [plain.get_data_info(index) for index in range(len(plain))]
+    images = [Path(each[name]) for each in info for name in ('gt_path', 'img_path') if name in each]
+    rows = [('without regions', times[0], '', _mean_size(images, len(info)))]
+    for (name, root), seconds in zip(caches.items(), times[1:], strict=True):
+        maps = list(Path(root).rglob('*.png'))
+        count = np.mean([read_map(path).max() for path in maps])
+        rows.append((f'cached {name}', seconds, f'{count:.0f}', _mean_size(maps, len(maps))))
     return [
         {
             'data pipeline': name,
             'ms per sample': f'{1e3 * seconds:.3f}',
             'added': f'{100 * (seconds / times[0] - 1):.1f} %',
+            'regions per image': count,
             'bytes per image': f'{size:,.0f}',
         }
-        for name, seconds, size in rows
+        for name, seconds, count, size in rows
     ]
+
+
+def _mean_size(paths: list[Path], count: int) -> float:
+    return sum(path.stat().st_size for path in paths) / count
 
 
 def build_tiny_sam() -> nn.Module:
@@ -219,23 +250,21 @@ def measure_steps(
         'cached regions': MODELS.build({'type': 'CachedRegions'}),
         'superpixels in every step': SuperpixelRegions(),
     }
-    seconds = time_side_by_side(
-        [training_step(cascade if each else plain, each, batch) for each in sources.values()],
-        args.steps,
-    )
-    times = dict(zip(sources, seconds, strict=True))
+    steps = {
+        name: training_step(cascade if each else plain, each, batch)
+        for name, each in sources.items()
+    }
+    seconds = time_side_by_side(list(steps.values()), args.steps)
+    cached = seconds[1]
+    rows = [(name, value, value / cached) for name, value in zip(steps, seconds, strict=True)]
     for name, source in sam_sources(args).items():
         step = training_step(cascade, source.to(args.device), batch)
-        times[f'{name}, {args.points_per_side} points per side'] = time_side_by_side(
-            [step], args.sam_steps, warmup=1
-        )[0]
+        # In turns with the cached one, since a machine's speed changes over minutes.
+        reference, value = time_side_by_side([steps['cached regions'], step], args.sam_steps, 1)
+        rows.append((f'{name}, {args.points_per_side} points per side', value, value / reference))
     return [
-        {
-            'training step': name,
-            'ms': f'{1e3 * value:.1f}',
-            'ratio to cached': f'{value / times["cached regions"]:.2f}',
-        }
-        for name, value in times.items()
+        {'training step': name, 'ms': f'{1e3 * value:.1f}', 'ratio to cached': f'{ratio:.2f}'}
+        for name, value, ratio in rows
     ]
 
 
@@ -246,7 +275,7 @@ def build_models(cfg: Config, device: str) -> tuple[nn.Module, nn.Module]:
     cascade = {'type': 'SAMDistillRestorer', 'restorer': plain, 'analyzer': analyzer}
     if is_distilled(cfg):
         cascade = cfg.model.to_dict()
-    return tuple(MODELS.build(copy.deepcopy(each)).to(device) for each in (plain, cascade))
+    return MODELS.build(copy.deepcopy(plain)).to(device), MODELS.build(cascade).to(device)
 
 
 def training_step(model: nn.Module, source: nn.Module | None, batch: dict[str, Any]) -> Any:
@@ -274,13 +303,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.manual_seed(0)
     # As the workers of a data loader do.
     cv2.setNumThreads(1)
-    with prepared(args) as (cfg, dataset, root):
-        data = args.config or f'{DEMO.name}, synthetic {args.image_size[0]} x {args.image_size[1]}'
+    with prepared(args) as (cfg, dataset, caches):
+        data = Path(args.config or DEMO).name
+        if args.config is None or args.synthetic:
+            data += f', synthetic images of {args.image_size[0]} x {args.image_size[1]}'
         print(f'{data}; {args.samples} samples, best of {args.repeats}')
         print(describe_machine(args) + '\n')
-        print('\n' + to_markdown(measure_reading(args, dataset, root)) + '\n')
+        print('\n' + to_markdown(measure_reading(args, dataset, caches)) + '\n')
         print(f'batches of {args.batch_size}, median of {args.steps}; VGG with random weights')
-        print('\n' + to_markdown(measure_steps(args, cfg, dataset, root)))
+        print('\n' + to_markdown(measure_steps(args, cfg, dataset, caches['ellipses'])))
 
 
 if __name__ == '__main__':

@@ -2,6 +2,7 @@
 
 from mmsamdistill.regions.cached import CachedRegions
 from mmsamdistill.regions.controls import NoRegions, ShuffledRegions
+from mmsamdistill.regions.fast_sam import FastSamMaskGenerator
 from mmsamdistill.regions.online import AlternatingRegions
 from mmsamdistill.regions.region_map import (
     RegionMap,
@@ -18,6 +19,7 @@ from mmsamdistill.regions.superpixel import SuperpixelRegions
 __all__ = [
     'AlternatingRegions',
     'CachedRegions',
+    'FastSamMaskGenerator',
     'NoRegions',
     'RegionMap',
     'RegionMembership',

@@ -9,10 +9,10 @@ from typing import Any
 from mmagic.registry import MODELS
 from torch import nn
 
+from mmsamdistill.regions.import_path import import_from
 from mmsamdistill.regions.sam_files import OFFICIAL_FILES
 from mmsamdistill.regions.sam_source import (
     MaskGeneratorRegions,
-    import_from,
     jsonable,
     surviving_empty_crops,
 )
