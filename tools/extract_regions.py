@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from mmagic.registry import MODELS
-from mmengine.config import DictAction
+from mmengine.config import Config, DictAction
 from tqdm import tqdm
 
 import mmsamdistill  # noqa: F401  (makes MMagic importable)
@@ -96,17 +96,17 @@ def parse_shard(text: str) -> tuple[int, int]:
 
 def build_source(args: argparse.Namespace) -> RegionSource:
     """Build the region source that the command line describes."""
-    config: dict[str, Any] = {'type': SOURCES.get(args.source, args.source)}
+    config = Config({'type': SOURCES.get(args.source, args.source)})
     given = {'checkpoint': args.checkpoint, 'model_type': args.model_type}
-    config.update({name: value for name, value in given.items() if value is not None})
-    config.update(args.cfg_options or {})
+    config.merge_from_dict({name: value for name, value in given.items() if value is not None})
+    config.merge_from_dict(args.cfg_options or {})
     # Only looked up here, so that a wrong name is told from a wrong argument.
-    if config['type'] not in MODELS.module_dict:
+    if config.type not in MODELS.module_dict:
         raise SystemExit(
             f'unknown region source {args.source!r}; choose from {sorted(SOURCES)} or register '
             f'one and name its module by --import'
         )
-    return MODELS.build(config)
+    return MODELS.build(config.to_dict())
 
 
 def show_progress(keys: Sequence[str], title: str) -> Iterable[str]:

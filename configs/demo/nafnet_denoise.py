@@ -43,7 +43,7 @@ train_dataloader = dict(
     sampler=dict(type='InfiniteSampler', shuffle=True),
     dataset=dict(
         type='BasicImageDataset',
-        metainfo=dict(dataset_type='demo', task_name='denoising'),
+        metainfo=dict(dataset_type='photographs', task_name='denoising'),
         data_root='data/train',
         data_prefix=dict(gt='gt'),
         pipeline=train_pipeline,
@@ -55,7 +55,7 @@ val_dataloader = dict(
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
         type='BasicImageDataset',
-        metainfo=dict(dataset_type='demo', task_name='denoising'),
+        metainfo=dict(dataset_type='photographs', task_name='denoising'),
         data_root='data/test',
         data_prefix=dict(gt='gt', img='noisy'),
         pipeline=test_pipeline,

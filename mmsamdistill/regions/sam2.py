@@ -37,9 +37,10 @@ class SAM2Regions(MaskGeneratorRegions):
     Held like SAM in :class:`SAMRegions`: built on first use, frozen, in float32, never in a
     checkpoint. Needs the optional package: ``pip install sam2``.
 
-    What was tried: building every one of the eight models with ``sam2`` 1.1.0 from the package
-    index (its files equal those of the publisher's repository) on torch 2.12, and generating masks
-    on a CPU with the 2.1 tiny model's real classes and random weights. The published weights were
+    What was tried, with ``sam2`` 1.1.0 from the package index (its files equal those of the
+    publisher's repository) on torch 2.12: building the 2.1 tiny model from its real classes with
+    random weights, and generating masks with it on a CPU. Of the other seven models only that
+    their configs exist was checked. The published weights were
     not at hand: loading them was tried with files of the same layout, their sizes and hashes are
     known from others' records (of SAM 2.0 the hashes alone), and what masks they give was not seen.
 

@@ -61,7 +61,7 @@ class LoadRegionMap(BaseTransform):
             KeyError: If there is no image, or none whose name is known.
             ValueError: If the map is damaged or has another size than the image.
         """
-        key = self._find(results)
+        key = self.find_key(results)
         labels = self.store.read(key)
         self._check_size(results, key, labels)
         return {**results, self.key: labels[..., None]}
@@ -69,7 +69,19 @@ class LoadRegionMap(BaseTransform):
     def __repr__(self) -> str:
         return f'{type(self).__name__}(root={str(self.store.root)!r}, key={self.key!r})'
 
-    def _find(self, results: dict[str, Any]) -> str:
+    def find_key(self, results: dict[str, Any]) -> str:
+        """Find out which map of the cache belongs to an image.
+
+        Args:
+            results: A sample, as the data set or the pipeline has it.
+
+        Returns:
+            Key of the map in the store.
+
+        Raises:
+            FileNotFoundError: If there is no map for the image.
+            KeyError: If the sample does not say which image it is.
+        """
         candidates = _candidate_keys(results)
         if not candidates:
             raise KeyError(
@@ -171,7 +183,13 @@ class CarryRegions(BaseTransform):
             )
         # The images are left out of the copy: they are what is large.
         rest = {k: v for k, v in results.items() if k not in (*names, self.key)}
-        return {**copy.deepcopy(rest), **{name: results[self.key].copy() for name in names}}
+        labels = results[self.key]
+        # The first one carries the map, which nobody needs afterwards; the others only its size.
+        return {
+            **copy.deepcopy(rest),
+            **{name: np.zeros(labels.shape, labels.dtype) for name in names[1:]},
+            names[0]: labels,
+        }
 
 
 def _candidate_keys(results: dict[str, Any]) -> list[str]:

@@ -163,7 +163,7 @@ def _loaders_of(dataset: Any) -> Iterator[tuple[Any, Any]]:
 def _key_of(transform: Any, info: dict[str, Any]) -> str:
     """Key of the map that a transform reads; the likeliest one if there is none."""
     try:
-        return transform._find(info)
+        return transform.find_key(info)
     except FileNotFoundError:
         path = info.get('gt_path') or info.get('img_path')
         return str(info.get('key') or Path(path).stem)
