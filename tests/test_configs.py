@@ -28,9 +28,13 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
 import mmsamdistill  # noqa: F401
+from mmsamdistill.regions.extract import extract
 
 # A twin may differ from its plain configuration here, and nowhere else.
-TWIN_KEYS = {'model', 'train_dataloader', 'optim_wrapper', 'distill', 'cascade_optim_wrapper'}
+TWIN_KEYS = {
+    *('model', 'train_dataloader', 'optim_wrapper', 'custom_hooks'),
+    *('distill', 'cascade_optim_wrapper', 'region_cache_hook'),
+}
 
 
 @pytest.fixture(autouse=True)
@@ -239,11 +243,13 @@ def test_run(distilled, tmp_path):
     cfg = tiny_run(f'nafnet/{name}', tmp_path)
     if distilled:
         regions = tmp_path / 'train/regions'
-        regions.mkdir()
-        for index in range(2):
-            cv2.imwrite(str(regions / f'{index}.png'), np.ones((40, 48), np.uint16))
+        extract(tmp_path / 'train/sharp', regions, {'type': 'SuperpixelRegions'})
         cfg.train_dataloader.dataset.regions = str(regions)
         cfg.model.update(sgr_loss=None)  # its analyser's weights would be downloaded
+        with pytest.raises(ValueError, match='SAMRegions'):  # which the configuration asks for
+            Runner.from_cfg(cfg).train()
+        cfg.custom_hooks[-1].expected = {'type': 'SuperpixelRegions'}
+        cfg.experiment_name += '_again'
     runner = Runner.from_cfg(cfg)
     before = {k: v.clone() for k, v in runner.model.state_dict().items()}
     runner.train()

@@ -19,3 +19,5 @@ train_dataloader = dict(
     )
 )
 optim_wrapper = {{_base_.cascade_optim_wrapper}}
+# Which source made the cache is the demo's choice; that it is complete and of these images is not.
+custom_hooks = [*_base_.custom_hooks, dict(type='RegionCacheHook')]

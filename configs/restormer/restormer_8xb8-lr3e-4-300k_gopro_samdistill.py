@@ -11,3 +11,4 @@ train_dataloader = dict(
     )
 )
 optim_wrapper = {{_base_.cascade_optim_wrapper}}
+custom_hooks = [*_base_.custom_hooks, _base_.region_cache_hook]

@@ -116,13 +116,16 @@ def test_header_tells_how_to_regenerate():
 def test_installed_versions_are_the_pinned_ones():
     """Fails in an environment that `make` did not prepare; there it says what differs."""
     import sys
+    import sysconfig
     from importlib.metadata import distributions
 
     if not (Path(sys.prefix) / 'mmsamdistill-env.json').is_file():
         pytest.skip('not the environment of the Makefile')
     platform = 'darwin' if sys.platform == 'darwin' else 'linux'
     pins = locked(f'{sys.version_info[0]}.{sys.version_info[1]}', platform)
-    found = {canonicalize_name(dist.metadata['Name']): dist.version for dist in distributions()}
+    # Only this folder: other tests import setuptools, which puts packages of its own on the path.
+    here = distributions(path=[sysconfig.get_path('purelib')])
+    found = {canonicalize_name(dist.metadata['Name']): dist.version for dist in here}
     wrong = {
         name: (pin, found.get(name))
         for name, pin in pins.items()

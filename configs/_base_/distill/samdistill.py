@@ -4,3 +4,5 @@
 distill = dict(type='SAMDistillRestorer', regions=dict(type='CachedRegions'))
 # The published clip of the gradient was tuned for one network: student and teacher are clipped apart.
 cascade_optim_wrapper = dict(constructor='CascadeOptimWrapperConstructor')
+# A cache that was made otherwise, of other images or only in part would train, and mean nothing.
+region_cache_hook = dict(type='RegionCacheHook', expected=dict(type='SAMRegions'))
