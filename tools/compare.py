@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from mmsamdistill.evaluation.figures import Box, draw_comparison, most_different_box
+from mmsamdistill.evaluation.psnr import psnr
 
 SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff')
 
@@ -49,13 +50,7 @@ def read_rgb(path: Path) -> np.ndarray:
     picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if picture is None:
         raise SystemExit(f'{path} cannot be read as an image')
-    return picture[..., ::-1]
-
-
-def psnr(picture: np.ndarray, truth: np.ndarray) -> float:
-    """PSNR in dB of two 8-bit images."""
-    error = np.mean((picture.astype(np.float64) - truth.astype(np.float64)) ** 2)
-    return float('inf') if error == 0 else 10 * np.log10(255**2 / error)
+    return np.ascontiguousarray(picture[..., ::-1])
 
 
 def choose_box(args: argparse.Namespace, columns: dict[str, np.ndarray]) -> Box:
@@ -81,7 +76,7 @@ def main() -> None:
         columns = {name: read_rgb(paths[stem]) for name, paths in found.items()}
         images[stem] = columns
         captions[stem] = {
-            name: f'{psnr(picture, columns["truth"]):.2f} dB' if name != 'truth' else 'PSNR'
+            name: f'{psnr(picture, columns["truth"]).item():.2f} dB' if name != 'truth' else 'PSNR'
             for name, picture in columns.items()
         }
         boxes[stem] = choose_box(args, columns)

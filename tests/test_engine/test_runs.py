@@ -121,6 +121,23 @@ def test_teacher_is_evaluated_beside_the_student(data, tmp_path):
     assert entry['teacher/PSNR'] != entry['PSNR']
 
 
+def test_teacher_is_measured_by_the_protocol_of_the_student(data, tmp_path):
+    # An identical teacher has identical scores, which two protocols would not give.
+    metric = {'type': 'RestorationMetric', 'protocol': 'rain_y_matlab'}
+    model = cascade_model(regions={'type': 'NoRegions'}, spf=None, spd_loss=None)
+    settings = config(data, tmp_path / 'run', model, val_evaluator=[metric])
+    settings.custom_hooks = [{'type': 'TeacherEvaluationHook'}]
+    runner = Runner.from_cfg(settings)
+    for network in (runner.model.restorer, runner.model.teacher):
+        for parameter in network.parameters():
+            torch.nn.init.zeros_(parameter)  # the toy network is then the identity
+    runner._has_loaded = True
+    runner.val()
+    (entry,) = [entry for entry in scalars(tmp_path / 'run') if 'PSNR' in entry]
+    assert entry['teacher/PSNR'] == pytest.approx(entry['PSNR'])
+    assert entry['teacher/SSIM'] == pytest.approx(entry['SSIM'])
+
+
 def test_teacher_evaluation_needs_a_teacher(data, tmp_path):
     hooks = [{'type': 'TeacherEvaluationHook'}]
     with pytest.raises(TypeError, match='custom_hooks'):

@@ -11,7 +11,7 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
-_DEFAULT_METRICS = ({'type': 'PSNR'},)
+_WITHOUT_CONFIG = ({'type': 'PSNR'},)
 
 
 @HOOKS.register_module()
@@ -24,7 +24,8 @@ class TeacherEvaluationHook(Hook):
     need regions as well (``RegionDataset``). Several validation sets are averaged over all images.
 
     Args:
-        metrics: Configs of MMagic metrics. Default: PSNR.
+        metrics: Configs of MMagic metrics. Default: those of the validation itself, since numbers
+            by different protocols (RGB and Y, say) cannot be compared.
 
     Raises:
         TypeError: At the first validation, if the model has no teacher.
@@ -34,8 +35,19 @@ class TeacherEvaluationHook(Hook):
 
     priority = 'NORMAL'  # before the logger writes the validation's numbers
 
-    def __init__(self, metrics: Sequence[dict] = _DEFAULT_METRICS) -> None:
-        self.metrics = [METRICS.build({'prefix': 'teacher', **config}) for config in metrics]
+    def __init__(self, metrics: Sequence[dict] | None = None) -> None:
+        self.configs = metrics
+        self.metrics: list[Any] = []
+
+    def before_val(self, runner: Runner) -> None:
+        """Build the metrics, once.
+
+        Args:
+            runner: The Runner.
+        """
+        if not self.metrics:
+            configs = self.configs or _metrics_of(runner.cfg.get('val_evaluator'))
+            self.metrics = [METRICS.build({**config, 'prefix': 'teacher'}) for config in configs]
 
     @torch.no_grad()
     def after_val_iter(
@@ -73,6 +85,23 @@ class TeacherEvaluationHook(Hook):
                 runner.message_hub.update_scalar(f'val/{name}', value)
                 if metrics is not None:
                     metrics[name] = value
+
+
+def _metrics_of(evaluator: Any) -> list[dict]:
+    """Different metrics of an evaluator's config, which may be nested for several data sets."""
+    found: list[dict] = []
+    if isinstance(evaluator, (list, tuple)):
+        nested = [config for each in evaluator for config in _metrics_of(each)]
+    elif isinstance(evaluator, dict) and evaluator.get('type', 'Evaluator') == 'Evaluator':
+        nested = _metrics_of(evaluator['metrics'])
+    elif isinstance(evaluator, dict):
+        nested = [{name: value for name, value in evaluator.items() if name != 'prefix'}]
+    else:
+        nested = list(_WITHOUT_CONFIG)
+    for config in nested:
+        if config not in found:
+            found.append(config)
+    return found
 
 
 def _number_of_images(runner: Runner) -> int:
