@@ -1,10 +1,18 @@
 """What training needs beyond MMEngine's own optimiser constructors and hooks."""
 
-from mmsamdistill.engine.hooks import RandomStateHook, RegionCacheHook, TeacherEvaluationHook
+from mmsamdistill.engine.hooks import (
+    ChannelsLastHook,
+    CollapseHook,
+    RandomStateHook,
+    RegionCacheHook,
+    TeacherEvaluationHook,
+)
 from mmsamdistill.engine.optim import CascadeOptimWrapperConstructor
 
 __all__ = [
     'CascadeOptimWrapperConstructor',
+    'ChannelsLastHook',
+    'CollapseHook',
     'RandomStateHook',
     'RegionCacheHook',
     'TeacherEvaluationHook',

@@ -1,7 +1,15 @@
 """Hooks that MMEngine lacks."""
 
+from mmsamdistill.engine.hooks.channels_last import ChannelsLastHook
+from mmsamdistill.engine.hooks.collapse import CollapseHook
 from mmsamdistill.engine.hooks.random_state import RandomStateHook
 from mmsamdistill.engine.hooks.region_cache import RegionCacheHook
 from mmsamdistill.engine.hooks.teacher_evaluation import TeacherEvaluationHook
 
-__all__ = ['RandomStateHook', 'RegionCacheHook', 'TeacherEvaluationHook']
+__all__ = [
+    'ChannelsLastHook',
+    'CollapseHook',
+    'RandomStateHook',
+    'RegionCacheHook',
+    'TeacherEvaluationHook',
+]

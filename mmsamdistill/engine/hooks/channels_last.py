@@ -1,0 +1,29 @@
+"""The memory layout in which convolutions are fastest."""
+
+from __future__ import annotations
+
+import torch
+from mmagic.registry import HOOKS
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+
+@HOOKS.register_module()
+class ChannelsLastHook(Hook):
+    """Keep the weights of convolutions with the channels last in memory.
+
+    Convolutions hand the layout of their weights on to their outputs, so that one conversion before
+    the run is enough. Shapes, checkpoints and configs stay as they are; only the order of the
+    numbers in memory, and with it the speed, differs. Networks of many small or depthwise
+    convolutions gain on CPUs, mixed precision gains on GPUs.
+
+    Source: ours; the layout is torch's.
+    """
+
+    def before_run(self, runner: Runner) -> None:
+        """Convert the model.
+
+        Args:
+            runner: The Runner.
+        """
+        runner.model.to(memory_format=torch.channels_last)
