@@ -23,6 +23,7 @@ DEFAULT_SGR = {'type': 'SGRLoss'}
 DEFAULT_ANALYZER = {'type': 'VGGAnalyzer'}
 DEFAULT_REGIONS = {'type': 'SuperpixelRegions'}
 STAGES = ('joint', 'teacher', 'student')
+TEACHER_INPUTS = ('restored', 'degraded')
 
 
 @MODELS.register_module()
@@ -50,6 +51,9 @@ class SAMDistillRestorer(BaseModel):
         regions: Where region maps come from. None: no regions.
         stage: 'joint' trains everything together; 'teacher' trains SPF and teacher against a fixed
             student; 'student' trains the student against a fixed SPF and teacher.
+        teacher_input: What SPF enriches for the teacher: 'restored', the student's image, as in the
+            paper, or 'degraded', the student's input. With ``stage='teacher'`` the second measures
+            the information ceiling of a prior; without SPF it is plain output distillation.
         detach_cascade: Keep the teacher's gradient out of the student, as in the paper, where the
             student learns from its own reconstruction, SPD and SGR alone.
         spd_warmup: Iterations (a, b) between which the weight of SPD grows from 0 to its value.
@@ -79,6 +83,7 @@ class SAMDistillRestorer(BaseModel):
         analyzer: dict | None = DEFAULT_ANALYZER,
         regions: dict | None = DEFAULT_REGIONS,
         stage: str = 'joint',
+        teacher_input: str = 'restored',
         detach_cascade: bool = True,
         spd_warmup: tuple[int, int] = (0, 0),
         sgr_warmup: tuple[int, int] = (0, 0),
@@ -86,6 +91,8 @@ class SAMDistillRestorer(BaseModel):
     ) -> None:
         if stage not in STAGES:
             raise ValueError(f'stage={stage!r} is not one of {STAGES}')
+        if teacher_input not in TEACHER_INPUTS:
+            raise ValueError(f'teacher_input={teacher_input!r} is not one of {TEACHER_INPUTS}')
         student = MODELS.build(restorer)
         # The very same object: MMagic's `destruct` reads what the last preprocessing left in it.
         super().__init__(data_preprocessor=student.data_preprocessor, init_cfg=init_cfg)
@@ -99,6 +106,7 @@ class SAMDistillRestorer(BaseModel):
         self.analyzer = build_part(analyzer) if self.sgr_loss is not None else None
         self.regions = build_part(regions)
         self.stage = stage
+        self.teacher_input = teacher_input
         self.detach_cascade = detach_cascade
         self.spd_warmup = check_warmup('spd_warmup', spd_warmup)
         self.sgr_warmup = check_warmup('sgr_warmup', sgr_warmup)
@@ -139,8 +147,9 @@ class SAMDistillRestorer(BaseModel):
             The list of data samples that the plain restorer's ``mode='predict'`` would return,
             holding the teacher's images.
         """
-        restored = self.restorer(_image(inputs), data_samples, mode='tensor')
-        fused = self._fuse(restored, self._region_map(restored, data_samples))
+        inputs = _image(inputs)
+        restored = self.restorer(inputs, data_samples, mode='tensor')
+        fused = self._fuse(inputs, restored, self._region_map(restored, data_samples))
         return self.teacher(fused, data_samples, mode='predict')
 
     def forward_train(self, inputs: Tensor, data_samples: Any) -> dict[str, Tensor]:
@@ -160,7 +169,7 @@ class SAMDistillRestorer(BaseModel):
             restored = self._restore(inputs, data_samples)
             _check_same_size(inputs, restored, truth)
             regions = self._region_map(restored, data_samples)
-            taught = self._teach(restored, regions, data_samples)
+            taught = self._teach(inputs, restored, regions, data_samples)
             losses = self._reconstruction(restored, taught, truth)
             if self.stage != 'teacher':
                 losses |= self._prior_distillation(
@@ -208,13 +217,16 @@ class SAMDistillRestorer(BaseModel):
             )
         return RegionMap.from_labels(labels)
 
-    def _teach(self, restored: Tensor, regions: RegionMap, data_samples: Any) -> Tensor:
+    def _teach(
+        self, inputs: Tensor, restored: Tensor, regions: RegionMap, data_samples: Any
+    ) -> Tensor:
         shown = restored.detach() if self.detach_cascade else restored
         with torch.set_grad_enabled(self.stage != 'student'):
-            return self.teacher.forward_tensor(self._fuse(shown, regions), data_samples)
+            return self.teacher.forward_tensor(self._fuse(inputs, shown, regions), data_samples)
 
-    def _fuse(self, restored: Tensor, regions: RegionMap) -> Tensor:
-        return restored if self.spf is None else self.spf(restored, regions)
+    def _fuse(self, inputs: Tensor, restored: Tensor, regions: RegionMap) -> Tensor:
+        image = restored if self.teacher_input == 'restored' else inputs
+        return image if self.spf is None else self.spf(image, regions)
 
     def _reconstruction(self, restored: Tensor, taught: Tensor, truth: Tensor) -> dict[str, Tensor]:
         criterion, losses = self.restorer.pixel_loss, {}

@@ -347,3 +347,37 @@ def test_online_regions_see_rgb_in_unit_range():
     images = torch.stack(raw['inputs']).clone()
     model(**model.data_preprocessor(raw, True), mode='loss')
     assert torch.allclose(seen['images'], images.flip(1) / 255, atol=1e-5)
+
+
+def test_the_teacher_can_be_given_the_degraded_image_instead():
+    model = build(teacher_input='degraded')
+    data = model.data_preprocessor(batch(), True)
+    with torch.no_grad():
+        expected = model.teacher.forward_tensor(data['inputs'], data['data_samples'])
+    given = torch.stack(list(_predicted(model, data)))
+    # An untrained SPF is the identity.
+    assert torch.equal(given, _destructed(model, expected, data))
+    with torch.no_grad():
+        model.restorer.generator.last.bias.add_(0.5)
+    assert torch.equal(torch.stack(list(_predicted(model, data))), given)
+
+
+def test_output_distillation_needs_neither_spf_nor_regions():
+    model = build(teacher_input='degraded', spf=None, regions=None)
+    losses = losses_of(model, regions=False)
+    assert {'loss_rec', 'loss_rec_teacher', 'loss_spd'} <= set(losses)
+
+
+def test_unknown_teacher_input_is_refused():
+    with pytest.raises(ValueError, match="teacher_input='truth' is not one of"):
+        build(teacher_input='truth')
+
+
+@torch.no_grad()
+def _predicted(model, data):
+    for sample in model.predict_teacher(data['inputs'], data['data_samples']):
+        yield sample.output.pred_img
+
+
+def _destructed(model, images, data):
+    return model.data_preprocessor.destruct(images, data['data_samples']).cpu()
