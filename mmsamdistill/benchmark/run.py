@@ -1,0 +1,179 @@
+"""One run of a table: train, test student and teacher, write the result."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from mmsamdistill.benchmark.results import Result, read_results, result_path, write_result
+from mmsamdistill.benchmark.table import Table, row_config
+from mmsamdistill.version import __version__
+
+PACKAGES = ('torch', 'mmengine', 'mmagic', 'numpy')
+
+
+class KeepCurve(Hook):
+    """Keeps the validations of a run, and its time per iteration."""
+
+    priority = 'LOWEST'
+
+    def __init__(self) -> None:
+        self.curve: list[dict[str, float]] = []
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        """Take the metrics.
+
+        Args:
+            runner: The Runner.
+            metrics: The validation's metrics, the teacher's among them.
+        """
+        self.curve.append({'iteration': runner.iter, **(metrics or {})})
+
+
+def run_row(table: Table, name: str, seed: int, folder: str | Path) -> Path:
+    """Train a row once and write its result; a finished one is left as it is.
+
+    An interrupted run is resumed from its last checkpoint. The curve of a resumed run starts where
+    it was resumed.
+
+    Args:
+        table: The table.
+        name: The row.
+        seed: The seed.
+        folder: Where all results are.
+
+    Returns:
+        Path of the result.
+
+    Raises:
+        FileNotFoundError: If the row needs another one that has not run yet.
+
+    Source: ours.
+    """
+    path = result_path(folder, table.name, name, seed)
+    if path.is_file():
+        return path
+    row = table.rows[name]
+    for other in row.needs:
+        if not result_path(folder, table.name, other, seed).is_file():
+            raise FileNotFoundError(
+                f'row {name!r} needs the result of {other!r} with seed {seed}: run that first'
+            )
+    cfg = row_config(
+        table,
+        name,
+        seed,
+        _iterations(table, name, seed, folder),
+        load_from=_checkpoint(folder, table.name, row.start_from, seed),
+    )
+    cfg.work_dir = str(path.with_suffix(''))
+    cfg.experiment_name = f'{table.name}-{name}-{seed}'
+    # The newest checkpoint of an interrupted run wins over the weights to start from.
+    if Path(cfg.work_dir, 'last_checkpoint').is_file():
+        cfg.resume, cfg.load_from = True, None
+    runner = Runner.from_cfg(cfg)
+    kept = KeepCurve()
+    runner.register_hook(kept, priority='LOWEST')
+    runner.train()
+    return write_result(folder, _result(table, name, seed, runner, kept.curve))
+
+
+@torch.no_grad()
+def test(
+    runner: Runner, predict: Callable[..., list], only: str | None = None
+) -> dict[str, dict[str, float]]:
+    """Measure one of a model's networks on the test sets of the config.
+
+    Args:
+        runner: The Runner.
+        predict: From ``inputs`` and ``data_samples`` to predicted data samples.
+        only: Name of the one test set to measure on. Default: all.
+
+    Returns:
+        For each test set its metrics.
+
+    Source: ours.
+    """
+    loop = runner.test_loop
+    scores: dict[str, dict[str, float]] = {}
+    runner.model.eval()
+    for dataloader, evaluator in zip(loop.dataloaders, loop.evaluators, strict=True):
+        if only is not None and only not in [metric.prefix for metric in evaluator.metrics]:
+            continue
+        for batch in dataloader:
+            data = runner.model.data_preprocessor(batch, False)
+            outputs = predict(data['inputs'], data['data_samples'])
+            for metric in evaluator.metrics:
+                metric.process(batch, [output.to_dict() for output in outputs])
+        for metric in evaluator.metrics:
+            for key, value in metric.evaluate(len(dataloader.dataset)).items():
+                dataset, _, name = key.rpartition('/')
+                scores.setdefault(dataset, {})[name] = float(value)
+    return scores
+
+
+def _iterations(table: Table, name: str, seed: int, folder: str | Path) -> int:
+    other = table.rows[name].as_long_as
+    if other is None:
+        return table.iterations
+    costs = [
+        read_results([result_path(folder, table.name, each, seed)])[0].seconds_per_iteration
+        for each in (other, 'plain')
+    ]
+    return round(table.iterations * costs[0] / costs[1])
+
+
+def _checkpoint(folder: str | Path, table: str, row: str | None, seed: int) -> str | None:
+    if row is None:
+        return None
+    last = result_path(folder, table, row, seed).with_suffix('') / 'last_checkpoint'
+    return last.read_text(encoding='utf-8').strip()
+
+
+def _result(table: Table, name: str, seed: int, runner: Runner, curve: list) -> Result:
+    model = runner.model
+    teacher = {}
+    if hasattr(model, 'predict_teacher'):
+        teacher = test(runner, model.predict_teacher, only=table.in_domain)
+    times = runner.message_hub.get_scalar('train/time').data[0]
+    return Result(
+        table=table.name,
+        row=name,
+        seed=seed,
+        iterations=runner.max_iters,
+        seconds_per_iteration=float(np.median(times)),
+        student=test(runner, lambda inputs, samples: model(inputs, samples, mode='predict')),
+        teacher=teacher,
+        curve=curve,
+        collapse=runner.message_hub.get_info('collapse'),
+        config=runner.cfg.pretty_text,
+        environment=_environment(),
+    )
+
+
+def _environment() -> dict[str, Any]:
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {
+        'mmsamdistill': __version__,
+        **{package: version(package) for package in PACKAGES},
+        'python': platform.python_version(),
+        'processor': gpu or _processor(),
+        'threads': torch.get_num_threads(),
+        'cores': os.cpu_count(),
+    }
+
+
+def _processor() -> str:
+    information = Path('/proc/cpuinfo')
+    lines = information.read_text().splitlines() if information.is_file() else []
+    names = [line.partition(':')[2].strip() for line in lines if line.startswith('model name')]
+    return names[0] if names else platform.processor()

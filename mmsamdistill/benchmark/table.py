@@ -1,0 +1,177 @@
+"""What a table of runs is: a plain config, and rows that say how they differ from it."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One way of training the network of a table.
+
+    Args:
+        name: Short name, used in paths.
+        title: What readers see. Default: the name.
+        distill: Arguments of ``SAMDistillRestorer`` besides ``restorer``. None: the plain model.
+        regions: Folder of a region cache beside the images; None: no maps are loaded.
+        changes: Further settings of the config, merged as ``--cfg-options`` would be.
+        as_long_as: Train for as long, in seconds, as this row needs for the table's iterations: the
+            baseline of equal training compute.
+        start_from: Start from this row's weights, same seed: the second of two stages.
+        note: What a reader should know, shown under the table.
+
+    Source: ours.
+    """
+
+    name: str
+    title: str = ''
+    distill: Mapping[str, Any] | None = None
+    regions: str | None = None
+    changes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    as_long_as: str | None = None
+    start_from: str | None = None
+    note: str = ''
+
+    @property
+    def needs(self) -> list[str]:
+        """Rows that must have run before, with the same seed."""
+        plain = ['plain'] if self.as_long_as else []
+        return plain + [name for name in (self.as_long_as, self.start_from) if name]
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """Rows over one plain config.
+
+    Args:
+        name: Short name, used in paths: the file's.
+        title: What readers see.
+        plain: The plain config; data and schedule are every row's.
+        iterations: Of every row that does not say otherwise.
+        seeds: Seeds of every row.
+        in_domain: Name of the test set that is in domain; the others are out of it.
+        rows: The rows by name, in the table's order. One is called 'plain'.
+
+    Source: ours.
+    """
+
+    name: str
+    title: str
+    plain: Config
+    iterations: int
+    seeds: tuple[int, ...]
+    in_domain: str
+    rows: Mapping[str, Row]
+
+
+def load_table(path: str | Path) -> Table:
+    """Read a table's file.
+
+    The file is a config of MMEngine's with ``title``, ``plain`` (a path, seen from the file),
+    ``iterations``, ``seeds``, ``in_domain`` and ``rows``: the arguments of :class:`Row` by name.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The table.
+
+    Raises:
+        FileNotFoundError: If the file or its plain config does not exist.
+        KeyError: If a setting is missing, or a row refers to one that is not there.
+        TypeError: If a row has a setting that rows do not have.
+        ValueError: If a row's name cannot be part of a path.
+
+    Source: ours.
+    """
+    path = Path(path)
+    content = Config.fromfile(path)
+    missing = [key for key in ('title', 'plain', 'iterations', 'in_domain') if key not in content]
+    if missing or 'plain' not in content.get('rows', {}):
+        raise KeyError(f'{path}: {", ".join(missing) or "a row called plain"} is missing')
+    rows = {name: _read_row(path, name, row) for name, row in content.rows.to_dict().items()}
+    for row in rows.values():
+        for other in row.needs:
+            if other not in rows:
+                raise KeyError(f'{path}: row {row.name!r} refers to {other!r}, which is no row')
+    return Table(
+        name=path.stem,
+        title=content.title,
+        plain=Config.fromfile(path.parent / content.plain),
+        iterations=int(content.iterations),
+        seeds=tuple(content.get('seeds', (0, 1, 2))),
+        in_domain=content.in_domain,
+        rows=rows,
+    )
+
+
+def row_config(
+    table: Table, name: str, seed: int, iterations: int, load_from: str | None = None
+) -> Config:
+    """Make a row's whole config out of the table's plain one.
+
+    Args:
+        table: The table.
+        name: The row.
+        seed: Seed of the run.
+        iterations: Number of iterations; the schedule is stretched to it.
+        load_from: Weights to start from.
+
+    Returns:
+        A config for MMEngine's Runner, without work directory.
+
+    Source: ours.
+    """
+    row = table.rows[name]
+    content = copy.deepcopy(table.plain._cfg_dict)
+    if row.distill is not None:
+        content['model'] = {
+            'type': 'SAMDistillRestorer',
+            'restorer': content['model'],
+            **copy.deepcopy(dict(row.distill)),
+        }
+        content['optim_wrapper']['constructor'] = 'CascadeOptimWrapperConstructor'
+        content['custom_hooks'] = [*content['custom_hooks'], {'type': 'TeacherEvaluationHook'}]
+    if row.regions is not None:
+        for key in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+            content[key] = _with_regions(content[key], row.regions)
+    cfg = Config(content)
+    cfg.merge_from_dict(_schedule(iterations))
+    cfg.merge_from_dict({'randomness': {'seed': seed, 'diff_rank_seed': True}})
+    cfg.merge_from_dict(dict(row.changes))
+    cfg.load_from = load_from
+    return cfg
+
+
+def _read_row(path: Path, name: str, settings: dict[str, Any]) -> Row:
+    if not name.replace('_', '').replace('-', '').isalnum():
+        raise ValueError(f'{path}: row name {name!r} may have letters, digits, - and _ only')
+    known = {field.name for field in dataclasses.fields(Row)}
+    unknown = sorted(set(settings) - known)
+    if unknown:
+        raise TypeError(f'{path}: row {name!r} has {unknown}; rows have {sorted(known)}')
+    return Row(name=name, **{'title': name, **settings})
+
+
+def _with_regions(loader: Any, folder: str) -> Any:
+    if isinstance(loader, (list, tuple)):
+        return [_with_regions(each, folder) for each in loader]
+    dataset = loader['dataset']
+    regions = str(Path(dataset['data_root'], folder))
+    return {**loader, 'dataset': {'type': 'RegionDataset', 'dataset': dataset, 'regions': regions}}
+
+
+def _schedule(iterations: int) -> dict[str, Any]:
+    half = max(1, iterations // 2)
+    return {
+        'train_cfg.max_iters': iterations,
+        'train_cfg.val_interval': half,
+        'param_scheduler.T_max': iterations,
+        'default_hooks.checkpoint.interval': half,
+    }
