@@ -7,7 +7,7 @@ import torch
 import mmsamdistill  # noqa: F401
 
 # Helpers of the tests; as doctest modules they would be imported under a second name.
-collect_ignore = ['config_files.py', 'ddp_worker.py', 'tiny_sam.py', 'toy.py']
+collect_ignore = ['config_files.py', 'ddp_worker.py', 'tiny_sam.py', 'toy.py', 'toy_table.py']
 
 
 @pytest.fixture(autouse=True)

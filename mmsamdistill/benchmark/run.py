@@ -88,7 +88,7 @@ def run_row(table: Table, name: str, seed: int, folder: str | Path) -> Path:
 
 
 @torch.no_grad()
-def test(
+def measure_network(
     runner: Runner, predict: Callable[..., list], only: str | None = None
 ) -> dict[str, dict[str, float]]:
     """Measure one of a model's networks on the test sets of the config.
@@ -143,7 +143,7 @@ def _result(table: Table, name: str, seed: int, runner: Runner, curve: list) -> 
     model = runner.model
     teacher = {}
     if hasattr(model, 'predict_teacher'):
-        teacher = test(runner, model.predict_teacher, only=table.in_domain)
+        teacher = measure_network(runner, model.predict_teacher, only=table.in_domain)
     times = runner.message_hub.get_scalar('train/time').data[0]
     return Result(
         table=table.name,
@@ -151,7 +151,9 @@ def _result(table: Table, name: str, seed: int, runner: Runner, curve: list) -> 
         seed=seed,
         iterations=runner.max_iters,
         seconds_per_iteration=float(np.median(times)),
-        student=test(runner, lambda inputs, samples: model(inputs, samples, mode='predict')),
+        student=measure_network(
+            runner, lambda inputs, samples: model(inputs, samples, mode='predict')
+        ),
         teacher=teacher,
         curve=curve,
         collapse=runner.message_hub.get_info('collapse'),

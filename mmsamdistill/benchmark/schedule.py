@@ -81,9 +81,8 @@ def run_all(
     while waiting or running:
         for run in [run for run, process in running.items() if process.poll() is not None]:
             code = running.pop(run).returncode
-            report(
-                f'{_label(table, run)}: {"done" if code == 0 else f"failed, see {_log(table, run, folder)}"}'
-            )
+            end = 'done' if code == 0 else f'failed, see {_log(table, run, folder)}'
+            report(f'{_label(table, run)}: {end}')
             failed += [run] * (code != 0)
         for run in list(waiting):
             needs = [(name, run[1]) for name in table.rows[run[0]].needs]

@@ -35,7 +35,7 @@ class Estimate:
             >>> estimate([0.1, 0.3]).signed()
             '+0.20 ± 0.10'
         """
-        sign = '+' if self.mean >= 0 else '−'
+        sign = '+' if self.mean >= 0 else '-'
         return f'{sign}{abs(self.mean):.2f}' + (
             '' if self.error is None else f' ± {self.error:.2f}'
         )

@@ -1,0 +1,133 @@
+"""Runs of a table: results, order, resuming, failing."""
+
+import json
+import sys
+
+import pytest
+import torch
+from mmengine.runner import Runner
+from toy_table import write_table
+
+from mmsamdistill.benchmark import load_table, read_results, result_path
+from mmsamdistill.benchmark.run import measure_network, run_row
+from mmsamdistill.benchmark.schedule import pending_runs, run_all
+
+ROWS = """dict(
+    plain=dict(),
+    longer=dict(as_long_as='tight'),
+    tight=dict(
+        regions='regions',
+        distill=dict(regions=dict(type='CachedRegions'), sgr_loss=None,
+                     spf=dict(type='SPFHead', channels=4, depth=1)),
+    ),
+)"""
+
+
+@pytest.fixture
+def table(tmp_path):
+    path = write_table(tmp_path, ROWS)
+    text = (tmp_path / 'plain.py').read_text()
+    # As the benchmark's configs do: each test set has its name.
+    text += (
+        "\ntest_evaluator = [dict(type='RestorationMetric', protocol='denoise_rgb', prefix='test')]"
+    )
+    text += "\nval_evaluator = [dict(type='RestorationMetric', protocol='denoise_rgb')]\n"
+    (tmp_path / 'plain.py').write_text(text)
+    return load_table(path)
+
+
+def test_a_table_from_runs_to_results(table, tmp_path):
+    for name in ('plain', 'tight', 'longer'):
+        run_row(table, name, 0, tmp_path / 'out')
+    plain, tight, longer = (
+        read_results([result_path(tmp_path / 'out', 'toy', name, 0)])[0]
+        for name in ('plain', 'tight', 'longer')
+    )
+    assert set(plain.student) == {'test'}
+    assert set(plain.student['test']) == {'PSNR', 'SSIM'}
+    assert plain.teacher == {}
+    assert set(tight.teacher) == {'test'}
+    assert plain.iterations == 4
+    ratio = tight.seconds_per_iteration / plain.seconds_per_iteration
+    assert longer.iterations == round(4 * ratio)
+    assert [point['iteration'] for point in plain.curve] == [2, 4]
+    assert plain.collapse is None
+    assert 'SAMDistillRestorer' in tight.config
+    assert torch.__version__.startswith(plain.environment['torch'])
+
+
+def test_a_finished_run_is_left_alone(table, tmp_path, monkeypatch):
+    path = run_row(table, 'plain', 0, tmp_path / 'out')
+    before = path.read_bytes()
+    monkeypatch.setattr(Runner, 'from_cfg', lambda cfg: pytest.fail('ran again'))
+    assert run_row(table, 'plain', 0, tmp_path / 'out') == path
+    assert path.read_bytes() == before
+
+
+def test_scores_are_those_of_the_host_loop(table, tmp_path):
+    runner = Runner.from_cfg(_with_work_dir(table, tmp_path))
+    runner.train()
+    expected = runner.test()
+    if expected is None:  # MMagic's loop returns nothing; the last metrics are in the hub
+        expected = {
+            key.removeprefix('test/'): runner.message_hub.get_scalar(key).current()
+            for key in runner.message_hub.log_scalars
+            if key.startswith('test/')
+        }
+    model = runner.model
+    scores = measure_network(runner, lambda i, s: model(i, s, mode='predict'))
+    assert scores['test']['PSNR'] > 0
+    for name, value in scores['test'].items():
+        matching = [v for key, v in expected.items() if key.endswith(f'test/{name}')]
+        assert not matching or matching[0] == pytest.approx(value)
+    assert measure_network(runner, lambda i, s: model(i, s, mode='predict'), only='other') == {}
+
+
+def test_what_a_row_needs_must_have_run(table, tmp_path):
+    with pytest.raises(FileNotFoundError, match="'longer' needs the result of 'plain'"):
+        run_row(table, 'longer', 0, tmp_path / 'out')
+
+
+def test_pending_runs_are_ordered_by_seed_and_need(table, tmp_path):
+    assert pending_runs(table, ['longer'], [1, 0], tmp_path) == [
+        *(('plain', 1), ('tight', 1), ('longer', 1)),
+        *(('plain', 0), ('tight', 0), ('longer', 0)),
+    ]
+    done = result_path(tmp_path, 'toy', 'tight', 1)
+    done.parent.mkdir(parents=True)
+    done.write_text('{}')
+    assert ('tight', 1) not in pending_runs(table, ['longer'], [1], tmp_path)
+    with pytest.raises(KeyError, match='no row'):
+        pending_runs(table, ['nothing'], [0], tmp_path)
+
+
+def test_failures_take_along_what_needs_them_and_nothing_else(table, tmp_path):
+    script = tmp_path / 'job.py'
+    script.write_text(
+        'import json, sys, time\nname, path = sys.argv[1:]\n'
+        "if name == 'tight': sys.exit('broken')\n"
+        "time.sleep(0.1)\nopen(path, 'a').write(json.dumps(name) + '\\n')\n"
+    )
+    log, lines = tmp_path / 'order.txt', []
+    runs = pending_runs(table, list(table.rows), [0], tmp_path)
+    failed = run_all(
+        table, runs, tmp_path, 2, lambda row, seed: [str(script), row, str(log)], lines.append
+    )
+    assert sorted(failed) == [('longer', 0), ('tight', 0)]
+    assert [json.loads(line) for line in log.read_text().splitlines()] == ['plain']
+    assert any('left out' in line for line in lines)
+    assert 'broken' in (tmp_path / 'toy/tight/seed0.log').read_text()
+
+
+def test_no_more_runs_at_a_time_than_told(table, tmp_path):
+    with pytest.raises(ValueError, match='jobs must be above 0'):
+        run_all(table, [], tmp_path, 0, lambda row, seed: [])
+    assert sys.executable
+
+
+def _with_work_dir(table, tmp_path):
+    from mmsamdistill.benchmark import row_config
+
+    cfg = row_config(table, 'plain', 0, 4)
+    cfg.work_dir = str(tmp_path / 'host')
+    return cfg

@@ -1,0 +1,27 @@
+"""A table of benchmarks over the toy world."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from toy import config, plain_model, write_data
+
+
+def write_table(folder: Path, rows: str, **changes: str) -> Path:
+    """Write data, plain config and table; an empty change leaves a setting out."""
+    data = write_data(folder / 'data')
+    plain = config(data, folder / 'unused', plain_model())
+    plain.train_dataloader.dataset.data_root = str(data)
+    plain.dump(folder / 'plain.py')
+    settings = {
+        'title': "'Toy'",
+        'plain': "'plain.py'",
+        'iterations': '4',
+        'seeds': '[0, 1]',
+        'in_domain': "'test'",
+        'rows': rows,
+        **changes,
+    }
+    path = folder / 'toy.py'
+    path.write_text(''.join(f'{key} = {value}\n' for key, value in settings.items() if value))
+    return path
