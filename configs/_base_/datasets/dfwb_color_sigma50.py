@@ -37,6 +37,7 @@ train_dataloader = dict(
         metainfo=dict(dataset_type='dfwb', task_name='denoising'),
         data_root='data/dfwb',
         data_prefix=dict(gt='train'),
+        recursive=True,  # one folder, or one for each of the four
         pipeline=train_pipeline,
     ),
 )
