@@ -18,7 +18,7 @@ QUICK ?=
 ARGS ?=
 
 PY = "$(VENV)/bin/python"
-CHECKED = mmsamdistill tools demo configs tests requirements setup.py
+CHECKED = mmsamdistill tools demo configs benchmarks tests requirements setup.py
 # The shell expands ~ only at the start of a word, never after `SAM=`.
 home = $(patsubst ~/%,$(HOME)/%,$(1))
 

@@ -16,7 +16,7 @@ import mmsamdistill  # noqa: F401
 # isort: split
 from mmsamdistill.benchmark.figure import draw_gains
 from mmsamdistill.benchmark.results import read_results
-from mmsamdistill.benchmark.summary import summarise
+from mmsamdistill.benchmark.summary import compare_rows, summarise
 from mmsamdistill.benchmark.table import load_table
 from mmsamdistill.evaluation.report import to_markdown, write_report
 
@@ -41,6 +41,9 @@ def main() -> None:
     rows = summarise(results, titles, table.in_domain)
     print(f'{table.title}: PSNR in dB, mean ± standard error over seeds\n')
     print(to_markdown(rows))
+    comparisons = compare_rows(results, titles, table.compare)
+    if comparisons:
+        print('\n' + to_markdown(comparisons))
     notes = [f'- {row.title}: {row.note}' for row in table.rows.values() if row.note]
     print('\n'.join(['', *notes]))
     if args.out:

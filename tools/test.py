@@ -83,6 +83,19 @@ def list_metrics(runner: Runner) -> list[tuple[Any, int]]:
     return [(metric, len(data.dataset)) for data, each in pairs for metric in each.metrics]
 
 
+def images_of(metrics: list[Any]) -> dict[str, list[dict[str, Any]]]:
+    """Collect what the metrics tell of single images, by data set."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for metric in metrics:
+        rows = getattr(metric, 'per_image', None)
+        if rows:
+            # Several metrics of one data set saw the same images in the same order.
+            merged = found.setdefault(metric.prefix or 'test', [{} for _ in rows])
+            for known, row in zip(merged, rows, strict=True):
+                known.update(row)
+    return found
+
+
 def describe(args: argparse.Namespace, metrics: list[Any]) -> dict[str, Any]:
     """State what the numbers depend on."""
     protocols = [metric.protocol for metric in metrics if hasattr(metric, 'protocol')]
@@ -115,7 +128,7 @@ def main() -> None:
     rows = metric_rows(kept.metrics, counts, protocols=protocol_labels(metrics))
     print('\n' + to_markdown(rows))
     if args.out:
-        paths = write_report(args.out, rows, describe(args, metrics))
+        paths = write_report(args.out, rows, describe(args, metrics), images_of(metrics))
         print('written: ' + ', '.join(map(str, paths)))
 
 

@@ -57,6 +57,8 @@ class Table:
         seeds: Seeds of every row.
         in_domain: Name of the test set that is in domain; the others are out of it.
         rows: The rows by name, in the table's order. One is called 'plain'.
+        compare: Pairs of rows whose difference is a question of its own, such as real against
+            shuffled regions.
 
     Source: ours.
     """
@@ -68,13 +70,15 @@ class Table:
     seeds: tuple[int, ...]
     in_domain: str
     rows: Mapping[str, Row]
+    compare: tuple[tuple[str, str], ...] = ()
 
 
 def load_table(path: str | Path) -> Table:
     """Read a table's file.
 
     The file is a config of MMEngine's with ``title``, ``plain`` (a path, seen from the file),
-    ``iterations``, ``seeds``, ``in_domain`` and ``rows``: the arguments of :class:`Row` by name.
+    ``iterations``, ``seeds``, ``in_domain``, ``compare`` and ``rows``: the arguments of
+    :class:`Row` by name.
 
     Args:
         path: The file.
@@ -96,10 +100,11 @@ def load_table(path: str | Path) -> Table:
     if missing or 'plain' not in content.get('rows', {}):
         raise KeyError(f'{path}: {", ".join(missing) or "a row called plain"} is missing')
     rows = {name: _read_row(path, name, row) for name, row in content.rows.to_dict().items()}
-    for row in rows.values():
-        for other in row.needs:
-            if other not in rows:
-                raise KeyError(f'{path}: row {row.name!r} refers to {other!r}, which is no row')
+    compare = tuple((first, second) for first, second in content.get('compare', ()))
+    named = [(f'row {row.name!r}', name) for row in rows.values() for name in row.needs]
+    for where, name in [*named, *(('compare', name) for pair in compare for name in pair)]:
+        if name not in rows:
+            raise KeyError(f'{path}: {where} refers to {name!r}, which is no row')
     return Table(
         name=path.stem,
         title=content.title,
@@ -108,6 +113,7 @@ def load_table(path: str | Path) -> Table:
         seeds=tuple(content.get('seeds', (0, 1, 2))),
         in_domain=content.in_domain,
         rows=rows,
+        compare=compare,
     )
 
 

@@ -13,6 +13,7 @@ from mmsamdistill.cascade.building import build_part, build_teacher
 from mmsamdistill.cascade.feature_tap import FeatureTap
 from mmsamdistill.cascade.image_range import to_unit_rgb
 from mmsamdistill.cascade.loading import cascade_state_dict
+from mmsamdistill.cascade.stages import run_stages, stage_losses
 from mmsamdistill.cascade.warmup import check_warmup, warmup_factor
 from mmsamdistill.regions import RegionMap
 
@@ -42,6 +43,7 @@ class SAMDistillRestorer(BaseModel):
     Args:
         restorer: Config of the whole plain model, as ``{{_base_.model}}`` gives it. Its
             ``pixel_loss`` serves both reconstructions, its ``data_preprocessor`` the whole cascade.
+            Of several outputs (see ``MultiStageRestorer``) the deployed one alone is distilled.
         teacher: What differs in the teacher's config from ``restorer``, for example
             ``dict(generator=dict(mid_channels=64))``. None: nothing.
         spf: Semantic priors fusion. None: the teacher sees the first result alone.
@@ -161,16 +163,19 @@ class SAMDistillRestorer(BaseModel):
 
         Returns:
             ``loss_rec``, ``loss_rec_teacher``, ``loss_spd`` and ``loss_sgr`` where they are on,
-            and the batch's ``psnr_student`` and ``psnr_teacher`` in dB, for the log alone.
+            ``loss_aux`` and ``loss_aux_teacher`` if there are outputs that are not deployed, and
+            for the log alone the batch's ``psnr_student`` and ``psnr_teacher`` in dB.
         """
         truth = data_samples.gt_img
         layers = getattr(self.spd_loss, 'feature_layers', ())
         with FeatureTap(self.restorer, layers) as seen, FeatureTap(self.teacher, layers) as shown:
-            restored = self._restore(inputs, data_samples)
+            stages = self._restore(inputs, data_samples)
+            restored = stages[-1]
             _check_same_size(inputs, restored, truth)
             regions = self._region_map(restored, data_samples)
-            taught = self._teach(inputs, restored, regions, data_samples)
-            losses = self._reconstruction(restored, taught, truth)
+            taught_stages = self._teach(inputs, restored, regions, data_samples)
+            taught = taught_stages[-1]
+            losses = self._reconstruction(stages, taught_stages, truth)
             if self.stage != 'teacher':
                 losses |= self._prior_distillation(
                     restored, taught, truth, regions, (seen.features, shown.features)
@@ -194,15 +199,9 @@ class SAMDistillRestorer(BaseModel):
             return [self.teacher] if self.spf is None else [self.spf, self.teacher]
         return []
 
-    def _restore(self, inputs: Tensor, data_samples: Any) -> Tensor:
+    def _restore(self, inputs: Tensor, data_samples: Any) -> list[Tensor]:
         with torch.set_grad_enabled(self.stage != 'teacher'):
-            restored = self.restorer.forward_tensor(inputs, data_samples)
-        if not isinstance(restored, Tensor):
-            raise TypeError(
-                f'the restorer {type(self.restorer).__name__} returned '
-                f'{type(restored).__name__}; SAMDistillRestorer needs one image tensor'
-            )
-        return restored
+            return run_stages(self.restorer, inputs, data_samples)
 
     def _region_map(self, restored: Tensor, data_samples: Any) -> RegionMap:
         if self.regions is None:
@@ -219,21 +218,23 @@ class SAMDistillRestorer(BaseModel):
 
     def _teach(
         self, inputs: Tensor, restored: Tensor, regions: RegionMap, data_samples: Any
-    ) -> Tensor:
+    ) -> list[Tensor]:
         shown = restored.detach() if self.detach_cascade else restored
         with torch.set_grad_enabled(self.stage != 'student'):
-            return self.teacher.forward_tensor(self._fuse(inputs, shown, regions), data_samples)
+            return run_stages(self.teacher, self._fuse(inputs, shown, regions), data_samples)
 
     def _fuse(self, inputs: Tensor, restored: Tensor, regions: RegionMap) -> Tensor:
         image = restored if self.teacher_input == 'restored' else inputs
         return image if self.spf is None else self.spf(image, regions)
 
-    def _reconstruction(self, restored: Tensor, taught: Tensor, truth: Tensor) -> dict[str, Tensor]:
-        criterion, losses = self.restorer.pixel_loss, {}
+    def _reconstruction(
+        self, stages: list[Tensor], taught_stages: list[Tensor], truth: Tensor
+    ) -> dict[str, Tensor]:
+        losses = {}
         if self.stage != 'teacher':
-            losses['loss_rec'] = criterion(restored, truth)
+            losses |= stage_losses(self.restorer, stages, truth)
         if self.stage != 'student':
-            losses['loss_rec_teacher'] = criterion(taught, truth)
+            losses |= stage_losses(self.restorer, taught_stages, truth, '_teacher')
         return losses
 
     def _prior_distillation(

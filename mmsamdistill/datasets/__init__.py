@@ -8,6 +8,7 @@ from mmsamdistill.datasets.transforms import (
     CarryRegions,
     LoadRegionMap,
     MotionBlur,
+    PadToPatch,
 )
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     'CarryRegions',
     'LoadRegionMap',
     'MotionBlur',
+    'PadToPatch',
     'add_regions_to_pipeline',
     'region_dataset',
 ]

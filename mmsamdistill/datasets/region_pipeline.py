@@ -9,7 +9,12 @@ from typing import Any
 from mmsamdistill.datasets.transforms.regions import IMAGE_KEYS
 
 # Move pixels by index and take a list of keys: one more key is one more image.
-BY_KEYS = {'Flip': 'keys', 'RandomTransposeHW': 'keys', 'FixedCrop': 'keys'}
+BY_KEYS = {
+    'FixedCrop': 'keys',
+    'Flip': 'keys',
+    'PadToPatch': 'keys',
+    'RandomTransposeHW': 'keys',
+}
 # Move pixels by index, but know two keys only, or draw a position for each key.
 REPLAYED = {'PairedRandomCrop', 'ModCrop', 'Crop', 'CenterCropLongEdge', 'RandomCropLongEdge'}
 ANEW_FOR_EACH_KEY = {'Crop', 'RandomCropLongEdge'}

@@ -3,6 +3,8 @@
 from mmsamdistill.engine.hooks import (
     ChannelsLastHook,
     CollapseHook,
+    MixupHook,
+    ProgressivePatchHook,
     RandomStateHook,
     RegionCacheHook,
     TeacherEvaluationHook,
@@ -13,6 +15,8 @@ __all__ = [
     'CascadeOptimWrapperConstructor',
     'ChannelsLastHook',
     'CollapseHook',
+    'MixupHook',
+    'ProgressivePatchHook',
     'RandomStateHook',
     'RegionCacheHook',
     'TeacherEvaluationHook',

@@ -86,7 +86,11 @@ def to_markdown(rows: Sequence[Mapping[str, object]]) -> str:
 
 
 def write_report(
-    stem: str | Path, rows: Sequence[Mapping[str, object]], meta: Mapping
+    stem: str | Path,
+    rows: Sequence[Mapping[str, object]],
+    meta: Mapping,
+    per_image: Mapping[str, Sequence[Mapping[str, object]]] | None = None,
+    notes: Sequence[str] = (),
 ) -> list[Path]:
     """Write ``stem``.json, .csv and .md.
 
@@ -94,9 +98,21 @@ def write_report(
         stem: Path without extension (one of the three extensions is dropped if given).
         rows: The table.
         meta: What the numbers depend on (config, checkpoint, versions); goes into the json file.
+        per_image: For each data set a row for each of its images; goes into the json file, a line
+            each. Default: none.
+        notes: Sentences below the table of the .md file, such as what was left out. Default: none.
 
     Returns:
         The three paths.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     paths = write_report(Path(folder, 'report'), [{'dataset': 'A', 'PSNR': 30.0}], {})
+        ...     [path.name for path in paths]
+        ['report.json', 'report.csv', 'report.md']
+
+    Source: ours.
     """
     stem = Path(stem)
     if stem.suffix in ('.json', '.csv', '.md'):
@@ -106,10 +122,11 @@ def write_report(
     writer = csv.DictWriter(table, columns, lineterminator='\n')
     writer.writeheader()
     writer.writerows(rows)
+    content = json.dumps({**meta, 'results': [_jsonable(row) for row in rows]}, indent=2)
     texts = {
-        '.json': json.dumps({**meta, 'results': [_jsonable(row) for row in rows]}, indent=2) + '\n',
+        '.json': _with_per_image(content, per_image or {}) + '\n',
         '.csv': table.getvalue(),
-        '.md': to_markdown(rows) + '\n',
+        '.md': '\n\n'.join([to_markdown(rows), *notes]) + '\n',
     }
     paths = []
     for suffix, text in texts.items():
@@ -117,6 +134,17 @@ def write_report(
         write_atomically(path, text.encode())
         paths.append(path)
     return paths
+
+
+def _with_per_image(content: str, per_image: Mapping[str, Sequence[Mapping[str, object]]]) -> str:
+    if not per_image:
+        return content
+    # A line an image: indented to the last number, the file would be mostly white space.
+    sets = []
+    for name, rows in per_image.items():
+        lines = ',\n'.join(f'      {json.dumps(_jsonable(row))}' for row in rows)
+        sets.append(f'    {json.dumps(name)}: [\n{lines}\n    ]')
+    return content.removesuffix('\n}') + ',\n  "per_image": {\n' + ',\n'.join(sets) + '\n  }\n}'
 
 
 def _cell(column: str, value: object) -> str:

@@ -11,6 +11,7 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from mmsamdistill.evaluation.per_image import named_rows, sample_path
 from mmsamdistill.evaluation.protocols import METRICS as MEASURES
 from mmsamdistill.evaluation.protocols import Protocol, get_protocol, measure
 
@@ -154,7 +155,8 @@ class RestorationMetric(ProtocolMetric):
             dict(type='RestorationMetric', protocol='rain_y_matlab', prefix='Test100')]
 
     Values are averaged over images. The mean over a data set with a perfectly restored image is
-    infinite for PSNR, as in the papers' code.
+    infinite for PSNR, as in the papers' code. After :meth:`evaluate`, ``per_image`` keeps each
+    image's name and values, for paired comparisons between models.
 
     Args:
         protocol: How to measure: a name such as 'gopro_rgb' (see
@@ -190,32 +192,33 @@ class RestorationMetric(ProtocolMetric):
         for name in self.metrics:
             if name not in MEASURES:
                 raise KeyError(f'there is no metric {name!r}; those are {sorted(MEASURES)}')
+        self.per_image: list[dict[str, str | float]] = []
 
-    def process_sample(self, sample: Mapping[str, Any]) -> dict[str, float]:
+    def process_sample(self, sample: Mapping[str, Any]) -> tuple[str, dict[str, float]]:
         """Measure one image.
 
         Args:
             sample: See :meth:`process`.
 
         Returns:
-            The metrics.
+            The image's path and its metrics.
         """
         prediction, truth = image_and_truth(sample)
         values = measure(prediction, truth, self.protocol, self.metrics, self.channel_order)
-        return {name: value.mean().item() for name, value in values.items()}
+        return sample_path(sample), {name: value.mean().item() for name, value in values.items()}
 
-    def compute_metrics(self, results: list[dict[str, float]]) -> dict[str, float]:
+    def compute_metrics(self, results: list[tuple[str, dict[str, float]]]) -> dict[str, float]:
         """Average over images.
 
         Args:
-            results: The metrics of each image.
+            results: Path and metrics of each image.
 
         Returns:
             The metrics of the data set.
         """
-        return {
-            name: sum(result[name] for result in results) / len(results) for name in self.metrics
-        }
+        paths, values = zip(*results, strict=True)
+        self.per_image = named_rows(paths, values)
+        return {name: sum(each[name] for each in values) / len(values) for name in self.metrics}
 
 
 def protocol_labels(metrics: Iterable[BaseMetric], fallback: str = 'test') -> dict[str, str]:

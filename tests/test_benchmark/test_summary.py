@@ -6,7 +6,7 @@ import pytest
 from mmsamdistill.benchmark import Result, read_results, result_path, summarise
 from mmsamdistill.benchmark.figure import draw_gains
 from mmsamdistill.benchmark.results import write_result
-from mmsamdistill.benchmark.summary import difference, estimate
+from mmsamdistill.benchmark.summary import compare_rows, difference, estimate
 
 PLAIN = [26.0, 26.4, 26.1]
 OURS = [26.3, 26.6, 26.5]
@@ -70,6 +70,17 @@ def test_summary_of_a_table():
         '28.00 ± 0.00',
     )
     assert (ours['gain, out'], ours['cost']) == ('+0.30 ± 0.06', '2.5')
+
+
+def test_questions_are_answered_where_both_rows_have_run():
+    titles = {'plain': 'Plain', 'ours': 'Ours', 'none': 'None'}
+    (row,) = compare_rows(results(), titles, [('plain', 'ours'), ('ours', 'none')])
+    assert row == {
+        'difference': 'Plain - Ours',
+        'seeds': 3,
+        'in': '-0.30 ± 0.06',
+        'out': '-0.30 ± 0.06',
+    }
 
 
 def test_collapses_are_counted_and_a_loss_has_its_sign():

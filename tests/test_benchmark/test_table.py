@@ -58,6 +58,7 @@ def test_titles_and_needs(tmp_path):
         ({'rows': "dict(plain=dict(start_from='x'))"}, KeyError, "refers to 'x'"),
         ({'rows': 'dict(plain=dict(colour=1))'}, TypeError, "has \\['colour'\\]; rows have"),
         ({'rows': "{'plain': {}, 'a/b': {}}"}, ValueError, "row name 'a/b'"),
+        ({'compare': "[('plain', 'y')]"}, KeyError, "compare refers to 'y'"),
         ({'plain': "'missing.py'"}, FileNotFoundError, 'missing.py'),
     ],
 )

@@ -14,6 +14,13 @@ distill = dict(sgr_loss=None, spf=dict(type='SPFHead', channels=16))
 ceiling = dict(stage='teacher', teacher_input='degraded', spd_loss=None, **distill)
 output = dict(type='SPDLoss', loss_weight=1.0, gate=None)
 
+compare = [
+    ('tight', 'shuffled'),
+    ('tight', 'none'),
+    ('tight', 'longer'),
+    ('ceiling_tight', 'ceiling_none'),
+    ('ceiling_tight', 'ceiling_shuffled'),
+]
 rows = dict(
     plain=dict(),
     tight=dict(title='tight regions', distill=dict(regions=cached, **distill), **tight),

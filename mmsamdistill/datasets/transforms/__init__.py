@@ -2,7 +2,15 @@
 
 from mmsamdistill.datasets.transforms.degradations import AddGaussianNoise
 from mmsamdistill.datasets.transforms.motion_blur import MotionBlur
+from mmsamdistill.datasets.transforms.pad import PadToPatch
 from mmsamdistill.datasets.transforms.rain import AddRain
 from mmsamdistill.datasets.transforms.regions import CarryRegions, LoadRegionMap
 
-__all__ = ['AddGaussianNoise', 'AddRain', 'CarryRegions', 'LoadRegionMap', 'MotionBlur']
+__all__ = [
+    'AddGaussianNoise',
+    'AddRain',
+    'CarryRegions',
+    'LoadRegionMap',
+    'MotionBlur',
+    'PadToPatch',
+]

@@ -2,6 +2,8 @@
 
 from mmsamdistill.engine.hooks.channels_last import ChannelsLastHook
 from mmsamdistill.engine.hooks.collapse import CollapseHook
+from mmsamdistill.engine.hooks.mixup import MixupHook
+from mmsamdistill.engine.hooks.progressive_patch import ProgressivePatchHook
 from mmsamdistill.engine.hooks.random_state import RandomStateHook
 from mmsamdistill.engine.hooks.region_cache import RegionCacheHook
 from mmsamdistill.engine.hooks.teacher_evaluation import TeacherEvaluationHook
@@ -9,6 +11,8 @@ from mmsamdistill.engine.hooks.teacher_evaluation import TeacherEvaluationHook
 __all__ = [
     'ChannelsLastHook',
     'CollapseHook',
+    'MixupHook',
+    'ProgressivePatchHook',
     'RandomStateHook',
     'RegionCacheHook',
     'TeacherEvaluationHook',

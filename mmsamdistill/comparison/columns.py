@@ -1,0 +1,193 @@
+"""Images of several folders that belong together: one column a folder, the truth last."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mmsamdistill.inference import find_images
+from mmsamdistill.regions.image_file import decode_image
+
+TRUTH = 'truth'
+"""Name of the column that the others are measured against."""
+DEGRADED = 'degraded'
+"""Name of the column that restorers are given; the only one besides the truth that is no model."""
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The images to compare.
+
+    Args:
+        files: Paths by column and by key, the path relative to the column's folder without suffix.
+            The truth is the last column.
+        keys: The images, each of which every column has.
+
+    Example:
+        >>> paths = {'a': Path('a.png')}
+        >>> Columns({'plain': paths, 'distilled': paths, 'truth': paths}, ('a',)).pair
+        ('plain', 'distilled')
+
+    Source: ours.
+    """
+
+    files: Mapping[str, Mapping[str, Path]]
+    keys: tuple[str, ...]
+
+    @property
+    def names(self) -> list[str]:
+        """All columns, the truth last."""
+        return list(self.files)
+
+    @property
+    def models(self) -> list[str]:
+        """The columns that are results of a restorer."""
+        return [name for name in self.files if name not in (DEGRADED, TRUTH)]
+
+    @property
+    def pair(self) -> tuple[str, str] | None:
+        """The two columns between which gains are meant: first and last model.
+
+        With one model it is measured against the degraded images; without these either, there is
+        nothing to gain.
+        """
+        candidates = self.models
+        if len(candidates) == 1 and DEGRADED in self.files:
+            candidates = [DEGRADED, *candidates]
+        return (candidates[0], candidates[-1]) if len(candidates) > 1 else None
+
+    def only(self, keys: Sequence[str]) -> Columns:
+        """The same columns with fewer images."""
+        return dataclasses.replace(self, keys=tuple(keys))
+
+    def read(self, key: str) -> dict[str, np.ndarray]:
+        """Read one image in every column.
+
+        Args:
+            key: The image.
+
+        Shape:
+            - returns: ``(H, W, 3)`` uint8 in RGB, one size for all
+
+        Returns:
+            The pictures by column.
+
+        Raises:
+            ValueError: If a file is no whole image, or its size is not that of the truth.
+        """
+        pictures = {name: read_picture(files[key]) for name, files in self.files.items()}
+        height, width, _ = pictures[TRUTH].shape
+        for name, picture in pictures.items():
+            if picture.shape != (height, width, 3):
+                raise ValueError(
+                    f'{self.files[name][key]} has {picture.shape[1]} x {picture.shape[0]} pixels, '
+                    f'but the truth {self.files[TRUTH][key]} has {width} x {height}: pixels can '
+                    f'only be compared at one size. Cut what was padded or scaled, in all of '
+                    f'column {name!r}'
+                )
+        return pictures
+
+
+def read_picture(path: str | Path) -> np.ndarray:
+    """Read an image file, as 8 bit in RGB.
+
+    Args:
+        path: An image file.
+
+    Shape:
+        - returns: ``(H, W, 3)``
+
+    Returns:
+        The picture, uint8.
+
+    Raises:
+        ValueError: If the file is damaged or no image.
+
+    Source: ours.
+    """
+    try:
+        return decode_image(Path(path).read_bytes(), path)
+    except (ValueError, OSError) as error:
+        raise ValueError(
+            f'{error}: make or copy this file anew, or leave the image out of the comparison'
+        ) from error
+
+
+def find_columns(folders: Mapping[str, str | Path], images: Sequence[str] | None = None) -> Columns:
+    """Match the images of several folders by name.
+
+    Nothing is read yet. Every image must be in every folder: a figure or a mean over what happens
+    to be there would compare different things without saying so.
+
+    Args:
+        folders: Folders by column, one of which is ``'truth'``; it becomes the last column.
+        images: Keys of the images to compare, in order. Default: all, sorted by name.
+
+    Returns:
+        The columns.
+
+    Raises:
+        FileNotFoundError: If a folder does not exist or holds no image, or an image has no partner.
+        KeyError: If there is no truth, or nothing to compare it with, or no image of a given name.
+        ValueError: If two files of a folder have the same key.
+
+    Source: ours.
+    """
+    if TRUTH not in folders or len(folders) < 2:
+        raise KeyError(f'columns {list(folders)}: expected {TRUTH!r} and at least one other')
+    order = [name for name in folders if name != TRUTH] + [TRUTH]
+    files = {name: _by_key(Path(folders[name])) for name in order}
+    for key in images or ():
+        if key not in files[TRUTH]:
+            raise KeyError(
+                f'there is no image {key!r} in {folders[TRUTH]}: names are paths below this folder '
+                f'without suffix, such as {next(iter(files[TRUTH]))!r}'
+            )
+    keys = list(dict.fromkeys(images or files[TRUTH]))
+    for name in order:
+        _check_partners(name, folders, files, keys, whole=images is None)
+    return Columns(files, tuple(keys))
+
+
+def _by_key(folder: Path) -> dict[str, Path]:
+    if folder.is_file():
+        raise FileNotFoundError(f'{folder} is a file; give the folder of the images')
+    found: dict[str, Path] = {}
+    for path in find_images(folder):
+        key = path.relative_to(folder).with_suffix('').as_posix()
+        if path.name.startswith('.'):  # what macOS and half-written files leave behind
+            continue
+        if key in found:
+            raise ValueError(
+                f'{found[key]} and {path} have the same name but for the suffix, which of them is '
+                f'meant? Move or rename one'
+            )
+        found[key] = path
+    return found
+
+
+def _check_partners(
+    name: str,
+    folders: Mapping[str, str | Path],
+    files: Mapping[str, Mapping[str, Path]],
+    keys: Sequence[str],
+    whole: bool,
+) -> None:
+    missing = [key for key in keys if key not in files[name]]
+    if missing:
+        raise FileNotFoundError(
+            f'{files[TRUTH][missing[0]]} has no partner {missing[0]}.* in {folders[name]}, the '
+            f'folder of column {name!r} ({len(missing)} of {len(keys)} are missing there): restore '
+            f'these images too, or name the images to compare'
+        )
+    extra = [key for key in files[name] if key not in files[TRUTH]] if whole else []
+    if extra:
+        raise FileNotFoundError(
+            f'{files[name][extra[0]]} of column {name!r} has no partner {extra[0]}.* in '
+            f'{folders[TRUTH]}, the folder of the truth ({len(extra)} have none): move it out of '
+            f'the folder, or name the images to compare'
+        )

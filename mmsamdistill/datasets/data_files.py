@@ -1,0 +1,196 @@
+"""Which files the datasets of a config read: found by the datasets themselves, before any training."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmagic.registry import DATASETS
+
+from mmsamdistill.datasets.region_pipeline import type_name
+
+SPLITS = ('train', 'val', 'test')
+_PATCH_ARGUMENTS = ('gt_patch_size', 'patch_size', 'crop_size')
+
+
+@dataclass
+class Leaf:
+    """A dataset that lists files, out of the wrappers around it.
+
+    Args:
+        config: Its configuration.
+        regions: Folder of its region maps. Default: None, none are read.
+
+    Example:
+        >>> step = dict(type='LoadImageFromFile', key='gt', backend_args=dict(
+        ...     backend='lmdb', db_path='gt.lmdb'))
+        >>> crop = dict(type='PairedRandomCrop', gt_patch_size=64)
+        >>> leaf = Leaf(dict(type='BasicImageDataset', pipeline=[step, crop]))
+        >>> leaf.databases(), leaf.patch()
+        ({'gt': 'gt.lmdb'}, 64)
+    """
+
+    config: dict[str, Any]
+    regions: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What the data are called: ``metainfo.dataset_type``, or the dataset's type."""
+        return str(self.config.get('metainfo', {}).get('dataset_type') or self.config['type'])
+
+    @property
+    def pipeline(self) -> list[dict[str, Any]]:
+        """Those transforms that are configurations."""
+        return [step for step in self.config.get('pipeline', ()) if isinstance(step, Mapping)]
+
+    def loaders(self) -> dict[str, dict[str, Any]]:
+        """The transforms that load an image, by the image's key."""
+        named = (step for step in self.pipeline if type_name(step) == 'LoadImageFromFile')
+        return {step['key']: step for step in named}
+
+    def databases(self) -> dict[str, str]:
+        """Paths of the LMDBs, by the key of the image that is loaded from it."""
+        backends = {key: step.get('backend_args') or {} for key, step in self.loaders().items()}
+        return {
+            key: str(backend['db_path'])
+            for key, backend in backends.items()
+            if backend.get('backend') == 'lmdb'
+        }
+
+    def expects_colour(self, key: str) -> bool:
+        """Whether an image is loaded as one of 8-bit colour."""
+        return self.loaders().get(key, {}).get('color_type', 'color').startswith('color')
+
+    def patch(self) -> int:
+        """Side of the largest patch that is cut out; 0 if none is."""
+        sides = [0]
+        for step in self.pipeline:
+            for name in _PATCH_ARGUMENTS:
+                value = step.get(name, 0)
+                sides += value if isinstance(value, (list, tuple)) else [value]
+        return max(int(side) for side in sides)
+
+    def build(self, **changes: Any) -> Any:
+        """Build the dataset without its pipeline, not yet listing files.
+
+        Args:
+            changes: Other arguments of the dataset.
+
+        Raises:
+            TypeError: If the dataset cannot be built so: it is not one of MMEngine's kind.
+        """
+        config = {**copy.deepcopy(self.config), 'pipeline': [], 'lazy_init': True, **changes}
+        return DATASETS.build(config)
+
+    def folders(self) -> dict[str, str]:
+        """Folder or database of each image, by its key; ``ann_file`` and ``regions`` if used."""
+        dataset = self.build()
+        found = {key: str(path) for key, path in dataset.data_prefix.items()}
+        found.update(self.databases())
+        if dataset.ann_file:
+            found['ann_file'] = str(dataset.ann_file)
+        if self.regions is not None:
+            found['regions'] = self.regions
+        return found
+
+
+def leaves_of(dataset: Mapping[str, Any], regions: Any = None) -> Iterator[Leaf]:
+    """Take a dataset's configuration apart, down to what lists files.
+
+    Args:
+        dataset: Configuration; ``RegionDataset`` and wrappers of one or several datasets may be
+            around it, in any order.
+        regions: Region cache of the wrapper around it, or a list of one for each. Default: None.
+
+    Returns:
+        The datasets in the order in which they are read.
+
+    Raises:
+        TypeError: If it is no configuration.
+        ValueError: If there are not as many region caches as datasets.
+
+    Example:
+        >>> inner = dict(type='BasicImageDataset', metainfo=dict(dataset_type='a'))
+        >>> twice = dict(type='RepeatDataset', times=2, dataset=inner)
+        >>> [(leaf.name, leaf.regions) for leaf in leaves_of(
+        ...     dict(type='RegionDataset', dataset=twice, regions='maps'))]
+        [('a', 'maps')]
+
+    Source: ours.
+    """
+    if not isinstance(dataset, Mapping) or 'type' not in dataset:
+        raise TypeError(f'a dataset must be a configuration, dict(type=...), got {dataset!r}')
+    if type_name(dataset) == 'RegionDataset':
+        regions = dataset['regions']
+    if 'datasets' in dataset:
+        inner = dataset['datasets']
+        several = [regions] * len(inner) if regions is None or isinstance(regions, str) else regions
+        if len(several) != len(inner):
+            raise ValueError(f'{len(several)} region caches for {len(inner)} datasets')
+        for each, folder in zip(inner, several, strict=True):
+            yield from leaves_of(each, folder)
+    elif 'dataset' in dataset:
+        yield from leaves_of(dataset['dataset'], regions)
+    else:
+        loads = [s for s in dataset.get('pipeline', ()) if type_name(s) == 'LoadRegionMap']
+        own = loads[0]['root'] if loads and isinstance(loads[0], Mapping) else None
+        yield Leaf(dict(dataset), own if regions is None else regions)
+
+
+def datasets_of(cfg: Mapping[str, Any], split: str) -> list[dict[str, Any]]:
+    """The dataset configurations of a split.
+
+    Args:
+        cfg: The whole config.
+        split: 'train', 'val' or 'test'.
+
+    Returns:
+        One for each dataloader; none if the config has no such split.
+
+    Raises:
+        ValueError: For another split.
+
+    Example:
+        >>> datasets_of({'val_dataloader': {'dataset': {'type': 'A'}}}, 'val')
+        [{'type': 'A'}]
+
+    Source: ours.
+    """
+    if split not in SPLITS:
+        raise ValueError(f'split={split!r} is not one of {SPLITS}')
+    loaders = cfg.get(f'{split}_dataloader') or []
+    loaders = [loaders] if isinstance(loaders, Mapping) else loaders
+    return [loader['dataset'] for loader in loaders]
+
+
+def missing_folders(cfg: Mapping[str, Any], splits: Sequence[str] = SPLITS) -> list[str]:
+    """Folders, databases and lists of files that a config names and that are not there.
+
+    Costs milliseconds, so that every tool can ask before it builds a model: MMEngine notices one
+    at a time, after the model was built, with the path but not whose it is.
+
+    Args:
+        cfg: The whole config.
+        splits: Which of its splits. Default: all.
+
+    Returns:
+        A phrase for each, with the split and the name of the data; empty if all are there.
+
+    Example:
+        >>> dataset = dict(type='BasicImageDataset', data_root='nowhere', data_prefix=dict(gt=''))
+        >>> missing_folders({'test_dataloader': {'dataset': dataset}})
+        ['test: BasicImageDataset needs nowhere (gt)']
+
+    Source: ours.
+    """
+    found: dict[str, None] = {}
+    for split in splits:
+        for dataset in datasets_of(cfg, split):
+            for leaf in leaves_of(dataset):
+                for key, path in leaf.folders().items():
+                    if not Path(path).exists():
+                        found[f'{split}: {leaf.name} needs {path} ({key})'] = None
+    return list(found)

@@ -1,0 +1,67 @@
+"""Making small images large enough for a patch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from mmagic.registry import TRANSFORMS
+from mmcv.transforms import BaseTransform
+
+MODES = ('symmetric', 'reflect')
+
+
+@TRANSFORMS.register_module()
+class PadToPatch(BaseTransform):
+    """Mirror images that are smaller than the patch at their lower and right border.
+
+    Training sets of several sources (Rain13K, DFWB) have images that are smaller than the largest
+    patch. Mirrored pixels keep their region, so that region maps are padded with their images.
+
+    Args:
+        keys: What is padded.
+        size: Smallest height and width afterwards; larger images stay as they are.
+        mode: 'symmetric' repeats the border pixel, as OpenCV's ``BORDER_REFLECT`` does; 'reflect'
+            does not. Default: 'symmetric', as in the official code of Restormer, NAFNet and HINet.
+
+    Raises:
+        ValueError: If ``size`` is below 1 or ``mode`` is no mirror.
+        KeyError: When run, if there is no such image.
+
+    Example:
+        >>> image = np.arange(6).reshape(2, 3, 1)
+        >>> PadToPatch(['img'], size=4)({'img': image})['img'][..., 0].tolist()
+        [[0, 1, 2, 2], [3, 4, 5, 5], [3, 4, 5, 5], [0, 1, 2, 2]]
+
+    Source: swz30/Restormer: basicsr/utils/img_util.py.
+    """
+
+    def __init__(self, keys: Sequence[str], size: int, mode: str = 'symmetric') -> None:
+        if size < 1 or mode not in MODES:
+            raise ValueError(
+                f'size must be at least 1 and mode one of {MODES}, got {size} and {mode!r}'
+            )
+        self.keys = [keys] if isinstance(keys, str) else list(keys)
+        self.size = size
+        self.mode = mode
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Pad what is too small.
+
+        Raises:
+            KeyError: If there is no such image.
+        """
+        missing = [key for key in self.keys if key not in results]
+        if missing:
+            raise KeyError(f'PadToPatch pads {missing}, but there are only {sorted(results)}')
+        return {**results, **{key: self._padded(results[key]) for key in self.keys}}
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(keys={self.keys}, size={self.size}, mode={self.mode!r})'
+
+    def _padded(self, image: np.ndarray) -> np.ndarray:
+        widths = [(0, max(0, self.size - length)) for length in image.shape[:2]]
+        if not any(after for _, after in widths):
+            return image
+        return np.pad(image, [*widths, *[(0, 0)] * (image.ndim - 2)], mode=self.mode)
