@@ -1,0 +1,223 @@
+"""Semantic label maps on disk, as classes that a network predicts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+IGNORED = 255
+_CITYSCAPES_CLASSES = (
+    *('road', 'sidewalk', 'building', 'wall', 'fence', 'pole', 'traffic light', 'traffic sign'),
+    *('vegetation', 'terrain', 'sky', 'person', 'rider', 'car', 'truck', 'bus', 'train'),
+    *('motorcycle', 'bicycle'),
+)
+# Values in *_labelIds.png of the classes above, in their order; 0..33 are in use. The label -1 is
+# not drawn, but 255 would be its value in 8 bits.
+_CITYSCAPES_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
+_CITYSCAPES_VALUES = (*range(34), 255)
+
+
+@dataclass(frozen=True)
+class LabelSet:
+    """What the values in a label map mean.
+
+    Args:
+        name: Name of the set, for tables.
+        classes: Names of the classes, in the order of the network's outputs.
+        values: For each value that may occur in a file its class, :data:`IGNORED` (255) if its
+            pixels do not count. Another value in a file is an error: it is the file of another
+            data set.
+        source: Where this is defined.
+
+    Raises:
+        ValueError: If there is no class, or a value stands for a class that does not exist.
+
+    Example:
+        >>> LabelSet('two', ('cat', 'dog'), {0: 255, 1: 0, 2: 1}).decode(np.array([[0, 2]]))
+        tensor([[255,   1]])
+
+    Source: ours.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    values: Mapping[int, int]
+    source: str = ''
+
+    def __post_init__(self) -> None:
+        allowed = {*range(len(self.classes)), IGNORED}
+        wrong = {value: each for value, each in self.values.items() if each not in allowed}
+        if not self.classes or len(self.classes) > IGNORED or wrong:
+            raise ValueError(
+                f'label set {self.name!r} needs 1..{IGNORED} classes, and values that stand for '
+                f'one of them or {IGNORED}, got {len(self.classes)} classes and {wrong}'
+            )
+
+    def decode(self, labels: np.ndarray) -> Tensor:
+        """Turn the values of a file into classes.
+
+        Args:
+            labels: Values as they are in the file.
+
+        Shape:
+            - labels: ``(H, W)``, integers
+            - result: ``(H, W)``, int64
+
+        Returns:
+            Classes, 255 where pixels do not count.
+
+        Raises:
+            ValueError: If the array is not a map, or has a value that the set does not know.
+        """
+        if labels.ndim != 2 or labels.dtype.kind not in 'iu':
+            raise ValueError(
+                f'a label map is (H, W) integers, got {labels.dtype} {labels.shape}; colours are '
+                f'not labels'
+            )
+        classes = np.full(labels.shape, IGNORED, np.int64)
+        unknown = np.ones(labels.shape, bool)
+        for value, each in self.values.items():
+            here = labels == value
+            unknown &= ~here
+            classes[here] = each
+        if unknown.any():
+            raise ValueError(
+                f'the values {np.unique(labels[unknown])[:10].tolist()} are none of label set '
+                f'{self.name!r}, which knows {sorted(self.values)}'
+            )
+        return torch.from_numpy(classes)
+
+
+LABEL_SETS: dict[str, LabelSet] = {
+    each.name: each
+    for each in (
+        LabelSet(
+            'cityscapes',
+            _CITYSCAPES_CLASSES,
+            {
+                **dict.fromkeys(_CITYSCAPES_VALUES, IGNORED),
+                **{value: index for index, value in enumerate(_CITYSCAPES_IDS)},
+            },
+            'cityscapesscripts/helpers/labels.py of mcordts/cityscapesScripts: *_labelIds.png',
+        ),
+        LabelSet(
+            'cityscapes_train_ids',
+            _CITYSCAPES_CLASSES,
+            {IGNORED: IGNORED, **{index: index for index in range(len(_CITYSCAPES_CLASSES))}},
+            'cityscapesscripts/helpers/labels.py of mcordts/cityscapesScripts: *_labelTrainIds.png',
+        ),
+    )
+}
+"""The label sets by name: the 19 classes of Cityscapes' evaluation."""
+
+
+def get_label_set(labels: str | LabelSet | Mapping) -> LabelSet:
+    """Look up a label set.
+
+    Args:
+        labels: A name from :data:`LABEL_SETS`; a label set; or the arguments of one, for a data set
+            of one's own.
+
+    Returns:
+        The label set.
+
+    Raises:
+        KeyError: If there is none of that name.
+
+    Example:
+        >>> len(get_label_set('cityscapes').classes)
+        19
+
+    Source: ours.
+    """
+    if isinstance(labels, LabelSet):
+        return labels
+    if isinstance(labels, Mapping):
+        classes = tuple(labels['classes'])
+        # The keys of a dict in a dumped config may have become text.
+        values = {int(value): each for value, each in labels['values'].items()}
+        return LabelSet(**{**labels, 'classes': classes, 'values': values})
+    if labels not in LABEL_SETS:
+        raise KeyError(f'there is no label set {labels!r}; those are {sorted(LABEL_SETS)}')
+    return LABEL_SETS[labels]
+
+
+def read_label_map(path: str | Path, labels: LabelSet) -> Tensor:
+    """Read a label map from an image file without loss (PNG).
+
+    Args:
+        path: The file.
+        labels: What its values mean.
+
+    Shape:
+        - result: ``(H, W)``, int64
+
+    Returns:
+        Classes, 255 where pixels do not count.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no label map, or not one of this label set; the message names it.
+
+    Source: ours.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f'there is no label map {path}')
+    values = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if values is None:
+        raise ValueError(f'{path} cannot be read as an image')
+    try:
+        return labels.decode(values)
+    except ValueError as error:
+        raise ValueError(f'{path}: {error}') from error
+
+
+def find_label_map(image: str | Path, root: str | Path, suffix: tuple[str, str]) -> Path:
+    """Find the label map that belongs to an image.
+
+    Looked for is the image's name, cut before ``suffix[0]``, followed by ``suffix[1]``: first in
+    the folder below ``root`` that is named as the image's own folder (Cityscapes sorts by city),
+    then in ``root`` itself.
+
+    Args:
+        image: Path of the image, clean or degraded.
+        root: Folder of the label maps.
+        suffix: What an image's and what a label map's name ends with. What follows the first in the
+            name of an image is left out too (``_leftImg8bit_rain_alpha_0.01.png``).
+
+    Returns:
+        Path of the label map.
+
+    Raises:
+        FileNotFoundError: If it is in neither folder.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, 'ulm', 'ulm_01_gtFine_labelIds.png')
+        ...     path.parent.mkdir(), path.touch()
+        ...     suffix = ('_leftImg8bit', '_gtFine_labelIds.png')
+        ...     found = find_label_map('ulm/ulm_01_leftImg8bit.png', folder, suffix)
+        ...     found == path
+        (None, None)
+        True
+
+    Source: the file names are those of Cityscapes.
+    """
+    image = Path(image)
+    # An empty separator cannot be partitioned by.
+    stem = image.stem.partition(suffix[0])[0] if suffix[0] else image.stem
+    candidates = [Path(root, image.parent.name, stem + suffix[1]), Path(root, stem + suffix[1])]
+    for path in candidates:
+        if path.is_file():
+            return path
+    raise FileNotFoundError(
+        f'there is no label map for {image}: looked for {candidates[0]} and {candidates[1]}; set '
+        f'label_root and suffix (now {suffix}) as the data set names its files'
+    )
