@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import platform
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
@@ -157,9 +159,17 @@ def _result(table: Table, name: str, seed: int, runner: Runner, curve: list) -> 
         teacher=teacher,
         curve=curve,
         collapse=runner.message_hub.get_info('collapse'),
-        config=runner.cfg.pretty_text,
+        config=_portable(runner.cfg),
         environment=_environment(),
     )
+
+
+def _portable(cfg: Config) -> str:
+    """Text of a config without what is true on one machine alone."""
+    content = copy.deepcopy(cfg._cfg_dict.to_dict())
+    for key in ('work_dir', 'load_from', 'resume'):
+        content.pop(key, None)
+    return Config(content).pretty_text
 
 
 def _environment() -> dict[str, Any]:
