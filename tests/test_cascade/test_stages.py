@@ -2,8 +2,8 @@ import pytest
 import torch
 from mmagic.registry import MODELS
 from mmengine.optim import OptimWrapper
-from toy import batch, cascade_model, plain_model, random_analyzer
 from torch import nn
+from toy import batch, cascade_model, plain_model, random_analyzer
 
 from mmsamdistill.cascade.stages import run_stages, stage_losses
 
