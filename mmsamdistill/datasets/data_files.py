@@ -1,7 +1,8 @@
-"""Which files the datasets of a config read: found by the datasets themselves, before any training."""
+"""Which files the datasets of a config read, found by the datasets themselves."""
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -42,11 +43,11 @@ class Leaf:
         return str(self.config.get('metainfo', {}).get('dataset_type') or self.config['type'])
 
     @property
-    def pipeline(self) -> list[dict[str, Any]]:
+    def pipeline(self) -> list[Mapping[str, Any]]:
         """Those transforms that are configurations."""
         return [step for step in self.config.get('pipeline', ()) if isinstance(step, Mapping)]
 
-    def loaders(self) -> dict[str, dict[str, Any]]:
+    def loaders(self) -> dict[str, Mapping[str, Any]]:
         """The transforms that load an image, by the image's key."""
         named = (step for step in self.pipeline if type_name(step) == 'LoadImageFromFile')
         return {step['key']: step for step in named}
@@ -82,16 +83,25 @@ class Leaf:
         Raises:
             TypeError: If the dataset cannot be built so: it is not one of MMEngine's kind.
         """
-        config = {**copy.deepcopy(self.config), 'pipeline': [], 'lazy_init': True, **changes}
+        # Serialised, an empty list would be an error that says nothing of the folder.
+        options = {'pipeline': [], 'lazy_init': True, 'serialize_data': False, **changes}
+        config = {**copy.deepcopy(self.config), **options}
+        # MMEngine takes every name in it for a file and warns that there is none.
+        config.pop('metainfo', None)
         return DATASETS.build(config)
 
     def folders(self) -> dict[str, str]:
-        """Folder or database of each image, by its key; ``ann_file`` and ``regions`` if used."""
-        dataset = self.build()
-        found = {key: str(path) for key, path in dataset.data_prefix.items()}
+        """Folder or database of each image, by its key; ``ann_file`` and ``regions`` if used.
+
+        A dataset that is not of MMEngine's kind has none.
+        """
+        found: dict[str, str] = {}
+        with contextlib.suppress(TypeError):
+            dataset = self.build()
+            found.update({key: str(path) for key, path in dataset.data_prefix.items()})
+            if dataset.ann_file:
+                found['ann_file'] = str(dataset.ann_file)
         found.update(self.databases())
-        if dataset.ann_file:
-            found['ann_file'] = str(dataset.ann_file)
         if self.regions is not None:
             found['regions'] = self.regions
         return found
@@ -180,9 +190,9 @@ def missing_folders(cfg: Mapping[str, Any], splits: Sequence[str] = SPLITS) -> l
         A phrase for each, with the split and the name of the data; empty if all are there.
 
     Example:
-        >>> dataset = dict(type='BasicImageDataset', data_root='nowhere', data_prefix=dict(gt=''))
+        >>> dataset = dict(type='BasicImageDataset', data_root='nowhere', data_prefix=dict(gt='a'))
         >>> missing_folders({'test_dataloader': {'dataset': dataset}})
-        ['test: BasicImageDataset needs nowhere (gt)']
+        ['test: BasicImageDataset needs nowhere/a (gt)']
 
     Source: ours.
     """
@@ -191,6 +201,6 @@ def missing_folders(cfg: Mapping[str, Any], splits: Sequence[str] = SPLITS) -> l
         for dataset in datasets_of(cfg, split):
             for leaf in leaves_of(dataset):
                 for key, path in leaf.folders().items():
-                    if not Path(path).exists():
+                    if path and not Path(path).exists():
                         found[f'{split}: {leaf.name} needs {path} ({key})'] = None
     return list(found)
