@@ -3,6 +3,8 @@
 from mmsamdistill.evaluation.protocols import PROTOCOLS, Protocol, get_protocol, measure
 from mmsamdistill.evaluation.region_metrics import RegionPSNR
 from mmsamdistill.evaluation.restoration_metric import RestorationMetric, protocol_labels
+from mmsamdistill.evaluation.segmentation_metric import SegmentationMetric
+from mmsamdistill.evaluation.segmenters import Segmenter
 from mmsamdistill.evaluation.ssim import SSIMVariant
 
 __all__ = [
@@ -11,6 +13,8 @@ __all__ = [
     'RegionPSNR',
     'RestorationMetric',
     'SSIMVariant',
+    'SegmentationMetric',
+    'Segmenter',
     'get_protocol',
     'measure',
     'protocol_labels',

@@ -1,0 +1,101 @@
+"""Weights of torchvision's networks, from a file or by the name torchvision gives them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mmsamdistill.weights import find_state_dict, read_checkpoint, require_same_keys
+
+# Heads that only training uses; whether a checkpoint has them is a matter of its author's taste.
+_AUXILIARY = ('aux_classifier.', 'auxiliary_head.')
+
+
+def read_torchvision_weights(weights: str | Path, model: str) -> dict[str, Tensor]:
+    """Read the weights of one of torchvision's networks, without executing what the file contains.
+
+    Args:
+        weights: Path of a checkpoint in any dialect (see
+            :func:`~mmsamdistill.weights.find_state_dict`), or the name of torchvision's own weights
+            such as 'IMAGENET1K_V1', which are downloaded if PyTorch's cache does not have them.
+            Nothing else is ever downloaded.
+        model: Name of the network in torchvision.
+
+    Returns:
+        The tensors by name, on the CPU.
+
+    Raises:
+        FileNotFoundError: If ``weights`` is neither, or the download fails; the message tells which
+            file to get and where to put it.
+        CheckpointError: If the file cannot be read.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     torch.save({'conv.bias': torch.ones(1)}, Path(folder, 'net.pth'))
+        ...     read_torchvision_weights(Path(folder, 'net.pth'), 'fcn_resnet50')
+        {'conv.bias': tensor([1.])}
+
+    Source: ours.
+    """
+    from torchvision.models import get_model_weights
+
+    named = {each.name: each for each in get_model_weights(model)}
+    if str(weights) in named:
+        return find_state_dict(read_checkpoint(_cached(named[str(weights)].url)))
+    if not Path(weights).is_file():
+        files = ', '.join(f'{each.url} ({name!r})' for name, each in named.items())
+        raise FileNotFoundError(
+            f'no weights of {model} at {str(weights)!r}; give the path of a .pth or .safetensors '
+            f"file, or the name of torchvision's own weights to download them: {files}"
+        )
+    return find_state_dict(read_checkpoint(weights))
+
+
+def load_completely(network: nn.Module, weights: Mapping[str, Tensor], what: str) -> None:
+    """Load weights into a network, all of them, heads that only training uses left aside.
+
+    Args:
+        network: The network.
+        weights: Its weights.
+        what: Name of the network, for the message.
+
+    Raises:
+        ValueError: If they do not match completely; the message lists where.
+
+    Example:
+        >>> network = nn.Linear(1, 1)
+        >>> load_completely(network, {**network.state_dict(), 'aux_classifier.0.bias': 1}, 'it')
+
+    Source: ours.
+    """
+    reference = network.state_dict()
+    unused = tuple(p for p in _AUXILIARY if not any(key.startswith(p) for key in reference))
+    given: dict[str, Any] = {k: v for k, v in weights.items() if not k.startswith(unused)}
+    # Networks saved before PyTorch 0.4.1 have no such counters, and evaluation does not use them.
+    for key in reference:
+        if key.endswith('.num_batches_tracked'):
+            given.setdefault(key, reference[key])
+    require_same_keys(given, reference, what)
+    network.load_state_dict(given, strict=True)
+
+
+def _cached(url: str) -> Path:
+    path = Path(torch.hub.get_dir(), 'checkpoints', Path(url).name)
+    if path.is_file():
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The file's name ends in the first digits of its hash.
+    digest = path.stem.rpartition('-')[2]
+    try:
+        torch.hub.download_url_to_file(url, str(path), hash_prefix=digest)
+    except OSError as error:
+        raise FileNotFoundError(
+            f'{path.name} could not be downloaded ({error}). Download {url} where that is '
+            f'possible, and put it at {path}, or give its path as weights'
+        ) from error
+    return path
