@@ -66,13 +66,16 @@ class Leaf:
         return self.loaders().get(key, {}).get('color_type', 'color').startswith('color')
 
     def patch(self) -> int:
-        """Side of the largest patch that is cut out; 0 if none is."""
-        sides = [0]
+        """Side of the largest patch that is cut out; 0 if none is, or images are padded to it."""
+        sides, padded = [0], 0
         for step in self.pipeline:
+            if type_name(step) == 'PadToPatch':
+                padded = max(padded, step['size'])
             for name in _PATCH_ARGUMENTS:
                 value = step.get(name, 0)
                 sides += value if isinstance(value, (list, tuple)) else [value]
-        return max(int(side) for side in sides)
+        patch = max(int(side) for side in sides)
+        return 0 if patch <= padded else patch
 
     def build(self, **changes: Any) -> Any:
         """Build the dataset without its pipeline, not yet listing files.

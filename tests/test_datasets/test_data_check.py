@@ -122,6 +122,10 @@ def test_different_sizes_and_small_images_are_told(root):
     uncropped = dataset_config(root)
     del uncropped['pipeline'][2]
     assert not check(uncropped).small
+    for size, count in ((16, 0), (15, 2)):
+        padded = dataset_config(root)
+        padded['pipeline'].insert(2, {'type': 'PadToPatch', 'keys': ['img', 'gt'], 'size': size})
+        assert len(check(padded).small) == count
 
 
 def test_what_a_loader_changes_silently_is_remarked_but_does_not_fail(root):

@@ -1,22 +1,24 @@
 """Training out of LMDBs gives what training out of folders gives, region maps included."""
 
 import random
+import re
+from types import SimpleNamespace
 
 import cv2
-import lmdb
 import numpy as np
 import pytest
 import torch
 from config_files import CONFIGS
-from mmagic.registry import DATASETS
+from mmagic.registry import DATASETS, MODELS
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from torch.utils.data import DataLoader
 
-from mmsamdistill.regions.cache_fit import check_fit
+from mmsamdistill.engine.hooks import RegionCacheHook
+from mmsamdistill.regions.extract import extract
 from mmsamdistill.regions.map_file import write_map
-from mmsamdistill.regions.store import RegionStore
 
+DOCS = CONFIGS.parent / 'docs/data.md'
 # By base config: the folders out of which its databases are made, as its own base has them.
 BASES = {
     'gopro_lmdb.py': {'sharp_crops': 'sharp', 'blur_crops': 'blur'},
@@ -24,12 +26,12 @@ BASES = {
 }
 
 
-def write_database(folder, path):
-    names = sorted(each.name for each in folder.iterdir())
-    with lmdb.open(str(path), map_size=2**24) as environment, environment.begin(write=True) as txn:
-        for name in names:
-            txn.put(name.split('.')[0].encode(), (folder / name).read_bytes())
-    (path / 'meta_info.txt').write_text(''.join(f'{name} (280,290,3) 1\n' for name in names))
+def snippets():
+    """The Python of the documentation: a config, and the function that writes a database."""
+    config, writer = re.findall(r'```python\n(.*?)```', DOCS.read_text(), re.DOTALL)
+    names: dict = {}
+    exec(writer, names)
+    return config, names['write_lmdb']
 
 
 @pytest.fixture(params=BASES)
@@ -39,13 +41,14 @@ def datasets(request, tmp_path, monkeypatch):
     folders = Config.fromfile(CONFIGS / '_base_/datasets' / request.param.replace('_lmdb', ''))
     database = Config.fromfile(CONFIGS / '_base_/datasets' / request.param)
     root = tmp_path / folders.train_dataloader.dataset.data_root
+    _, write_lmdb = snippets()
     generator = np.random.default_rng(0)
     for name, source in BASES[request.param].items():
         (root / source).mkdir(parents=True)
         for index in range(4):
             image = generator.integers(0, 256, (280, 290, 3)).astype(np.uint8)
             cv2.imwrite(str(root / source / f'{index}_s00{index}.png'), image)
-        write_database(root / source, root / f'{name}.lmdb')
+        write_lmdb(root / source, root / f'{name}.lmdb')
     for index in range(4):
         labels = generator.integers(0, 9, (280, 290))
         write_map(root / 'regions' / f'{index}_s00{index}.png', labels, {})
@@ -88,8 +91,35 @@ def test_workers_read_one_database_together(datasets):
     assert shapes == [(1, 256, 256)] * 4
 
 
-def test_region_cache_can_be_checked_without_the_files(datasets):
-    """The images are in the database, so that only their hashes cannot be compared."""
-    built = DATASETS.build(datasets[1])
-    images = {built.get_data_info(n)['key']: () for n in range(len(built))}
-    assert check_fit(RegionStore(datasets[1]['regions']), images, hash_images=False).ok
+def test_documented_config_makes_any_base_one_of_lmdbs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config, write_lmdb = snippets()
+    for side, value in (('input', 50), ('target', 200)):
+        folder = tmp_path / 'data/rain13k/train' / side
+        folder.mkdir(parents=True)
+        cv2.imwrite(str(folder / '7.jpg'), np.full((140, 150, 3), value, np.uint8))
+        write_lmdb(folder, folder.with_suffix('.lmdb'))
+    base = (CONFIGS / '_base_/datasets/rain13k.py').as_posix()
+    (tmp_path / 'lmdb.py').write_text(config.replace('./rain13k.py', base))
+    dataset = DATASETS.build(Config.fromfile(tmp_path / 'lmdb.py').train_dataloader.dataset)
+    sample = dataset[0]
+    assert len(dataset) == 1
+    assert sample['inputs'].float().mean() == pytest.approx(50, abs=1)
+    assert sample['data_samples'].gt_img.float().mean() == pytest.approx(200, abs=1)
+
+
+@pytest.mark.parametrize('datasets', ['gopro_lmdb.py'], indirect=True)
+def test_region_cache_is_checked_but_for_the_hashes_of_files(datasets, tmp_path):
+    folder = tmp_path / 'data/gopro/train/sharp'
+    extract(folder, tmp_path / 'cache', MODELS.build({'type': 'SuperpixelRegions'}))
+    dataset = DATASETS.build({**datasets[1], 'regions': str(tmp_path / 'cache')})
+    runner = SimpleNamespace(
+        train_dataloader=SimpleNamespace(dataset=dataset), model=torch.nn.Linear(1, 1)
+    )
+    expected = {'type': 'SuperpixelRegions'}
+    RegionCacheHook(expected=expected, hash_images=False).before_train(runner)
+    with pytest.raises(ValueError, match='FileNotFoundError'):
+        RegionCacheHook(expected=expected).before_train(runner)
+    (tmp_path / 'cache/2_s002.png').unlink()
+    with pytest.raises(ValueError, match='2_s002'):
+        RegionCacheHook(expected=expected, hash_images=False).before_train(runner)
