@@ -1,4 +1,4 @@
-"""Changing a raw batch between the dataloader and the model: images, truths and region maps alike."""
+"""Changing a raw batch between dataloader and model: images, truths and region maps alike."""
 
 from __future__ import annotations
 
