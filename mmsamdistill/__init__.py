@@ -12,7 +12,15 @@ from mmsamdistill import compat
 compat.activate()
 # isort: on
 
-from mmsamdistill import cascade, datasets, engine, evaluation, losses, regions  # noqa: E402
+from mmsamdistill import (  # noqa: E402
+    cascade,
+    datasets,
+    engine,
+    evaluation,
+    losses,
+    regions,
+    restorers,
+)
 from mmsamdistill.version import __version__  # noqa: E402
 
 __all__ = [
@@ -24,4 +32,5 @@ __all__ = [
     'evaluation',
     'losses',
     'regions',
+    'restorers',
 ]

@@ -3,6 +3,7 @@
 from mmsamdistill.compat.activation import activate
 from mmsamdistill.compat.checkpoints import CheckpointError, load_checkpoint_file
 from mmsamdistill.compat.editors import unavailable_editors
+from mmsamdistill.compat.lazy_registry import register_late
 from mmsamdistill.compat.reasons import MissingDependencyError
 
 __all__ = [
@@ -10,5 +11,6 @@ __all__ = [
     'MissingDependencyError',
     'activate',
     'load_checkpoint_file',
+    'register_late',
     'unavailable_editors',
 ]

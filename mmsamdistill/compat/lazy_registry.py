@@ -29,6 +29,8 @@ DIFFUSERS_NAMES = re.compile(
 )
 # Importing MMagic's models also imported these, which register layers in MMEngine's registry.
 BROUGHT_ALONG = {'MODELS': ('mmcv.cnn', 'mmcv.ops'), 'TRANSFORMS': ('mmcv.transforms',)}
+# Parts of this package that derive from MMagic's models: (variable, name) to the module.
+_LATE: dict[tuple[str, str], str] = {}
 
 
 class LazyRegistry(Registry):
@@ -65,7 +67,7 @@ class LazyRegistry(Registry):
 
     def known_names(self) -> list[str]:
         """Every name that is registered, or would be by importing MMagic's modules."""
-        index = registration_index(self.root_folder)
+        index = {**registration_index(self.root_folder), **_LATE}
         names = {name for variable, name in index if variable == self.variable}
         registry: Registry | None = self
         while registry is not None:
@@ -93,8 +95,11 @@ class LazyRegistry(Registry):
     def _provide(self, name: str, with_parents: bool) -> None:
         if name in self._module_dict:
             return
-        source = registration_index(self.root_folder).get((self.variable, name))
-        if source is not None:
+        key = (self.variable, name)
+        source = registration_index(self.root_folder).get(key)
+        if key in _LATE:
+            importlib.import_module(_LATE[key])
+        elif source is not None:
             self._import(name, source, importlib.import_module)
         elif not (with_parents and self._in_parents(name)):
             self._provide_from_diffusers(name)
@@ -163,6 +168,22 @@ def _diffusers_mentions(part: str, name: str) -> bool:
     init = Path(spec.origin).parent / part / '__init__.py'
     pattern = rf'\b{re.escape(name)}\b'
     return init.is_file() and re.search(pattern, init.read_text('utf-8')) is not None
+
+
+def register_late(variable: str, name: str, module: str) -> None:
+    """Announce a part whose module is imported when the part is first asked for.
+
+    Reason: a class that derives from one of MMagic's models cannot be defined without importing
+    MMagic's models, which ``import mmsamdistill`` does not.
+
+    Args:
+        variable: The registry's name in ``mmagic.registry``, for example 'MODELS'.
+        name: The name that the module registers there.
+        module: Full name of the module.
+
+    Source: ours.
+    """
+    _LATE[variable, name] = module
 
 
 def make_registries_lazy(module: ModuleType) -> None:

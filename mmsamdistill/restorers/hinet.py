@@ -1,0 +1,234 @@
+"""HINet: two U-Nets in a row whose encoders normalise half of their channels."""
+
+from __future__ import annotations
+
+import torch
+from mmagic.registry import MODELS
+from torch import Tensor, nn
+
+from mmsamdistill.restorers.padding import pad_to_multiple
+from mmsamdistill.restorers.supervised_attention import SupervisedAttention
+
+
+class HINBlock(nn.Module):
+    """Two convolutions beside a shortcut; half of the channels between them may be normalised.
+
+    Args:
+        in_channels: Channels of the input.
+        channels: Channels of the output; even if ``half_norm``.
+        relu_slope: Slope of the leaky ReLUs below zero.
+        half_norm: Apply instance normalisation to the first half of the channels.
+        downsample: Also return the output at half of the resolution.
+        fuse: Add features of the stage before; only where ``downsample``.
+
+    Shape:
+        - x: (N, in_channels, H, W)
+        - encoded, decoded, returns: (N, channels, H, W)
+
+    Source: Chen et al., CVPRW 2021 (half instance normalisation block, cross-stage fusion).
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        relu_slope: float,
+        half_norm: bool = False,
+        downsample: bool = False,
+        fuse: bool = False,
+    ) -> None:
+        super().__init__()
+        self.identity = nn.Conv2d(in_channels, channels, 1)
+        self.conv_1 = nn.Conv2d(in_channels, channels, 3, padding=1)
+        self.relu_1 = nn.LeakyReLU(relu_slope)
+        self.conv_2 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.relu_2 = nn.LeakyReLU(relu_slope)
+        if fuse:
+            self.csff_enc = nn.Conv2d(channels, channels, 3, padding=1)
+            self.csff_dec = nn.Conv2d(channels, channels, 3, padding=1)
+        self.norm = nn.InstanceNorm2d(channels // 2, affine=True) if half_norm else None
+        if downsample:
+            self.downsample = nn.Conv2d(channels, channels, 4, 2, 1, bias=False)
+
+    def forward(
+        self, x: Tensor, encoded: Tensor | None = None, decoded: Tensor | None = None
+    ) -> Tensor:
+        """Return the block's output at full resolution; ``downsample`` is for the caller.
+
+        Args:
+            x: Features.
+            encoded: What this level's encoder of the stage before gave, if features are fused.
+            decoded: The same of its decoder.
+        """
+        hidden = self.conv_1(x)
+        if self.norm is not None:
+            normed, raw = hidden.chunk(2, dim=1)
+            hidden = torch.cat([self.norm(normed), raw], dim=1)
+        hidden = self.relu_2(self.conv_2(self.relu_1(hidden))) + self.identity(x)
+        if encoded is not None and decoded is not None:
+            hidden = hidden + self.csff_enc(encoded) + self.csff_dec(decoded)
+        return hidden
+
+
+class HINUpBlock(nn.Module):
+    """Double the resolution and join the features that the encoder had there.
+
+    Args:
+        in_channels: Channels of the input.
+        channels: Channels of the bridge and the output.
+        relu_slope: Slope of the leaky ReLUs below zero.
+
+    Shape:
+        - x: (N, in_channels, H, W)
+        - bridge, returns: (N, channels, 2 H, 2 W)
+
+    Source: Chen et al., CVPRW 2021.
+    """
+
+    def __init__(self, in_channels: int, channels: int, relu_slope: float) -> None:
+        super().__init__()
+        self.up = nn.ConvTranspose2d(in_channels, channels, 2, stride=2)
+        self.conv_block = HINBlock(2 * channels, channels, relu_slope)
+
+    def forward(self, x: Tensor, bridge: Tensor) -> Tensor:
+        """Return the decoder's features of the finer level.
+
+        Args:
+            x: Features of the coarser level.
+            bridge: The encoder's features of the finer level.
+        """
+        return self.conv_block(torch.cat([self.up(x), bridge], dim=1))
+
+
+@MODELS.register_module()
+class HINet(nn.Module):
+    """HINet, a restorer of two stages.
+
+    Both stages are U-Nets that see the degraded image; the second also sees the first one's gated
+    features, and its encoder those of the first one's levels. Images of any size are taken: they
+    are reflected up to the next multiple of ``2 ** (depth - 1)``, and the result is cut back.
+
+    The official weights load unchanged. Published sizes: ``mid_channels=64`` for denoising and
+    deraining, ``mid_channels=32`` (0.5x) for denoising, ``mid_channels=64, hin_levels=(3, 4)`` for
+    deblurring.
+
+    Args:
+        mid_channels: Channels of the finest level, even; doubled from level to level. Default: 64.
+        depth: Levels of each U-Net, at least 1. Default: 5.
+        relu_slope: Slope of the leaky ReLUs below zero. Default: 0.2.
+        hin_levels: First and last level whose encoder block has half instance normalisation,
+            counted from 0. Default: (0, 4).
+
+    Shape:
+        - image, returns: (N, 3, H, W)
+
+    Raises:
+        ValueError: If an argument is out of range.
+
+    Example:
+        >>> network = HINet(mid_channels=4, depth=2)
+        >>> image = torch.rand(1, 3, 7, 9)
+        >>> network(image).shape, len(network.forward_stages(image))
+        (torch.Size([1, 3, 7, 9]), 2)
+
+    Source: Chen et al., HINet: Half Instance Normalization Network for Image Restoration, CVPRW
+        2021; names of the parameters as in ``basicsr/models/archs/hinet_arch.py`` of
+        megvii-model/HINet, sizes as in its ``options/train``. The padding is ours.
+    """
+
+    def __init__(
+        self,
+        mid_channels: int = 64,
+        depth: int = 5,
+        relu_slope: float = 0.2,
+        hin_levels: tuple[int, int] = (0, 4),
+    ) -> None:
+        super().__init__()
+        if depth < 1 or mid_channels < 2 or mid_channels % 2:
+            raise ValueError(
+                f'depth must be at least 1 and mid_channels even, got {depth} and {mid_channels}'
+            )
+        self.depth = depth
+        widths = [mid_channels * 2**level for level in range(depth)]
+        first, last = hin_levels
+        half_norm = [first <= level <= last for level in range(depth)]
+        for stage in (1, 2):
+            setattr(self, f'conv_0{stage}', nn.Conv2d(3, mid_channels, 3, padding=1))
+            down = _encoder(widths, relu_slope, half_norm, fuse=stage == 2)
+            setattr(self, f'down_path_{stage}', down)
+            finer = [*zip(widths[:0:-1], widths[-2::-1], strict=True)]
+            ups = [HINUpBlock(below, width, relu_slope) for below, width in finer]
+            setattr(self, f'up_path_{stage}', nn.ModuleList(ups))
+            skips = [nn.Conv2d(width, width, 3, padding=1) for _, width in finer]
+            setattr(self, f'skip_conv_{stage}', nn.ModuleList(skips))
+        self.sam12 = SupervisedAttention(mid_channels, kernel_size=3, bias=True)
+        self.cat12 = nn.Conv2d(2 * mid_channels, mid_channels, 1)
+        self.last = nn.Conv2d(mid_channels, 3, 3, padding=1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Restore images.
+
+        Args:
+            image: Degraded images.
+
+        Returns:
+            The second stage's images.
+        """
+        return self.forward_stages(image)[-1]
+
+    def forward_stages(self, image: Tensor) -> list[Tensor]:
+        """Restore images and return what each stage makes of them, the deployed one last.
+
+        Args:
+            image: Degraded images.
+
+        Returns:
+            Two batches of images.
+        """
+        height, width = image.shape[-2:]
+        image = pad_to_multiple(image, 2 ** (self.depth - 1))
+        encoded = self._encode(self.down_path_1, self.conv_01(image))
+        decoded = self._decode(self.up_path_1, self.skip_conv_1, encoded)
+        gated, first = self.sam12(decoded[0], image)
+        x = self.cat12(torch.cat([self.conv_02(image), gated], dim=1))
+        encoded = self._encode(self.down_path_2, x, encoded, decoded)
+        decoded = self._decode(self.up_path_2, self.skip_conv_2, encoded)
+        second = self.last(decoded[0]) + image
+        return [stage[..., :height, :width] for stage in (first, second)]
+
+    def _encode(
+        self,
+        path: nn.ModuleList,
+        x: Tensor,
+        encoded: list[Tensor] | None = None,
+        decoded: list[Tensor] | None = None,
+    ) -> list[Tensor]:
+        """Give the features of each level, finest first."""
+        levels = []
+        for level, block in enumerate(path[:-1]):
+            before = () if encoded is None else (encoded[level], decoded[level])
+            levels.append(block(x, *before))
+            x = block.downsample(levels[-1])
+        return [*levels, path[-1](x)]
+
+    def _decode(
+        self, path: nn.ModuleList, skips: nn.ModuleList, encoded: list[Tensor]
+    ) -> list[Tensor]:
+        """Give the features of each level, finest first; the coarsest are the encoder's."""
+        levels = [encoded[-1]]
+        for up, skip, bridge in zip(path, skips, encoded[-2::-1], strict=True):
+            levels.insert(0, up(levels[0], skip(bridge)))
+        return levels
+
+
+def _encoder(
+    widths: list[int], relu_slope: float, half_norm: list[bool], fuse: bool
+) -> nn.ModuleList:
+    blocks, channels = nn.ModuleList(), widths[0]
+    for level, width in enumerate(widths):
+        down = level + 1 < len(widths)
+        blocks.append(
+            HINBlock(channels, width, relu_slope, half_norm[level], down, fuse=fuse and down)
+        )
+        channels = width
+    return blocks

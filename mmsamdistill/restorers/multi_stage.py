@@ -1,0 +1,110 @@
+"""Restorers of several outputs. Imports MMagic's models, so it is itself imported at use."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from mmagic.models.base_models.base_edit_model import BaseEditModel
+from mmagic.registry import MODELS
+from torch import Tensor
+
+
+@MODELS.register_module()
+class MultiStageRestorer(BaseEditModel):
+    r"""A plain restorer whose network is also supervised before its last stage.
+
+    .. math:: L = L_{rec}(I_S, y) + w \sum_{s < S} L_{rec}(I_s, y)
+
+    Beside MMagic's restorer only the training differs: the last stage's image :math:`I_S` is
+    deployed, so that ``mode='tensor'`` and ``mode='predict'`` are the plain ones. To
+    ``SAMDistillRestorer`` it shows all stages by :meth:`forward_stages` and what it wants of those
+    that are not deployed by :meth:`auxiliary_loss`; a subclass that overrides the two may have
+    other outputs and other losses.
+
+    Args:
+        generator: Config of the network. Besides ``forward``, which returns the deployed image, it
+            has a method ``forward_stages``, which returns the images of all stages, the deployed
+            one last.
+        pixel_loss: Config of the loss of every stage.
+        auxiliary_weight: :math:`w`, at least 0; with 0 ``BaseEditModel`` does the same. Default: 1.
+        train_cfg: As in MMagic.
+        test_cfg: As in MMagic.
+        init_cfg: MMEngine's initialisation config.
+        data_preprocessor: As in MMagic.
+
+    Shape:
+        - inputs: (N, C, H, W), normalised
+
+    Raises:
+        ValueError: If ``auxiliary_weight`` is negative.
+        TypeError: If the network has no ``forward_stages``.
+
+    Source: ours; the sum over stages is that of HINet (Chen et al., CVPRW 2021) and MPRNet (Zamir
+        et al., CVPR 2021).
+    """
+
+    def __init__(
+        self,
+        generator: dict,
+        pixel_loss: dict,
+        auxiliary_weight: float = 1.0,
+        train_cfg: dict | None = None,
+        test_cfg: dict | None = None,
+        init_cfg: dict | None = None,
+        data_preprocessor: dict | None = None,
+    ) -> None:
+        super().__init__(generator, pixel_loss, train_cfg, test_cfg, init_cfg, data_preprocessor)
+        if auxiliary_weight < 0:
+            raise ValueError(f'auxiliary_weight={auxiliary_weight} must be at least 0')
+        if not hasattr(self.generator, 'forward_stages'):
+            raise TypeError(
+                f'{type(self.generator).__name__} has no method `forward_stages`, which returns '
+                "the images of all stages, the deployed one last; use type='BaseEditModel' for a "
+                'network of one output'
+            )
+        self.auxiliary_weight = auxiliary_weight
+
+    def forward_stages(self, inputs: Tensor, data_samples: Any = None) -> list[Tensor]:
+        """Restore images and return all outputs.
+
+        Args:
+            inputs: Degraded images, preprocessed.
+            data_samples: Unused.
+
+        Returns:
+            Images, the deployed ones last.
+        """
+        return list(self.generator.forward_stages(inputs))
+
+    def auxiliary_loss(self, stages: Sequence[Tensor], truth: Tensor) -> Tensor:
+        """Judge the outputs that are not deployed.
+
+        Args:
+            stages: All outputs but the last.
+            truth: Ground truth.
+
+        Returns:
+            A scalar.
+        """
+        return self.auxiliary_weight * sum(self.pixel_loss(stage, truth) for stage in stages)
+
+    def forward_train(
+        self, inputs: Tensor, data_samples: Any = None, **kwargs: Any
+    ) -> dict[str, Tensor]:
+        """Compute the losses of one step.
+
+        Args:
+            inputs: Degraded images, preprocessed.
+            data_samples: Stacked data samples with ``gt_img``.
+            **kwargs: Unused; MMagic's signature.
+
+        Returns:
+            ``loss_rec`` of the deployed output and, if there are others, ``loss_aux`` of these.
+        """
+        *others, deployed = self.forward_stages(inputs, data_samples)
+        truth = data_samples.gt_img
+        losses = {'loss_rec': self.pixel_loss(deployed, truth)}
+        if others:
+            losses['loss_aux'] = self.auxiliary_loss(others, truth)
+        return losses
