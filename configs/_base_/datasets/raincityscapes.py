@@ -34,6 +34,8 @@ train_set, test_set = (
                 search_key='img',
                 img_suffix=rain + '.png',
                 recursive=True,
+                # Small lists; serialising each of them costs a collection of all garbage.
+                serialize_data=False,
                 pipeline=pipeline,
             )
             for rain in rains
