@@ -1,8 +1,9 @@
-"""Test a restorer, plain or distilled, on every test set of its config."""
+"""Test a restorer, plain or distilled, on every test set of its config, into one table."""
 
 from __future__ import annotations
 
 import argparse
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,17 @@ import torch
 from mmengine.config import Config, DictAction
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
+from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
+from tqdm import tqdm
 
 from mmsamdistill.evaluation import protocol_labels
+from mmsamdistill.evaluation.preflight import (
+    check_prefixes,
+    check_test_files,
+    name_damaged_images,
+    without_missing_sets,
+)
 from mmsamdistill.evaluation.report import metric_rows, to_markdown, write_report
 from mmsamdistill.export import plain_config
 from mmsamdistill.weights import load_plain
@@ -31,6 +40,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('checkpoint', help='weights: of the cascade, exported, or official')
     parser.add_argument('--work-dir', help='where logs go')
     parser.add_argument('--out', help='write the table to OUT.json, OUT.csv and OUT.md')
+    parser.add_argument(
+        '--skip-missing',
+        action='store_true',
+        help='leave test sets out whose folders are missing, and say so beside the table',
+    )
     parser.add_argument(
         '--cfg-options',
         nargs='+',
@@ -63,6 +77,46 @@ def load_config(args: argparse.Namespace) -> Config:
     return plain_config(cfg)
 
 
+def ready_config(args: argparse.Namespace) -> tuple[Config, list[str]]:
+    """Load the config and make sure that its test sets can be tested, before anything is built."""
+    cfg = load_config(args)
+    init_default_scope(cfg.get('default_scope', 'mmagic'))
+    try:
+        cfg, skipped = without_missing_sets(cfg, args.skip_missing)
+        check_test_files(cfg)
+    except (FileNotFoundError, ValueError) as error:
+        raise SystemExit(f'test: {error}') from error
+    return cfg, skipped
+
+
+class ShowProgress(Hook):
+    """One bar over the batches of all test sets, naming the set at hand."""
+
+    def __init__(self) -> None:
+        self.bar: tqdm | None = None
+
+    def before_test_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        """Open the bar at the first batch, when the loop knows how many there are."""
+        loop = runner.test_loop
+        if self.bar is None:
+            total = getattr(loop, 'total_length', None) or len(loop.dataloader)
+            self.bar = tqdm(total=total, unit='batch', disable=runner.rank != 0)
+        metrics = loop.evaluator.metrics or []
+        self.bar.set_description(next((m.prefix for m in metrics if m.prefix), 'test'), False)
+
+    def after_test_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        """Move on."""
+        self.bar.update()
+
+    def after_test(self, runner: Runner) -> None:
+        """Close the bar."""
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None
+
+
 class KeepMetrics(Hook):
     """Keep what the test loop computed; MMagic's loop returns nothing."""
 
@@ -74,13 +128,13 @@ class KeepMetrics(Hook):
         self.metrics.update(metrics or {})
 
 
-def list_metrics(runner: Runner) -> list[tuple[Any, int]]:
-    """List the metrics of all test sets, each with the number of its images."""
+def list_test_sets(runner: Runner) -> list[tuple[Any, list[Any]]]:
+    """List the dataset of each test set with its metrics."""
     loop = runner.test_loop
     dataloaders = getattr(loop, 'dataloaders', None) or [loop.dataloader]
     evaluators = getattr(loop, 'evaluators', None) or [loop.evaluator]
     pairs = zip(dataloaders, evaluators, strict=True)
-    return [(metric, len(data.dataset)) for data, each in pairs for metric in each.metrics]
+    return [(data.dataset, list(each.metrics or [])) for data, each in pairs]
 
 
 def images_of(metrics: list[Any]) -> dict[str, list[dict[str, Any]]]:
@@ -96,13 +150,28 @@ def images_of(metrics: list[Any]) -> dict[str, list[dict[str, Any]]]:
     return found
 
 
-def describe(args: argparse.Namespace, metrics: list[Any]) -> dict[str, Any]:
+def classes_of(metrics: list[Any]) -> dict[str, dict[str, dict[str, float | None]]]:
+    """Collect what the metrics tell of single classes, by data set; None for absent ones."""
+    return {
+        metric.prefix or 'test': {
+            label: {name: value if math.isfinite(value) else None for name, value in each.items()}
+            for label, each in metric.per_class.items()
+        }
+        for metric in metrics
+        if getattr(metric, 'per_class', None)
+    }
+
+
+def describe(args: argparse.Namespace, metrics: list[Any], skipped: list[str]) -> dict[str, Any]:
     """State what the numbers depend on."""
     protocols = [metric.protocol for metric in metrics if hasattr(metric, 'protocol')]
+    per_class = classes_of(metrics)
     return {
         'protocols': {protocol.name: protocol.describe() for protocol in protocols},
         'config': args.config,
         'checkpoint': args.checkpoint,
+        **({'skipped': skipped} if skipped else {}),
+        **({'per_class': per_class} if per_class else {}),
         'versions': {
             'mmsamdistill': mmsamdistill.__version__,
             'mmengine': mmengine.__version__,
@@ -111,24 +180,38 @@ def describe(args: argparse.Namespace, metrics: list[Any]) -> dict[str, Any]:
     }
 
 
+def run_test(args: argparse.Namespace, cfg: Config) -> tuple[Runner, dict[str, float]]:
+    """Build, load the weights and test; gives the metrics of all test sets."""
+    runner = Runner.from_cfg(cfg)
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    load_plain(model, args.checkpoint)
+    sets = list_test_sets(runner)
+    check_prefixes([metrics for _, metrics in sets])
+    for dataset, _ in sets:
+        name_damaged_images(dataset)
+    kept = KeepMetrics()
+    runner.register_hook(kept)
+    runner.register_hook(ShowProgress())
+    runner.test()
+    return runner, kept.metrics
+
+
 def main() -> None:
     """Test, print the table, write it if asked to."""
     args = parse_args()
-    runner = Runner.from_cfg(load_config(args))
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    load_plain(model, args.checkpoint)
-    kept = KeepMetrics()
-    runner.register_hook(kept)
-    runner.test()
+    cfg, skipped = ready_config(args)
+    runner, found = run_test(args, cfg)
     if runner.rank != 0:
         return
-    listed = list_metrics(runner)
-    metrics = [metric for metric, _ in listed]
-    counts = {metric.prefix or 'test': count for metric, count in listed}
-    rows = metric_rows(kept.metrics, counts, protocols=protocol_labels(metrics))
-    print('\n' + to_markdown(rows))
+    sets = list_test_sets(runner)
+    metrics = [metric for _, each in sets for metric in each]
+    counts = {metric.prefix or 'test': len(data) for data, each in sets for metric in each}
+    rows = metric_rows(found, counts, protocols=protocol_labels(metrics))
+    notes = [f'Skipped, because it is missing: {each}' for each in skipped]
+    print('\n' + '\n\n'.join([to_markdown(rows), *notes]))
     if args.out:
-        paths = write_report(args.out, rows, describe(args, metrics), images_of(metrics))
+        meta = describe(args, metrics, skipped)
+        paths = write_report(args.out, rows, meta, images_of(metrics), notes)
         print('written: ' + ', '.join(map(str, paths)))
 
 

@@ -74,7 +74,8 @@ def named_rows(
         values: Metrics of each image.
 
     Returns:
-        One row for each image: ``name`` and its metrics.
+        One row for each image: ``name`` and its metrics; sorted by name where paths are known,
+        since folders have no order that two machines share.
 
     Example:
         >>> named_rows(['a/1.png', 'a/2.png'], [{'PSNR': 30.0}, {'PSNR': 31.0}])
@@ -83,4 +84,7 @@ def named_rows(
     Source: ours.
     """
     names = image_names(paths)
-    return [{'name': name, **row} for name, row in zip(names, values, strict=True)]
+    rows: list[dict[str, str | float]] = [
+        {'name': name, **row} for name, row in zip(names, values, strict=True)
+    ]
+    return sorted(rows, key=lambda row: str(row['name'])) if all(paths) else rows

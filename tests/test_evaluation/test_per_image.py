@@ -64,6 +64,14 @@ def test_padded_images_are_not_kept():
     assert [row['name'] for row in metric.per_image] == ['0', '1', '2']
 
 
+def test_rows_are_sorted_where_names_are_known():
+    values = [{'PSNR': float(n)} for n in range(11)]
+    rows = named_rows([f'd/{n}.png' for n in 'cabdefghijk'], values)
+    assert [row['name'] for row in rows] == list('abcdefghijk')
+    assert [row['PSNR'] for row in rows[:3]] == [1, 2, 0]
+    assert named_rows([''] * 11, values)[10] == {'name': '10', 'PSNR': 10.0}
+
+
 def test_report_has_a_line_for_each_image(tmp_path):
     rows = named_rows(['a/1.png', 'a/2.png'], [{'PSNR': 30.25}, {'PSNR': float('inf')}])
     out = tmp_path / 'report'

@@ -103,3 +103,126 @@ def test_scaled_learning_rate_and_amp_reach_the_config(configs, monkeypatch):
     )
     with pytest.raises(SystemExit, match='auto_scale_lr'):
         load('--auto-scale-lr')
+
+
+def several_sets(configs, tmp_path, names, data=None):
+    """A config of several test sets, measured by our metric, and weights for it."""
+    from mmagic.registry import MODELS
+    from mmengine.config import Config
+
+    cfg = Config.fromfile(configs['plain'])
+    loaders, evaluators = [], []
+    for index, name in enumerate(names):
+        loader = cfg.test_dataloader.to_dict()
+        loader['dataset']['metainfo'] = {'dataset_type': name, 'task_name': 'denoising'}
+        loader['dataset']['data_root'] = str(write_data(tmp_path / name, index + 2))
+        loaders.append(loader)
+        metric = {'type': 'RestorationMetric', 'protocol': 'denoise_rgb', 'prefix': name}
+        evaluators.append([metric])
+    cfg.test_dataloader, cfg.test_evaluator = loaders, evaluators
+    cfg.dump(str(tmp_path / 'several.py'))
+    torch.manual_seed(0)
+    torch.save(MODELS.build(plain_model()).generator.state_dict(), tmp_path / 'net.pth')
+    return tmp_path / 'several.py', tmp_path / 'net.pth'
+
+
+def test_all_test_sets_in_one_table_with_every_image(configs, tmp_path, monkeypatch, capsys):
+    arguments = several_sets(configs, tmp_path, ['first', 'second'])
+    out = tmp_path / 'report'
+    run('test', monkeypatch, *arguments, '--out', out, '--work-dir', tmp_path / 'test')
+    shown = capsys.readouterr()
+    assert 'second: 100%' in shown.err  # progress over both: 2 + 3 batches
+    assert '5/5' in shown.err
+    report = json.loads(out.with_suffix('.json').read_text())
+    assert [(row['dataset'], row['images']) for row in report['results']] == [
+        ('first', 2),
+        ('second', 3),
+    ]
+    for row in report['results']:
+        assert row['protocol'].startswith('denoise_rgb')
+        images = report['per_image'][row['dataset']]
+        assert [each['name'] for each in images] == [str(n) for n in range(row['images'])]
+        for metric in ('PSNR', 'SSIM'):
+            mean = sum(each[metric] for each in images) / len(images)
+            assert mean == pytest.approx(row[metric])
+    assert 'skipped' not in report
+    for suffix in ('.md', '.csv'):
+        assert 'second' in out.with_suffix(suffix).read_text()
+    assert out.with_suffix('.md').read_text().strip() in shown.out
+
+
+def test_missing_sets_stop_the_test_before_it_starts_or_are_skipped(
+    configs, tmp_path, monkeypatch, capsys
+):
+    import shutil
+
+    arguments = several_sets(configs, tmp_path, ['first', 'gone'])
+    shutil.rmtree(tmp_path / 'gone')
+    arguments = [*arguments, '--work-dir', tmp_path / 'test', '--out', tmp_path / 'report']
+    with pytest.raises(SystemExit, match=f'gone needs {tmp_path}/gone/gt'):
+        run('test', monkeypatch, *arguments)
+    assert not (tmp_path / 'test').exists()  # no model was built, nothing was tested
+
+    run('test', monkeypatch, *arguments, '--skip-missing')
+    assert 'Skipped, because it is missing: gone needs' in capsys.readouterr().out
+    report = json.loads((tmp_path / 'report.json').read_text())
+    assert [row['dataset'] for row in report['results']] == ['first']
+    assert report['skipped'][0] == f'gone needs {tmp_path}/gone/gt (gt)'
+    assert 'gone needs' in (tmp_path / 'report.md').read_text()
+
+
+def test_damaged_images_are_named(configs, tmp_path, monkeypatch):
+    arguments = several_sets(configs, tmp_path, ['first', 'second'])
+    path = tmp_path / 'second/img/1.png'
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-40])
+    arguments = [*arguments, '--work-dir', tmp_path / 'test']
+    with pytest.raises(SystemExit, match=r'second/img/1\.png \(it ends too early\)'):
+        run('test', monkeypatch, *arguments)
+    middle = bytearray(whole)
+    middle[len(whole) // 2] ^= 0xFF
+    path.write_bytes(middle)
+    with pytest.raises(ValueError, match=r'second/img/1\.png'):
+        run('test', monkeypatch, *arguments)
+
+
+def test_sets_that_would_overwrite_each_other_are_refused(configs, tmp_path, monkeypatch):
+    config_path, weights = several_sets(configs, tmp_path, ['first', 'second'])
+    config_path.write_text(config_path.read_text().replace("prefix='second'", "prefix='first'"))
+    with pytest.raises(ValueError, match="prefix 'first'"):
+        run('test', monkeypatch, config_path, weights, '--work-dir', tmp_path / 'test')
+
+
+def test_mean_iou_beside_psnr(configs, tmp_path, monkeypatch, capsys):
+    import cv2
+    import numpy as np
+    from mmengine.config import Config
+
+    config_path, weights = several_sets(configs, tmp_path, ['first'])
+    for index in range(2):
+        labels = np.random.default_rng(index).choice([7, 26, 0], (32, 32)).astype(np.uint8)
+        cv2.imwrite(str(tmp_path / f'{index}_gtFine_labelIds.png'), labels)
+    cfg = Config.fromfile(config_path)
+    cfg.test_evaluator[0].append(
+        {
+            'type': 'SegmentationMetric',
+            'prefix': 'first',
+            'label_root': str(tmp_path),
+            'segmenter': {
+                'type': 'TorchvisionSegmenter',
+                'name': 'lraspp_mobilenet_v3_large',
+                'weights': 'random',
+            },
+        }
+    )
+    cfg.dump(str(config_path))
+    out = tmp_path / 'report'
+    run('test', monkeypatch, config_path, weights, '--work-dir', tmp_path / 'test', '--out', out)
+    report = json.loads(out.with_suffix('.json').read_text())
+    assert {'PSNR', 'SSIM', 'mIoU', 'mIoU_degraded', 'mIoU_clean'} <= report['results'][0].keys()
+    classes = report['per_class']['first']
+    assert len(classes) == 19
+    assert classes['road']['clean'] is not None
+    assert {'name', 'PSNR', 'SSIM', 'mIoU'} <= report['per_image']['first'][0].keys()
+    assert 'lraspp' in report['results'][0]['protocol']
+    assert 'mIoU' in capsys.readouterr().out
