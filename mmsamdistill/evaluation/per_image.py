@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-_PATHS = ('gt_path', 'img_path')
+# The degraded image first: several of them may share one truth.
+_PATHS = ('img_path', 'gt_path')
 
 
 def sample_path(sample: Mapping[str, Any]) -> str:
@@ -17,12 +18,12 @@ def sample_path(sample: Mapping[str, Any]) -> str:
         sample: A data sample as a dict.
 
     Returns:
-        Path of the ground truth, else of the degraded image, of a video its first frame's; empty
+        Path of the degraded image, else of the ground truth, of a video its first frame's; empty
         if the sample does not tell.
 
     Example:
         >>> sample_path({'img_path': 'blur/1.png', 'gt_path': 'sharp/1.png'})
-        'sharp/1.png'
+        'blur/1.png'
 
     Source: ours.
     """

@@ -17,14 +17,16 @@ def samples(count=3):
         yield {
             'gt_img': truth,
             'output': {'pred_img': restored},
-            'gt_path': f'/data/sharp/{index}.png',
-            'img_path': f'/data/blur/{index}_rain.png',
+            'gt_path': '/data/sharp/all.png',
+            'img_path': f'/data/blur/{index}.png',
         }
 
 
 def test_path_of_a_sample():
     assert sample_path({'img_path': 'a.png'}) == 'a.png'
-    assert sample_path({'img_path': 'a.png', 'gt_path': ['b/0.png', 'b/1.png']}) == 'b/0.png'
+    assert sample_path({'gt_path': ['b/0.png', 'b/1.png']}) == 'b/0.png'
+    # Several rains over one photograph are several images.
+    assert sample_path({'gt_path': 'a.png', 'img_path': 'a_rain_1.png'}) == 'a_rain_1.png'
     assert sample_path({'gt_path': [], 'other': 1}) == ''
 
 
