@@ -1,5 +1,6 @@
 """Numbers, tables and figures that the host lacks."""
 
+from mmsamdistill.evaluation.lpips_metric import LPIPSMetric
 from mmsamdistill.evaluation.protocols import PROTOCOLS, Protocol, get_protocol, measure
 from mmsamdistill.evaluation.region_metrics import RegionPSNR
 from mmsamdistill.evaluation.restoration_metric import RestorationMetric, protocol_labels
@@ -9,6 +10,7 @@ from mmsamdistill.evaluation.ssim import SSIMVariant
 
 __all__ = [
     'PROTOCOLS',
+    'LPIPSMetric',
     'Protocol',
     'RegionPSNR',
     'RestorationMetric',

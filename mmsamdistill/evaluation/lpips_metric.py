@@ -1,0 +1,188 @@
+"""Learned perceptual distance between restored and clean images."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmagic.registry import METRICS
+from mmengine.device import get_device
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from mmsamdistill.evaluation.per_image import named_rows, sample_path
+from mmsamdistill.evaluation.protocols import Protocol
+from mmsamdistill.evaluation.restoration_metric import ProtocolMetric, image_and_truth
+from mmsamdistill.evaluation.torchvision_weights import read_torchvision_weights
+from mmsamdistill.frozen import FrozenNetwork
+from mmsamdistill.weights import read_checkpoint
+
+# The package's name of a network, and torchvision's.
+_NETWORKS = {'alex': 'alexnet', 'vgg': 'vgg16', 'squeeze': 'squeezenet1_1'}
+_VERSION = '0.1'
+
+
+def lpips_network(net: str, weights: str | Path) -> nn.Module:
+    """Build the network of the package lpips out of weights that are at hand.
+
+    The package itself downloads the features' weights whenever they are not in PyTorch's cache, and
+    unpickles its own. The layer weights (version 0.1) come with it; both are read as data here.
+
+    Args:
+        net: 'alex', 'vgg' or 'squeeze'.
+        weights: Path of torchvision's weights of that network, 'IMAGENET1K_V1' to take them from
+            PyTorch's cache or download them, or 'random' for tests.
+
+    Returns:
+        The network, in evaluation mode.
+
+    Raises:
+        FileNotFoundError: If there are no such weights; the message tells where to get them.
+        KeyError: If there is no such network.
+        ValueError: If the weights are not those of that network.
+
+    Source: Zhang et al., The Unreasonable Effectiveness of Deep Features as a Perceptual Metric,
+        CVPR 2018; richzhang/PerceptualSimilarity.
+    """
+    if net not in _NETWORKS:
+        raise KeyError(f'LPIPS has no network {net!r}; it has {sorted(_NETWORKS)}')
+    features = None
+    if str(weights) == 'random':
+        warnings.warn(f'LPIPS with random weights of {net} means nothing', stacklevel=2)
+    else:
+        features = read_torchvision_weights(weights, _NETWORKS[net])
+
+    import lpips
+
+    # The package passes arguments that torchvision has deprecated.
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+        warnings.simplefilter('ignore')
+        network = lpips.LPIPS(net=net, pretrained=False, pnet_rand=True, verbose=False)
+    layers = read_checkpoint(Path(lpips.__file__).parent / f'weights/v{_VERSION}/{net}.pth')
+    network.load_state_dict(layers, strict=False)
+    if features is not None:
+        _load_features(network.net, features, _NETWORKS[net])
+    return network.eval()
+
+
+@METRICS.register_module()
+class LPIPSMetric(ProtocolMetric):
+    """LPIPS of a data set: how different restored and clean images look; lower is better.
+
+    In a config::
+
+        test_evaluator = [dict(type='LPIPSMetric', weights='alexnet-owt-7be5be79.pth')]
+
+    Protocol: RGB, rounded to 8 bits as if saved, scaled to -1..1, whole images, version 0.1 of the
+    package lpips, averaged over images. MMagic has no such metric. After :meth:`evaluate`,
+    ``per_image`` has the value of each image.
+
+    Args:
+        weights: Of the network's features, see :func:`lpips_network`; nothing is downloaded but by
+            'IMAGENET1K_V1'.
+        net: 'alex', which the authors recommend for evaluation, 'vgg' or 'squeeze'; their values
+            cannot be compared. Default: 'alex'.
+        prefix: Name of the data set, put before the name of the metric. Default: None.
+        channel_order: Order of the channels of predictions and ground truth. Default: 'bgr', to
+            which MMagic converts both, whatever the pipeline loads.
+        collect_device: 'cpu' or 'gpu', see MMEngine. Default: 'cpu'.
+
+    Shape:
+        - pred_img, gt_img: ``(C, H, W)``, C is 3 or 1; for videos ``(T, C, H, W)``
+
+    Raises:
+        KeyError: If there is no such network.
+
+    Source: Zhang et al., CVPR 2018; richzhang/PerceptualSimilarity.
+    """
+
+    def __init__(
+        self,
+        weights: str | Path,
+        net: str = 'alex',
+        prefix: str | None = None,
+        channel_order: str = 'bgr',
+        collect_device: str = 'cpu',
+    ) -> None:
+        if net not in _NETWORKS:
+            raise KeyError(f'LPIPS has no network {net!r}; it has {sorted(_NETWORKS)}')
+        protocol = Protocol(
+            f'lpips_{net}',
+            f'LPIPS {_VERSION} of {_NETWORKS[net]}, RGB, 8 bit',
+            f'richzhang/PerceptualSimilarity; features: {weights}',
+        )
+        super().__init__(protocol, prefix, channel_order, collect_device)
+        self.net = net
+        self.weights = weights
+        self.per_image: list[dict[str, str | float]] = []
+        self._owner = FrozenNetwork()
+        self._built = False
+
+    @property
+    def network(self) -> nn.Module:
+        """The network, built at first use, on MMEngine's device."""
+        if not self._built:
+            self._owner.hold(lpips_network(self.net, self.weights).to(get_device()))
+            self._built = True
+        return self._owner.network
+
+    def prepare(self, module: nn.Module, dataloader: DataLoader) -> None:
+        """Build the network, so that missing weights are told before anything is tested.
+
+        Args:
+            module: The restorer, unused.
+            dataloader: The data.
+
+        Raises:
+            FileNotFoundError: If there are no weights.
+        """
+        super().prepare(module, dataloader)
+        self.network  # noqa: B018
+
+    @torch.no_grad()
+    def process_sample(self, sample: Mapping[str, Any]) -> tuple[str, dict[str, float]]:
+        """Measure one image.
+
+        Args:
+            sample: See :meth:`process`.
+
+        Returns:
+            The image's path and its LPIPS.
+        """
+        restored, clean = (self._scaled(image) for image in image_and_truth(sample))
+        return sample_path(sample), {'LPIPS': self.network(restored, clean).mean().item()}
+
+    def compute_metrics(self, results: list[tuple[str, dict[str, float]]]) -> dict[str, float]:
+        """Average over images.
+
+        Args:
+            results: Path and LPIPS of each image.
+
+        Returns:
+            The LPIPS of the data set.
+        """
+        paths, values = zip(*results, strict=True)
+        self.per_image = named_rows(paths, values)
+        return {'LPIPS': sum(each['LPIPS'] for each in values) / len(values)}
+
+    def _scaled(self, image: Tensor) -> Tensor:
+        device = next(self.network.parameters()).device
+        pixels = self.protocol.prepare(image, self.channel_order).float().to(device)
+        pixels = pixels if pixels.dim() == 4 else pixels[None]
+        return pixels.expand(-1, 3, -1, -1) / 127.5 - 1
+
+
+def _load_features(network: nn.Module, weights: Mapping[str, Tensor], name: str) -> None:
+    """Copy torchvision's features; the package cuts them into slices, numbers unchanged."""
+    own = network.state_dict()
+    given = {key: weights.get('features.' + key.partition('.')[2]) for key in own}
+    wrong = [k for k, v in given.items() if v is None or v.shape != own[k].shape]
+    if wrong:
+        raise ValueError(
+            f"the weights are not those of torchvision's {name}: missing or of another shape are "
+            f'{len(wrong)} of {len(own)}, such as {", ".join(wrong[:4])}'
+        )
+    network.load_state_dict(given, strict=True)
