@@ -4,8 +4,10 @@ from typing import Any
 
 from mmsamdistill.compat import register_late
 from mmsamdistill.restorers.hinet import HINet
+from mmsamdistill.restorers.prenet import PReNet
+from mmsamdistill.restorers.ssim_loss import SSIMLoss
 
-__all__ = ['HINet', 'MultiStageRestorer']
+__all__ = ['HINet', 'MultiStageRestorer', 'PReNet', 'SSIMLoss']
 
 # Derives from MMagic's BaseEditModel, which is not imported until a config asks for it.
 register_late('MODELS', 'MultiStageRestorer', 'mmsamdistill.restorers.multi_stage')

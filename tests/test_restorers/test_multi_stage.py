@@ -20,7 +20,14 @@ HINET = {
     'type': 'MultiStageRestorer',
     'pixel_loss': {'type': 'PSNRLoss', 'loss_weight': 0.5},
 }
-RESTORERS = {'HINet': HINET}
+PRENET = plain_model(
+    {'type': 'PReNet', 'num_stages': 2, 'mid_channels': 4}, pixel_loss={'type': 'SSIMLoss'}
+)
+RESTORERS = {
+    'HINet': HINET,
+    'PReNet': PRENET,
+    'supervised PReNet': {**PRENET, 'type': 'MultiStageRestorer'},
+}
 FULL = {'sgr_loss': {'type': 'SGRLoss'}, 'analyzer': random_analyzer()}
 
 
