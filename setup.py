@@ -127,7 +127,7 @@ setup(
         'Topic :: Scientific/Engineering :: Image Processing',
     ],
     packages=find_packages(include=[PACKAGE, f'{PACKAGE}.*']),
-    package_data={PACKAGE: ['py.typed']},
+    package_data={PACKAGE: ['py.typed', 'comparison/page/*']},
     python_requires='>=3.10',
     install_requires=read_requirements('runtime.txt'),
     extras_require=EXTRAS,

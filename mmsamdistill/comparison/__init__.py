@@ -1,10 +1,14 @@
 """Outputs to look at: the comparison figure of a paper, and a gallery of a whole test set."""
 
 from mmsamdistill.comparison.columns import DEGRADED, TRUTH, Columns, find_columns
+from mmsamdistill.comparison.crop_choice import CropChoice
 from mmsamdistill.comparison.crops import Box, most_different_box, parse_crop
-from mmsamdistill.comparison.figure import FigureRow, FigureStyle, draw_comparison
-from mmsamdistill.comparison.gallery import write_gallery
-from mmsamdistill.comparison.scores import PICKS, Scores, pick_images, score_images
+from mmsamdistill.comparison.figure import FigureRow, check_format, draw_comparison
+from mmsamdistill.comparison.gallery import check_gallery, write_gallery
+from mmsamdistill.comparison.layout import FigureStyle
+from mmsamdistill.comparison.picks import PICKS, describe_pick, pick_images
+from mmsamdistill.comparison.restoring import restore_column
+from mmsamdistill.comparison.scores import Scores, format_score, score_images, summary_rows
 
 __all__ = [
     'DEGRADED',
@@ -12,14 +16,21 @@ __all__ = [
     'TRUTH',
     'Box',
     'Columns',
+    'CropChoice',
     'FigureRow',
     'FigureStyle',
     'Scores',
+    'check_format',
+    'check_gallery',
+    'describe_pick',
     'draw_comparison',
     'find_columns',
+    'format_score',
     'most_different_box',
     'parse_crop',
     'pick_images',
+    'restore_column',
     'score_images',
+    'summary_rows',
     'write_gallery',
 ]

@@ -1,11 +1,11 @@
-"""Numbers of every image in every column, and the images that they single out."""
+"""Numbers of every image in every column."""
 
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -13,13 +13,7 @@ from tqdm import tqdm
 from mmsamdistill.comparison.columns import TRUTH, Columns
 from mmsamdistill.evaluation import Protocol, get_protocol, measure
 
-PICKS: dict[str, str] = {
-    'first': 'the first by name',
-    'best': 'those where {last} gains most PSNR over {first}',
-    'worst': 'those where {last} gains least PSNR over {first}, or loses most',
-    'typical': 'those whose PSNR gain of {last} over {first} is nearest to the median',
-}
-"""The rules by which images are picked, and what a figure says of them."""
+MINUS = '\N{MINUS SIGN}'  # a hyphen is too short beside a plus
 
 
 @dataclass(frozen=True)
@@ -52,7 +46,7 @@ class Scores:
 
     def mean(self, column: str, metric: str) -> float:
         """Mean of a metric over the images, as test sets are reported."""
-        return statistics.fmean(values[column][metric] for values in self.values.values())
+        return mean([values[column][metric] for values in self.values.values()])
 
 
 def score_images(columns: Columns, protocol: str | Protocol | Mapping = 'denoise_rgb') -> Scores:
@@ -113,95 +107,22 @@ def score_pictures(
     return scores
 
 
-def pick_images(scores: Scores, rule: str, count: int) -> list[str]:
-    """Pick images by a rule that a figure can state.
+def mean(values: Sequence[float]) -> float:
+    """Arithmetic mean; NaN of gains that are infinite in both directions.
 
     Args:
-        scores: Scores of all images.
-        rule: A key of :data:`PICKS`.
-        count: How many; fewer if there are fewer.
+        values: At least one number.
 
     Returns:
-        Keys of the images, what the rule wants most first.
-
-    Raises:
-        KeyError: If there is no such rule.
-        ValueError: If ``count`` is less than 1, or the rule needs gains and there are none.
-
-    Source: ours.
-    """
-    if rule not in PICKS:
-        raise KeyError(f'there is no rule {rule!r}; those are {list(PICKS)}')
-    if count < 1:
-        raise ValueError(f'count={count}: at least one image is needed')
-    keys = list(scores.values)
-    if rule == 'first':
-        return keys[:count]
-    gains = scores.gains
-    if not gains:
-        raise ValueError(
-            f'rule {rule!r} compares two columns, but there is one: add the degraded images or '
-            f'another model'
-        )
-    middle = statistics.median(gains.values())
-    ranks = {
-        'best': lambda key: -gains[key],
-        'worst': lambda key: gains[key],
-        'typical': lambda key: abs(gains[key] - middle) if gains[key] != middle else 0.0,
-    }
-    return sorted(keys, key=ranks[rule])[:count]
-
-
-def describe_pick(scores: Scores, rule: str | None, shown: int, total: int) -> str:
-    """Say how a figure's images were picked, and how all the others fared.
-
-    Args:
-        scores: Scores of all images that were measured.
-        rule: A key of :data:`PICKS`; None: named by the user.
-        shown: How many are drawn.
-        total: How many there are.
-
-    Returns:
-        One or two sentences.
+        The mean.
 
     Example:
-        >>> describe_pick(Scores(get_protocol('denoise_rgb'), {}, None), None, 2, 68)
-        'Images: 2 of 68, chosen by hand.'
+        >>> mean([1.0, 2.0]), mean([math.inf, -math.inf])
+        (1.5, nan)
 
     Source: ours.
     """
-    if rule is None:
-        return f'Images: {shown} of {total}, chosen by hand.'
-    if shown == total:
-        text = f'Images: all {total}.' if total > 1 else 'Images: the only one.'
-    else:
-        first, last = scores.pair or ('', '')
-        wording = PICKS[rule].format(first=first, last=last)
-        text = f'Images: {shown} of {total}, {wording}.'
-    if len(scores.values) == total and total > 1 and scores.pair:
-        text += f' {describe_gains(scores)}'
-    return text
-
-
-def describe_gains(scores: Scores) -> str:
-    """Sum up the gains over all images.
-
-    Args:
-        scores: Scores with a pair.
-
-    Returns:
-        One sentence.
-
-    Source: ours.
-    """
-    first, last = scores.pair
-    gains = list(scores.gains.values())
-    ahead = sum(gain > 0 for gain in gains)
-    return (
-        f'Over all {len(gains)}, {last} gains {format_gain(statistics.fmean(gains))} dB over '
-        f'{first} on average ({format_gain(min(gains))} to {format_gain(max(gains))}), and is '
-        f'ahead on {ahead}.'
-    )
+    return sum(values) / len(values)
 
 
 def format_score(metric: str, value: float) -> str:
@@ -220,8 +141,8 @@ def format_score(metric: str, value: float) -> str:
 
     Source: ours.
     """
-    if math.isinf(value):
-        return '∞'
+    if not math.isfinite(value):
+        return '∞' if value > 0 else 'n/a'
     return f'{value:.4f}' if metric == 'SSIM' else f'{value:.2f}'
 
 
@@ -240,13 +161,13 @@ def format_gain(value: float) -> str:
 
     Source: ours.
     """
-    if math.isinf(value):
-        return '+∞' if value > 0 else '−∞'
+    if not math.isfinite(value):
+        return {math.inf: '+∞', -math.inf: f'{MINUS}∞'}.get(value, 'n/a')
     text = f'{value:+.2f}'
-    return '0.00' if float(text) == 0 else text.replace('-', '−')
+    return '0.00' if float(text) == 0 else text.replace('-', MINUS)
 
 
-def summary_rows(columns: Sequence[str], scores: Scores) -> list[dict[str, str | float]]:
+def summary_rows(columns: Sequence[str], scores: Scores) -> list[dict[str, Any]]:
     """The means of every column, one row each.
 
     Args:
@@ -258,14 +179,14 @@ def summary_rows(columns: Sequence[str], scores: Scores) -> list[dict[str, str |
 
     Source: ours.
     """
-    rows: list[dict[str, str | float]] = []
+    rows: list[dict[str, Any]] = []
     for name in columns:
         if name == TRUTH:
             continue
-        row: dict[str, str | float] = {'column': name}
+        row: dict[str, Any] = {'column': name}
         row.update({metric: scores.mean(name, metric) for metric in ('PSNR', 'SSIM')})
         if scores.pair:
             first = scores.pair[0]
-            row['gain'] = statistics.fmean(scores.gain(key, first, name) for key in scores.values)
+            row['gain'] = mean([scores.gain(key, first, name) for key in scores.values])
         rows.append(row)
     return rows

@@ -84,7 +84,9 @@ def test_wheel_carries_package_and_index(wheel, copy):
     names = set(zipfile.ZipFile(wheel).namelist())
     assert 'mmsamdistill/.mim/model-index.yml' in names
     modules = run('git', 'ls-files', 'mmsamdistill/*.py', cwd=copy).split()
-    assert set(modules) <= names
+    pages = run('git', 'ls-files', 'mmsamdistill/comparison/page', cwd=copy).split()
+    assert pages
+    assert {*modules, *pages} <= names
     assert not [name for name in names if '__pycache__' in name or 'deleted_long_ago' in name]
     assert not [name for name in names if name.split('/')[0] in {'tests', 'configs', 'tools'}]
 

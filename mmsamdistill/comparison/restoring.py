@@ -1,0 +1,50 @@
+"""A column that no folder holds yet: a model, run on the degraded images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import cv2
+from mmengine.config import Config
+from tqdm import tqdm
+
+from mmsamdistill.files import write_atomically
+from mmsamdistill.inference import FileRestorer
+
+
+def restore_column(
+    config: str | Path,
+    checkpoint: str | Path,
+    degraded: Mapping[str, Path],
+    folder: str | Path,
+    name: str = 'restore',
+    **options: Any,
+) -> dict[str, Path]:
+    """Restore images with a trained model, as ``tools/restore.py`` does.
+
+    Args:
+        config: Config of the checkpoint; of a distilled one, the student restores.
+        checkpoint: Weights in any dialect.
+        degraded: Images to restore, by key.
+        folder: Where the results go, as PNG.
+        name: Title of the progress bar.
+        options: ``tile``, ``overlap``, ``device`` and ``ema`` of
+            :class:`~mmsamdistill.inference.FileRestorer`.
+
+    Returns:
+        The results by key.
+
+    Raises:
+        FileNotFoundError: If there is no such config or checkpoint.
+        ValueError: If the weights do not fit, or an image cannot be read.
+
+    Source: ours.
+    """
+    restorer = FileRestorer(Config.fromfile(config), checkpoint, **options)
+    restored = {}
+    for key, path in tqdm(degraded.items(), desc=name, unit='image', disable=None):
+        restored[key] = Path(folder, f'{key}.png')
+        write_atomically(restored[key], cv2.imencode('.png', restorer(path))[1].tobytes())
+    return restored
