@@ -23,8 +23,27 @@ HINET = {
 PRENET = plain_model(
     {'type': 'PReNet', 'num_stages': 2, 'mid_channels': 4}, pixel_loss={'type': 'SSIMLoss'}
 )
+MPRNET = {
+    **plain_model(),
+    'type': 'MultiStageRestorer',
+    'generator': {
+        'type': 'MPRNet',
+        'mid_channels': 4,
+        'unet_growth': 2,
+        'full_growth': 2,
+        'num_blocks': 1,
+    },
+    'pixel_loss': {
+        'type': 'SummedLoss',
+        'losses': {
+            'pixel': {'type': 'CharbonnierLoss', 'eps': 1e-6},
+            'edge': {'type': 'EdgeLoss', 'loss_weight': 0.05},
+        },
+    },
+}
 RESTORERS = {
     'HINet': HINET,
+    'MPRNet': MPRNET,
     'PReNet': PRENET,
     'supervised PReNet': {**PRENET, 'type': 'MultiStageRestorer'},
 }
