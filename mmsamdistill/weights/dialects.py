@@ -4,8 +4,9 @@ Four things differ between checkpoints of the same network: where the weights li
 of two sets of weights (raw or averaged) is meant, what wrappers put before the names, and whether
 the names are those of the network or of the model around it. The names inside the networks need no
 translation: MMagic's NAFNet, NAFBaseline (both with and without ``Local``), Restormer and SwinIRNet
-use the official repositories' names, and the official classes' weights give bit-identical outputs
-in them, which was tried with random weights for every one of them.
+use the official repositories' names, and so do our HINet, MPRNet and PReNet. The official classes'
+weights give bit-identical outputs in them, which was tried with random weights for every one of
+them (MPRNet: in float64; in float32 they differ by rounding, since ours batches its patches).
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ def find_state_dict(checkpoint: Mapping[str, Any], ema: bool = True) -> dict[str
                                                                the two when saving)
     MMagic's EMA hook         ``state_dict``, generator_ema.*  ``state_dict``, ``generator.*``
     BasicSR and its kin       ``params_ema``                   ``params``
-    bare                                                       the checkpoint itself
+    MPRNet                                                     ``state_dict``
+    PReNet, bare                                               the checkpoint itself
     ========================  ===============================  =================================
 
     Prefixes that DDP and ``torch.compile`` leave on every key are removed.
@@ -58,8 +60,8 @@ def find_state_dict(checkpoint: Mapping[str, Any], ema: bool = True) -> dict[str
         >>> find_state_dict({'params': {'module.bias': torch.ones(1)}, 'iter': 7})
         {'bias': tensor([1.])}
 
-    Source: ours; the dialects are those of MMEngine 0.10, MMagic 1.2, BasicSR, NAFNet, Restormer
-        and SwinIR.
+    Source: ours; the dialects are those of MMEngine 0.10, MMagic 1.2, BasicSR (HINet, NAFNet,
+        Restormer, SwinIR), MPRNet and PReNet.
     """
     weights = _without_wrappers(_select(checkpoint, ema))
     if not weights:

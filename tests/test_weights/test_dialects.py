@@ -24,6 +24,8 @@ def same(a, b):
         RAW,
         {'state_dict': RAW, 'meta': {'iter': 3}, 'optimizer': {'state': {}}},
         {'params': RAW},
+        # MPRNet as its training saves it; PReNet's files are bare like the first one.
+        {'epoch': 3, 'state_dict': RAW, 'optimizer': {'state': {}, 'param_groups': []}},
         prefixed('module.', RAW),
         {'state_dict': prefixed('module.', RAW)},
         {'params': prefixed('_orig_mod.module.', RAW)},
