@@ -231,3 +231,39 @@ def test_in_a_run_with_cached_regions(tmp_path):
 
 def test_is_registered():
     assert METRICS.get('RegionPSNR') is RegionPSNR
+
+
+def loop_near(labels, radius):
+    """Band of pixels by their distance: steps in eight directions to a pixel on a boundary."""
+    height, width = labels.shape
+    on = [
+        (y, x)
+        for y, x in np.ndindex(height, width)
+        for v, u in ((y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1))
+        if 0 <= v < height and 0 <= u < width and labels[v, u] != labels[y, x]
+    ]
+    return np.array(
+        [
+            [any(max(abs(y - v), abs(x - u)) <= radius for v, u in on) for x in range(width)]
+            for y in range(height)
+        ]
+    )
+
+
+@pytest.mark.parametrize('radius', [0, 1, 3, 7])
+def test_boundary_and_interior_split_every_pixel(radius):
+    """PSNR near boundaries and away from them, of an image with errors at a boundary alone."""
+    data = sample()
+    labels = data['regions'][0].numpy()
+    band = loop_near(labels, radius)
+    assert np.array_equal(boundary_band(RegionMap.from_labels(data['regions']), radius)[0], band)
+    error = (data['output']['pred_img'].round() - data['gt_img']).double().square().mean(0).numpy()
+    result = values(RegionPSNR('gopro_rgb', radius=radius), [data])
+    for name, mask in (('PSNR_boundary', band), ('PSNR_interior', ~band)):
+        if mask.any():
+            expected = 10 * math.log10(255**2 / error[mask].mean())
+            assert result[name] == pytest.approx(expected, abs=1e-9)
+    weights = [band.sum(), (~band).sum()]
+    parts = [10 ** (-result.get(n, 0) / 10) for n in ('PSNR_boundary', 'PSNR_interior')]
+    whole = np.average(parts, weights=weights)
+    assert -10 * math.log10(whole) == pytest.approx(result['PSNR_all'], abs=1e-9)
