@@ -131,7 +131,8 @@ def summarise(
     Returns:
         For each row its title, number of seeds, mean and standard error in domain, the paired
         difference to the baseline there and on every other test set, the teacher's mean in domain,
-        the cost of training as a multiple of the baseline's, and how many runs have collapsed.
+        the cost of training as a multiple of the baseline's (medians), and how many runs have
+        collapsed.
 
     Source: ours.
     """
@@ -201,8 +202,9 @@ def compare_rows(
 def _cost(runs: Sequence[Result], baseline: Sequence[Result]) -> str:
     if not baseline:
         return ''
+    # Of the middle run: on a machine that does other things as well, one may be slow for no reason.
     ours, theirs = (
-        statistics.fmean(run.seconds_per_iteration * run.iterations for run in each)
+        statistics.median(run.seconds_per_iteration * run.iterations for run in each)
         for each in (runs, baseline)
     )
     return f'{ours / theirs:.1f}'

@@ -83,6 +83,12 @@ def test_questions_are_answered_where_both_rows_have_run():
     }
 
 
+def test_one_slow_run_does_not_change_the_cost():
+    slow = [result('ours', seed, 26.0, seconds) for seed, seconds in enumerate((0.2, 0.2, 9.0))]
+    plain = [result('plain', seed, 26.0) for seed in range(3)]
+    assert summarise(plain + slow, {'ours': 'Ours'}, 'in')[0]['cost'] == '2.0'
+
+
 def test_collapses_are_counted_and_a_loss_has_its_sign():
     runs = [result('plain', 0, 26.0), result('ours', 0, 23.5, collapse='iteration 50: loss nan')]
     row = summarise(runs, {'ours': 'Ours'}, 'in')[0]
