@@ -164,7 +164,7 @@ def registered_segmenter(
 ) -> Segmenter:
     """Build any registered segmentation network, of one's own or of another OpenMMLab package.
 
-    One of MMSegmentation, where that is installed, is built in its own scope::
+    One of MMSegmentation, where that is installed with the full mmcv, is built in its own scope::
 
         dict(type='RegisteredSegmenter', checkpoint='deeplabv3plus.pth',
              model=dict(_scope_='mmseg', type='EncoderDecoder', ...))
