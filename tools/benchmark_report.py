@@ -47,11 +47,11 @@ def main() -> None:
     notes = [f'- {row.title}: {row.note}' for row in table.rows.values() if row.note]
     print('\n'.join(['', *notes]))
     if args.out:
+        machines = {tuple(result.environment.items()) for result in results}
         meta = {
             'title': table.title,
-            'environments': [
-                dict(pairs) for pairs in sorted({tuple(r.environment.items()) for r in results})
-            ],
+            'comparisons': comparisons,
+            'environments': [dict(pairs) for pairs in machines],
         }
         paths = write_report(args.out, rows, meta)
         paths.append(draw_gains(results, titles, table.in_domain, Path(args.out)))
