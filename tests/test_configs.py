@@ -19,7 +19,6 @@ from config_files import (
     red_image,
     restorer_of,
     run_pipeline,
-    step_of,
     train_set,
 )
 from mmagic.registry import HOOKS, METRICS, MODELS, TRANSFORMS
@@ -118,7 +117,9 @@ def test_all_results_are_compared_on_the_same_footing(name):
     y_channel = cfg.get('train_dataloader').dataset.metainfo.task_name == 'deraining'
     metrics = [m for e in as_list(cfg.test_evaluator) for m in as_list(e)]
     metrics += as_list(cfg.val_evaluator)
-    expected = 'rain_y_matlab' if y_channel else 'gopro_rgb' if 'gopro' in name else 'denoise_rgb'
+    expected = {'gopro': 'gopro_rgb', 'sidd': 'sidd_rgb'}.get(
+        name.removesuffix('.py').rpartition('_')[2], 'rain_y_matlab' if y_channel else 'denoise_rgb'
+    )
     assert {metric.protocol for metric in metrics} == {expected}
     # The best checkpoint is chosen by a metric that validation reports under this very name.
     best = cfg.default_hooks.checkpoint.get('save_best')
@@ -126,7 +127,7 @@ def test_all_results_are_compared_on_the_same_footing(name):
     assert all('prefix' not in metric for metric in as_list(cfg.val_evaluator))
 
 
-@pytest.mark.parametrize('name', [n for n in PLAIN if 'dfwb' in n])
+@pytest.mark.parametrize('name', [n for n in PLAIN if 'sigma' in n])
 def test_noise_is_of_the_named_sigma_and_fixed_in_testing(name, tmp_path):
     cfg = load(name)
     sigma = int(re.search(r'sigma(\d+)', name)[1])
@@ -145,6 +146,28 @@ def test_noise_is_of_the_named_sigma_and_fixed_in_testing(name, tmp_path):
     assert {
         step.sigma for p in (cfg.train_pipeline, cfg.test_pipeline) for step in p if 'sigma' in step
     } == {sigma}
+
+
+def test_blind_denoising_draws_a_sigma_and_is_tested_with_three(tmp_path):
+    cfg = load('restormer/restormer_8xb8-lr3e-4-300k_dfwb-color-blind.py')
+    path = red_image(tmp_path)
+
+    def strength(pipeline):
+        packed = run_pipeline(pipeline, path)
+        return (packed['inputs'].float() - packed['data_samples'].gt_img.float()).std().item()
+
+    np.random.seed(0)
+    drawn = [strength(cfg.train_dataloader.dataset.pipeline) for _ in range(20)]
+    assert min(drawn) < 15
+    assert 35 < max(drawn) < 51
+    tested = {}
+    for loader, (metric,) in zip(cfg.test_dataloader, cfg.test_evaluator, strict=True):
+        assert loader.dataset.metainfo.dataset_type == metric.prefix
+        tested[metric.prefix] = strength(loader.dataset.pipeline)
+    assert len(tested) == 12
+    for name, sigma in tested.items():
+        assert sigma == pytest.approx(int(name.rpartition('sigma')[2]), rel=0.05)
+    assert strength(cfg.val_dataloader.dataset.pipeline) == pytest.approx(25, rel=0.05)
 
 
 def write_config(path, *lines):
@@ -185,7 +208,7 @@ def test_inheriting_config_overrides_the_student(name, tmp_path):
         )
     else:
         base = CONFIGS / name
-    width = 'dim' if 'restormer' in name else 'mid_channels'
+    width = {'restormer': 'dim', 'swinir': 'embed_dim'}.get(name.split('/')[0], 'mid_channels')
     path = write_config(
         tmp_path / 'small.py',
         f"_base_ = '{base.as_posix()}'",
@@ -214,36 +237,67 @@ def test_way_to_distil_is_an_axis_of_its_own(name, regions, tmp_path):
     assert type(model.regions).__name__ == regions
 
 
+# Generators of a few thousand parameters, and runs of a few steps; everything else stays.
+TINY = {
+    'nafnet': {'mid_channels': 4, 'enc_blk_nums': [1], 'dec_blk_nums': [1]},
+    'restormer': {'dim': 8, 'num_blocks': [1] * 4, 'heads': [1] * 4, 'num_refinement_blocks': 1},
+    'swinir': {'depths': [1], 'num_heads': [1], 'embed_dim': 8, 'img_size': 32},
+    'hinet': {'mid_channels': 4, 'depth': 3, 'hin_levels': (0, 2)},
+    'mprnet': {'mid_channels': 8, 'unet_growth': 4, 'full_growth': 4, 'num_blocks': 1},
+    'prenet': {'mid_channels': 4, 'num_stages': 2},
+}
+RUNS = [
+    'nafnet/nafnet_c32eb11128mb1db1111_8xb4-lr1e-3-200k_gopro.py',
+    'restormer/restormer_8xb8-lr3e-4-300k_dfwb-color-sigma50.py',
+    'swinir/swinir_s128w8d6e180_8xb1-lr2e-4-1600k_dfwb-color-sigma15.py',
+    'hinet/hinet_c64_8xb8-lr2e-4-400k_gopro.py',
+    'mprnet/mprnet_c96_4xb4-lr2e-4-396k_gopro.py',
+    'prenet/prenet_1xb18-lr1e-3-105k_rain13k.py',
+]
+CLEAN = {'gopro': 'sharp', 'dfwb': 'train', 'rain13k': 'target'}  # folders of the truth
+
+
 def tiny_run(name, root):
-    """Shrink a configuration to two steps on four tiny images; everything else stays."""
-    image = np.random.default_rng(0).integers(0, 256, (40, 48, 3), np.uint8)
-    for folder in ('train/sharp', 'train/blur', 'test/sharp', 'test/blur'):
-        (root / folder).mkdir(parents=True)
-        for index in range(2):
-            cv2.imwrite(str(root / folder / f'{index}.png'), image)
+    """Shrink a configuration to three steps on tiny images; everything else stays."""
     cfg = Config.fromfile(CONFIGS / name)
-    restorer_of(cfg).generator.update(
-        mid_channels=4, enc_blk_nums=[1], dec_blk_nums=[1], train_size=(1, 3, 32, 32)
-    )
-    dataset = train_set(cfg)
-    dataset.data_root = str(root / 'train')
-    step_of(dataset.pipeline, 'PairedRandomCrop').gt_patch_size = 32
-    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+    restorer_of(cfg).generator.update(TINY[name.split('/')[0]])
+    loaders = [cfg.train_dataloader, cfg.val_dataloader, *as_list(cfg.test_dataloader)]
+    for loader in loaders:
         loader.update(num_workers=0, persistent_workers=False)
-    for loader in (cfg.val_dataloader, cfg.test_dataloader):
-        loader.dataset.data_root = str(root / 'test')
-    cfg.train_cfg.update(max_iters=2, val_interval=2)
+        dataset = train_set(Config({'train_dataloader': loader}))
+        dataset.data_root = str(root)
+        for folder in dataset.data_prefix.values():
+            write_images(root / folder)
+    for step in train_set(cfg).pipeline:
+        if step.type == 'PairedRandomCrop':
+            step.gt_patch_size = 32
+        elif step.type == 'PadToPatch':
+            step.size = 32
+    for hook in cfg.custom_hooks:
+        if hook.type == 'ProgressivePatchHook':
+            hook.update(iters=[1, 1, 1], patch_sizes=[16, 24, 32], batch_sizes=[2, 1, 1])
+            cfg.train_dataloader.batch_size = 2
+    cfg.train_cfg.update(max_iters=3, val_interval=3)
     cfg.work_dir, cfg.log_level, cfg.experiment_name = str(root / 'work'), 'ERROR', root.name
     return cfg
 
 
+def write_images(folder):
+    folder.mkdir(parents=True, exist_ok=True)
+    image = np.random.default_rng(0).integers(0, 256, (40, 48, 3), np.uint8)
+    for index in range(2):
+        cv2.imwrite(str(folder / f'{index}.png'), image)
+
+
 @pytest.mark.parametrize('distilled', [False, True])
-def test_run(distilled, tmp_path):
-    name = f'nafnet_c32eb11128mb1db1111_8xb4-lr1e-3-200k_gopro{"_samdistill" * distilled}.py'
-    cfg = tiny_run(f'nafnet/{name}', tmp_path)
+@pytest.mark.parametrize('name', RUNS)
+def test_run(name, distilled, tmp_path):
+    twin = name.replace('.py', '_samdistill.py')
+    cfg = tiny_run(twin if distilled else name, tmp_path)
     if distilled:
-        regions = tmp_path / 'train/regions'
-        extract(tmp_path / 'train/sharp', regions, {'type': 'SuperpixelRegions'})
+        regions = tmp_path / 'regions'
+        images = tmp_path / CLEAN[train_set(cfg).metainfo.dataset_type]
+        extract(images, regions, {'type': 'SuperpixelRegions'})
         cfg.train_dataloader.dataset.regions = str(regions)
         cfg.model.update(sgr_loss=None)  # its analyser's weights would be downloaded
         with pytest.raises(ValueError, match='SAMRegions'):  # which the configuration asks for
@@ -253,6 +307,33 @@ def test_run(distilled, tmp_path):
     runner = Runner.from_cfg(cfg)
     before = {k: v.clone() for k, v in runner.model.state_dict().items()}
     runner.train()
-    assert any(not torch.equal(v, before[k]) for k, v in runner.model.state_dict().items())
-    assert list((tmp_path / 'work').glob('best_PSNR_iter_2.pth'))
+    after = runner.model.state_dict()
+    parts = ('restorer.', 'teacher.') if distilled else ('generator.',)
+    for part in parts:
+        assert any(not torch.equal(v, before[k]) for k, v in after.items() if k.startswith(part))
+    assert list((tmp_path / 'work').glob('best_PSNR_iter_3.pth'))
     runner.test()
+
+
+def test_averaged_weights_are_what_is_kept(tmp_path):
+    cfg = tiny_run(RUNS[2].replace('.py', '_samdistill.py'), tmp_path)
+    cfg.train_dataloader.dataset = cfg.train_dataloader.dataset.dataset
+    cfg.model.update(sgr_loss=None, regions={'type': 'NoRegions'})
+    cfg.custom_hooks = [hook for hook in cfg.custom_hooks if hook.type != 'RegionCacheHook']
+    cfg.custom_hooks[-1].momentum = 0.25
+    cfg.default_hooks.checkpoint.interval = 1
+    runner = Runner.from_cfg(cfg)
+    runner.train()
+    kept, plain = [], []
+    for iteration in (1, 2, 3):
+        checkpoint = torch.load(tmp_path / f'work/iter_{iteration}.pth', weights_only=True)
+        kept.append(checkpoint['state_dict'])
+        plain.append(checkpoint['ema_state_dict'])
+    for key, value in runner.model.state_dict().items():
+        if not value.is_floating_point():
+            continue
+        averaged = kept[0][key]
+        for step in (1, 2):
+            averaged = 0.75 * averaged + 0.25 * plain[step][f'module.{key}']
+            torch.testing.assert_close(kept[step][key], averaged)
+        assert torch.equal(plain[2][f'module.{key}'], value)

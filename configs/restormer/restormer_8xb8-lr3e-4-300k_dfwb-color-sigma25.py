@@ -1,8 +1,9 @@
-# Restormer for Gaussian colour denoising, sigma 25, as published but for the progressive patches (see
-# the schedule) and the official mixup of images.
+# Restormer for Gaussian colour denoising, sigma 25, as published.
 _base_ = [
     '../_base_/default_runtime.py',
     '../_base_/models/restormer_biasfree.py',
-    '../_base_/datasets/dfwb_color_sigma25.py',
+    '../_base_/pipelines/dfwb_color_sigma25_patch384.py',
     '../_base_/schedules/restormer_300k.py',
 ]
+
+custom_hooks = [*_base_.custom_hooks, _base_.progressive_patch_hook, _base_.mixup_hook]

@@ -26,7 +26,7 @@ class MixupHook(Hook):
     the other image keeps apart. The draws are a function of seed, process and iteration: see
     :func:`iteration_generator`.
 
-    Restormer's denoisers mix every second batch, with one weight for the batch: the defaults.
+    Restormer's denoisers mix half of the batches, with one weight for the batch: the defaults.
     MPRNet's denoiser mixes every batch from its sixth epoch on, with one weight an image:
     ``dict(type='MixupHook', alpha=0.6, probability=1.0, per_image=True, begin=30_000)``.
 

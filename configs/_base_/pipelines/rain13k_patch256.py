@@ -1,0 +1,8 @@
+# Rain13K with patches of 256; smaller images are mirrored at their borders.
+_base_ = '../datasets/rain13k.py'
+
+# A list cannot be overridden in part, so this is set where the base has it.
+for pipeline in [_base_.train_pipeline, _base_.train_dataloader['dataset']['pipeline']]:
+    pipeline[3]['gt_patch_size'] = 256
+    pipeline.insert(3, dict(type='PadToPatch', keys=['img', 'gt'], size=256))
+del pipeline

@@ -1,0 +1,14 @@
+# The distilled twin of the configuration below: same student, same recipe.
+_base_ = ['./hinet_c64_8xb8-lr2e-4-400k_rain13k.py', '../_base_/distill/samdistill.py']
+
+model = dict(_delete_=True, restorer={{_base_.model}}, **_base_.distill)
+train_dataloader = dict(
+    dataset=dict(
+        _delete_=True,
+        type='RegionDataset',
+        dataset={{_base_.train_dataloader.dataset}},
+        regions='data/rain13k/train/regions',
+    )
+)
+optim_wrapper = {{_base_.cascade_optim_wrapper}}
+custom_hooks = [*_base_.custom_hooks, _base_.region_cache_hook]

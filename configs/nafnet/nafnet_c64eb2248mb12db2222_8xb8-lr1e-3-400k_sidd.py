@@ -1,0 +1,9 @@
+# NAFNet of width 64 for SIDD denoising, as published: no weight decay.
+_base_ = [
+    '../_base_/default_runtime.py',
+    '../_base_/models/nafnet_c64eb2248mb12db2222_sidd.py',
+    '../_base_/datasets/sidd.py',
+    '../_base_/schedules/nafnet_400k.py',
+]
+
+optim_wrapper = dict(optimizer=dict(weight_decay=0.0))
