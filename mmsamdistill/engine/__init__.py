@@ -3,6 +3,7 @@
 from mmsamdistill.engine.hooks import (
     ChannelsLastHook,
     CollapseHook,
+    CompileHook,
     MixupHook,
     ProgressivePatchHook,
     RandomStateHook,
@@ -15,6 +16,7 @@ __all__ = [
     'CascadeOptimWrapperConstructor',
     'ChannelsLastHook',
     'CollapseHook',
+    'CompileHook',
     'MixupHook',
     'ProgressivePatchHook',
     'RandomStateHook',

@@ -145,3 +145,13 @@ def test_failures_take_along_what_needs_them_and_nothing_else(table, tmp_path):
 def test_no_more_runs_at_a_time_than_told(table, tmp_path):
     with pytest.raises(ValueError, match='jobs must be above 0'):
         run_all(table, [], tmp_path, 0, lambda row, seed: [])
+
+
+def test_runs_keep_their_memory_unless_told_otherwise(table, tmp_path, monkeypatch):
+    script = tmp_path / 'say.py'
+    script.write_text('import os; print({k: v for k, v in os.environ.items() if "MALLOC_" in k})')
+    monkeypatch.setenv('MALLOC_TRIM_THRESHOLD_', '5')
+    assert not run_all(table, [('plain', 0)], tmp_path, 1, lambda row, seed: [str(script)])
+    seen = (tmp_path / 'toy/plain/seed0.log').read_text()
+    assert "'MALLOC_TRIM_THRESHOLD_': '5'" in seen
+    assert "'MALLOC_MMAP_THRESHOLD_': '4294967296'" in seen

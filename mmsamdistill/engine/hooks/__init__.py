@@ -2,6 +2,7 @@
 
 from mmsamdistill.engine.hooks.channels_last import ChannelsLastHook
 from mmsamdistill.engine.hooks.collapse import CollapseHook
+from mmsamdistill.engine.hooks.compile import CompileHook
 from mmsamdistill.engine.hooks.mixup import MixupHook
 from mmsamdistill.engine.hooks.progressive_patch import ProgressivePatchHook
 from mmsamdistill.engine.hooks.random_state import RandomStateHook
@@ -11,6 +12,7 @@ from mmsamdistill.engine.hooks.teacher_evaluation import TeacherEvaluationHook
 __all__ = [
     'ChannelsLastHook',
     'CollapseHook',
+    'CompileHook',
     'MixupHook',
     'ProgressivePatchHook',
     'RandomStateHook',
