@@ -40,6 +40,7 @@ HARMLESS = {
     'RandomBlur',
     'RandomJPEGCompression',
     'RandomNoise',
+    'RegionMix',
     'RescaleToZeroOne',
     'SetValues',
     'UnsharpMasking',

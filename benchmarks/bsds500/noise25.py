@@ -1,0 +1,28 @@
+# Gaussian noise of sigma 25; out of domain: weaker, stronger, and of another kind.
+_base_ = './_base_.py'
+
+noise = dict(type='AddGaussianNoise', key='img', quantise=False)
+train_dataloader = dict(
+    dataset=dict(pipeline=[*_base_.load, *_base_.augment, dict(sigma=25, **noise), *_base_.pack])
+)
+tests = {
+    'sigma 25': dict(sigma=25, **noise),
+    'sigma 15': dict(sigma=15, **noise),
+    'sigma 40': dict(sigma=40, **noise),
+    'rain': dict(type='AddRain', key='img', quantise=False),
+}
+test_dataloader = [
+    dict(
+        _base_.test_loader,
+        dataset=dict(
+            _base_.test_loader.dataset,
+            pipeline=[*_base_.load, dict(degradation, seed=0), *_base_.pack],
+        ),
+    )
+    for degradation in tests.values()
+]
+test_evaluator = [
+    [dict(type='RestorationMetric', protocol='denoise_rgb', prefix=name)] for name in tests
+]
+val_dataloader = dict(test_dataloader[0], dataset=dict(test_dataloader[0]['dataset'], indices=10))
+val_evaluator = [dict(type='RestorationMetric', protocol='denoise_rgb')]

@@ -1,0 +1,118 @@
+"""Degradations whose strength changes from region to region."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from mmagic.registry import TRANSFORMS
+from mmcv.transforms import BaseTransform
+
+from mmsamdistill.datasets.transforms.degradations import Range, check_range, quantise
+
+PER = ('region', 'image')
+
+
+@TRANSFORMS.register_module()
+class RegionMix(BaseTransform):
+    r"""Mix truth into the degraded image, as much of it in each region as chance has it.
+
+    .. math:: x'_p = y_p + \alpha_{r(p)} \, (x_p - y_p), \qquad \alpha_r \sim U(a, b)
+
+    A restorer that is trained on one degradation takes it for granted, and fails on a weaker one.
+    Within an image of many strengths it has to look how degraded each object is. Works on any
+    paired data, also where the degradation cannot be computed anew, and costs nothing at inference.
+
+    Goes after whatever degrades and moves pixels, before ``PackInputs``; not for testing.
+
+    Args:
+        probability: Of an image to be mixed. Default: 0.5.
+        strength: The range (a, b). Default: (0.2, 1.0).
+        per: 'region' draws a strength for each region (pixels in no region share one), 'image' one
+            for the whole image, as a control. Default: 'region'.
+        img_key: The degraded image, mixed in place. Integer images are rounded. Default: 'img'.
+        gt_key: The truth. Default: 'gt'.
+        regions_key: The region map, as ``RegionDataset`` loads it. Default: 'regions'.
+
+    Raises:
+        ValueError: If an argument is out of range.
+
+    Example:
+        >>> pair = {'img': np.full((1, 2, 3), 80.0), 'gt': np.zeros((1, 2, 3))}
+        >>> mix = RegionMix(probability=1.0, strength=0.25)
+        >>> mix({**pair, 'regions': np.array([[[1], [2]]])})['img'][0, :, 0].tolist()
+        [20.0, 20.0]
+
+    Source: ours, after CutBlur (Yoo et al., CVPR 2020), which mixes rectangles of two strengths.
+    """
+
+    def __init__(
+        self,
+        probability: float = 0.5,
+        strength: Range = (0.2, 1.0),
+        per: str = 'region',
+        img_key: str = 'img',
+        gt_key: str = 'gt',
+        regions_key: str = 'regions',
+    ) -> None:
+        if not 0 <= probability <= 1:
+            raise ValueError(f'probability must be in 0..1, got {probability}')
+        if per not in PER:
+            raise ValueError(f'per={per!r} is not one of {PER}')
+        self.probability = probability
+        self.strength = check_range('strength', strength)
+        self.per = per
+        self.img_key = img_key
+        self.gt_key = gt_key
+        self.regions_key = regions_key
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Mix, or leave the image as it is.
+
+        Args:
+            results: With images of one size, and the region map unless ``per='image'``.
+
+        Returns:
+            The same with another degraded image.
+
+        Raises:
+            KeyError: If something is missing.
+            ValueError: If the shapes do not fit.
+        """
+        degraded, truth = self._get(results, self.img_key), self._get(results, self.gt_key)
+        if degraded.shape != truth.shape:
+            raise ValueError(
+                f'RegionMix: {self.img_key!r} of shape {degraded.shape} and {self.gt_key!r} of '
+                f'shape {truth.shape} cannot be mixed'
+            )
+        region_of = self._regions(results, degraded)
+        if np.random.random() >= self.probability:
+            return results
+        strengths = np.random.uniform(*self.strength, region_of.max() + 1).astype(np.float32)
+        truth = truth.astype(np.float32)
+        mixed = truth + strengths[region_of] * (degraded.astype(np.float32) - truth)
+        if np.issubdtype(degraded.dtype, np.integer):
+            mixed = quantise(mixed, degraded.dtype)
+        return {**results, self.img_key: mixed}
+
+    def __repr__(self) -> str:
+        settings = ', '.join(f'{name}={value!r}' for name, value in vars(self).items())
+        return f'{type(self).__name__}({settings})'
+
+    def _get(self, results: dict[str, Any], key: str) -> np.ndarray:
+        if key not in results:
+            hint = '; RegionDataset loads region maps' if key == self.regions_key else ''
+            raise KeyError(f'RegionMix needs {key!r}, there are only {sorted(results)}{hint}')
+        return results[key]
+
+    def _regions(self, results: dict[str, Any], image: np.ndarray) -> np.ndarray:
+        """Index of each pixel's region, (H, W, 1)."""
+        if self.per == 'image':
+            return np.zeros((1, 1, 1), np.intp)
+        labels = self._get(results, self.regions_key)
+        if labels.shape[:2] != image.shape[:2]:
+            raise ValueError(
+                f'RegionMix: a region map of shape {labels.shape} beside images of shape '
+                f'{image.shape}; it goes after all transforms that move pixels'
+            )
+        return np.unique(labels, return_inverse=True)[1].reshape(*labels.shape[:2], 1)
