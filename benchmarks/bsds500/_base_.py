@@ -66,7 +66,9 @@ val_cfg = dict(type='MultiValLoop')
 test_cfg = dict(type='MultiTestLoop')
 optim_wrapper = dict(
     type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=1e-3, weight_decay=1e-3, betas=(0.9, 0.9)),
+    # The best of 1e-3, 3e-3, 8e-3, 1.6e-2 and 3.2e-2 for the plain network after 800 steps of noise.
+    # 1e-3, as published for long trainings, is 1.4 dB below: at it, whatever adds gradient 'helps'.
+    optimizer=dict(type='AdamW', lr=8e-3, weight_decay=1e-3, betas=(0.9, 0.9)),
     clip_grad=dict(max_norm=0.01, norm_type=2),
 )
 param_scheduler = dict(type='CosineAnnealingLR', by_epoch=False, T_max=2000, eta_min=1e-7)
@@ -79,5 +81,6 @@ default_hooks = dict(
 custom_hooks = [
     dict(type='RandomStateHook'),
     dict(type='ChannelsLastHook'),
+    dict(type='CompileHook'),
     dict(type='CollapseHook'),
 ]

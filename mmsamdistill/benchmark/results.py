@@ -24,7 +24,9 @@ class Result:
         seed: Its seed.
         iterations: Number of iterations.
         seconds_per_iteration: Median, data loading included.
-        student: Scores of the deployed network: test set, metric, value.
+        seconds_before: Of training that went into the weights this run started from.
+        student: Scores of the deployed network: test set, metric, value. Empty where only a teacher
+            was trained.
         teacher: The same of the teacher in domain; empty for a plain run.
         curve: Validations during training, each with its ``iteration``.
         collapse: None, or what :class:`~mmsamdistill.engine.CollapseHook` has found.
@@ -39,12 +41,18 @@ class Result:
     seed: int
     iterations: int
     seconds_per_iteration: float
+    seconds_before: float
     student: Scores
     teacher: Scores
     curve: Sequence[Mapping[str, float]]
     collapse: str | None
     config: str
     environment: Mapping[str, Any]
+
+    @property
+    def seconds(self) -> float:
+        """Of training, from the first weights on."""
+        return self.seconds_before + self.seconds_per_iteration * self.iterations
 
 
 def result_path(folder: str | Path, table: str, row: str, seed: int) -> Path:

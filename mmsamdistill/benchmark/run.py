@@ -86,7 +86,8 @@ def run_row(table: Table, name: str, seed: int, folder: str | Path) -> Path:
     kept = KeepCurve()
     runner.register_hook(kept, priority='LOWEST')
     runner.train()
-    return write_result(folder, _result(table, name, seed, runner, kept.curve))
+    before = _read(table, row.start_from, seed, folder).seconds if row.start_from else 0.0
+    return write_result(folder, _result(table, name, seed, runner, kept.curve, before))
 
 
 @torch.no_grad()
@@ -127,11 +128,12 @@ def _iterations(table: Table, name: str, seed: int, folder: str | Path) -> int:
     other = table.rows[name].as_long_as
     if other is None:
         return table.iterations
-    costs = [
-        read_results([result_path(folder, table.name, each, seed)])[0].seconds_per_iteration
-        for each in (other, 'plain')
-    ]
-    return round(table.iterations * costs[0] / costs[1])
+    longer, plain = (_read(table, each, seed, folder) for each in (other, 'plain'))
+    return round(longer.seconds / plain.seconds_per_iteration)
+
+
+def _read(table: Table, name: str, seed: int, folder: str | Path) -> Result:
+    return read_results([result_path(folder, table.name, name, seed)])[0]
 
 
 def _checkpoint(folder: str | Path, table: str, row: str | None, seed: int) -> str | None:
@@ -141,9 +143,15 @@ def _checkpoint(folder: str | Path, table: str, row: str | None, seed: int) -> s
     return last.read_text(encoding='utf-8').strip()
 
 
-def _result(table: Table, name: str, seed: int, runner: Runner, curve: list) -> Result:
+def _result(
+    table: Table, name: str, seed: int, runner: Runner, curve: list, seconds_before: float
+) -> Result:
     model = runner.model
-    teacher = {}
+    student, teacher = {}, {}
+    if getattr(model, 'stage', None) != 'teacher':
+        student = measure_network(
+            runner, lambda inputs, samples: model(inputs, samples, mode='predict')
+        )
     if hasattr(model, 'predict_teacher'):
         teacher = measure_network(runner, model.predict_teacher, only=table.in_domain)
     times = runner.message_hub.get_scalar('train/time').data[0]
@@ -153,9 +161,8 @@ def _result(table: Table, name: str, seed: int, runner: Runner, curve: list) -> 
         seed=seed,
         iterations=runner.max_iters,
         seconds_per_iteration=float(np.median(times)),
-        student=measure_network(
-            runner, lambda inputs, samples: model(inputs, samples, mode='predict')
-        ),
+        seconds_before=seconds_before,
+        student=student,
         teacher=teacher,
         curve=curve,
         collapse=runner.message_hub.get_info('collapse'),

@@ -203,8 +203,5 @@ def _cost(runs: Sequence[Result], baseline: Sequence[Result]) -> str:
     if not baseline:
         return ''
     # Of the middle run: on a machine that does other things as well, one may be slow for no reason.
-    ours, theirs = (
-        statistics.median(run.seconds_per_iteration * run.iterations for run in each)
-        for each in (runs, baseline)
-    )
+    ours, theirs = (statistics.median(run.seconds for run in each) for each in (runs, baseline))
     return f'{ours / theirs:.1f}'

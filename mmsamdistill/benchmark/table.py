@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ class Row:
         title: What readers see. Default: the name.
         distill: Arguments of ``SAMDistillRestorer`` besides ``restorer``. None: the plain model.
         regions: Folder of a region cache beside the images; None: no maps are loaded.
+        augment: Transforms of training alone, put in before the images are packed.
         changes: Further settings of the config, merged as ``--cfg-options`` would be.
         as_long_as: Train for as long, in seconds, as this row needs for the table's iterations: the
             baseline of equal training compute.
@@ -33,6 +34,7 @@ class Row:
     title: str = ''
     distill: Mapping[str, Any] | None = None
     regions: str | None = None
+    augment: Sequence[Mapping[str, Any]] = ()
     changes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     as_long_as: str | None = None
     start_from: str | None = None
@@ -144,6 +146,11 @@ def row_config(
         }
         content['optim_wrapper']['constructor'] = 'CascadeOptimWrapperConstructor'
         content['custom_hooks'] = [*content['custom_hooks'], {'type': 'TeacherEvaluationHook'}]
+    if row.augment:
+        pipeline = content['train_dataloader']['dataset']['pipeline']
+        packs = [str(transform['type']).startswith('Pack') for transform in pipeline]
+        position = packs.index(True) if True in packs else len(pipeline)
+        pipeline[position:position] = copy.deepcopy(list(row.augment))
     if row.regions is not None:
         for key in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
             content[key] = _with_regions(content[key], row.regions)

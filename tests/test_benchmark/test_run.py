@@ -20,6 +20,10 @@ ROWS = """dict(
         distill=dict(regions=dict(type='CachedRegions'), sgr_loss=None,
                      spf=dict(type='SPFHead', channels=4, depth=1)),
     ),
+    first=dict(
+        distill=dict(regions=None, spf=None, sgr_loss=None, spd_loss=None, stage='teacher',
+                     teacher_input='degraded'),
+    ),
     second=dict(
         regions='regions', start_from='tight',
         distill=dict(regions=dict(type='CachedRegions'), sgr_loss=None, stage='student',
@@ -104,6 +108,19 @@ def test_a_second_stage_starts_from_the_weights_of_the_first(table, tmp_path):
     assert all(torch.equal(first[key], second[key]) for key in fixed)
     trained = [key for key in first if key.startswith('restorer.')]
     assert any(not torch.equal(first[key], second[key]) for key in trained)
+    before, after = (
+        read_results([result_path(tmp_path / 'out', 'toy', name, 0)])[0]
+        for name in ('tight', 'second')
+    )
+    assert after.seconds_before == before.seconds_per_iteration * 4
+    assert after.seconds == pytest.approx(before.seconds + 4 * after.seconds_per_iteration)
+
+
+def test_where_a_teacher_alone_was_trained_there_is_no_student(table, tmp_path):
+    run_row(table, 'first', 0, tmp_path / 'out')
+    result = read_results([result_path(tmp_path / 'out', 'toy', 'first', 0)])[0]
+    assert result.student == {}
+    assert result.teacher['test']['PSNR'] > 5
 
 
 def test_what_a_row_needs_must_have_run(table, tmp_path):
@@ -132,7 +149,7 @@ def test_failures_take_along_what_needs_them_and_nothing_else(table, tmp_path):
         "time.sleep(0.1)\nopen(path, 'a').write(json.dumps(name) + '\\n')\n"
     )
     log, lines = tmp_path / 'order.txt', []
-    runs = pending_runs(table, list(table.rows), [0], tmp_path)
+    runs = pending_runs(table, ['plain', 'longer', 'tight', 'second'], [0], tmp_path)
     failed = run_all(
         table, runs, tmp_path, 2, lambda row, seed: [str(script), row, str(log)], lines.append
     )

@@ -12,13 +12,14 @@ PLAIN = [26.0, 26.4, 26.1]
 OURS = [26.3, 26.6, 26.5]
 
 
-def result(row, seed, psnr, seconds=0.1, iterations=100, teacher=None, collapse=None):
+def result(row, seed, psnr, seconds=0.1, iterations=100, teacher=None, collapse=None, before=0.0):
     return Result(
         table='toy',
         row=row,
         seed=seed,
         iterations=iterations,
         seconds_per_iteration=seconds,
+        seconds_before=before,
         student={'in': {'PSNR': psnr}, 'out': {'PSNR': psnr - 1 - 0.1 * seed}},
         teacher={} if teacher is None else {'in': {'PSNR': teacher}},
         curve=[{'iteration': 100, 'PSNR': psnr}],
@@ -50,6 +51,12 @@ def test_differences_are_paired_by_seed_whatever_the_order():
     assert found.error == pytest.approx(gains.std(ddof=1) / np.sqrt(3))
     assert difference({0: 1.0}, {1: 1.0}) is None
     assert difference({0: 2.0, 5: 9.0}, {0: 1.0}).count == 1
+
+
+def test_cost_counts_the_stages_before():
+    runs = [result('plain', 0, 26.0), result('ours', 0, 26.1, 0.2, before=30.0)]
+    _, ours = summarise(runs, {'plain': 'Plain', 'ours': 'Ours'}, 'in')
+    assert ours['cost'] == '5.0'  # 20 s and 30 s, against 10 s
 
 
 def test_summary_of_a_table():

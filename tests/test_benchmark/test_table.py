@@ -35,6 +35,18 @@ def test_rows_share_everything_but_what_they_say(tmp_path):
     assert plain.train_cfg.max_iters == plain.param_scheduler.T_max == 6
 
 
+def test_augmentation_is_of_training_alone_and_comes_before_packing(tmp_path):
+    rows = "dict(plain=dict(), mix=dict(augment=[dict(type='RegionMix')], regions='regions'))"
+    table = load_table(write_table(tmp_path, rows))
+    plain, mix = (row_config(table, name, 0, 4) for name in ('plain', 'mix'))
+    pipeline = mix.train_dataloader.dataset.dataset.pipeline
+    assert [step['type'] for step in pipeline[-2:]] == ['RegionMix', 'PackInputs']
+    before = plain.train_dataloader.dataset.pipeline
+    assert pipeline[:-2] + pipeline[-1:] == before
+    assert 'RegionMix' not in str(mix.val_dataloader) + str(mix.test_dataloader)
+    assert mix.model == plain.model
+
+
 def test_making_a_config_leaves_the_table_alone(tmp_path):
     table = load_table(write_table(tmp_path, ROWS))
     before = table.plain.pretty_text

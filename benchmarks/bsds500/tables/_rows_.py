@@ -1,0 +1,57 @@
+# The rows of every task: is a distilled student better than a plain one, and is it the prior?
+iterations = 600
+seeds = [0, 1, 2]
+
+# Without pretrained weights of VGG at hand, SGR would compare random features.
+distill = dict(sgr_loss=None, spf=dict(type='SPFHead', channels=16))
+cached = dict(type='CachedRegions')
+shuffled = dict(type='ShuffledRegions', source=cached)
+without = dict(type='NoRegions')
+# Felzenszwalb's superpixels of the clean photographs, as training-only use allows.
+tight = dict(regions='felzenszwalb')
+
+# A second way: a wider teacher that sees the degraded image, trained first, then a student that
+# learns from it more than from the truth.
+wide = dict(sgr_loss=None, teacher=dict(generator=dict(mid_channels=32)), teacher_input='degraded')
+guide = dict(stage='teacher', spd_loss=None, **wide)
+follow = dict(stage='student', spd_loss=dict(type='SPDLoss', loss_weight=10.0, gate=None), **wide)
+fusion = distill['spf']
+mix = dict(type='RegionMix', probability=0.25, strength=(0.3, 1.6))
+
+rows = dict(
+    plain=dict(),
+    longer=dict(title='plain, equal training compute', as_long_as='tight'),
+    tight=dict(title='cascade, tight regions', distill=dict(regions=cached, **distill), **tight),
+    none=dict(title='cascade, no regions', distill=dict(regions=without, **distill)),
+    shuffled=dict(
+        title='cascade, shuffled regions', distill=dict(regions=shuffled, **distill), **tight
+    ),
+    mix=dict(title='region mix, tight regions', augment=[mix], **tight),
+    mix_image=dict(title='region mix, one region', augment=[dict(per='image', **mix)]),
+    wide_none=dict(
+        title='(wide teacher, no regions)', distill=dict(regions=without, spf=fusion, **guide)
+    ),
+    from_wide_none=dict(
+        title='from a wide teacher, no regions',
+        distill=dict(regions=without, spf=fusion, **follow),
+        start_from='wide_none',
+    ),
+    wide_tight=dict(
+        title='(wide teacher, tight regions)',
+        distill=dict(regions=cached, spf=fusion, **guide),
+        **tight,
+    ),
+    from_wide_tight=dict(
+        title='from a wide teacher, tight regions',
+        distill=dict(regions=cached, spf=fusion, **follow),
+        start_from='wide_tight',
+        **tight,
+    ),
+)
+compare = [
+    ('tight', 'shuffled'),
+    ('tight', 'none'),
+    ('tight', 'longer'),
+    ('mix', 'mix_image'),
+    ('from_wide_tight', 'from_wide_none'),
+]
