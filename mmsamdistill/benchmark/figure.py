@@ -39,7 +39,7 @@ def draw_gains(
     """
     from matplotlib.figure import Figure
 
-    present = {result.row for result in results}
+    present = {result.row for result in results if result.student}
     shown = [name for name in rows if name in present and name != baseline]
     datasets = list(dict.fromkeys(name for result in results for name in result.student))
     datasets.sort(key=lambda name: name != in_domain)

@@ -2,31 +2,15 @@
 
 import numpy as np
 import pytest
+from toy_table import result
 
-from mmsamdistill.benchmark import Result, read_results, result_path, summarise
+from mmsamdistill.benchmark import read_results, result_path, summarise
 from mmsamdistill.benchmark.figure import draw_gains
 from mmsamdistill.benchmark.results import write_result
 from mmsamdistill.benchmark.summary import compare_rows, difference, estimate
 
 PLAIN = [26.0, 26.4, 26.1]
 OURS = [26.3, 26.6, 26.5]
-
-
-def result(row, seed, psnr, seconds=0.1, iterations=100, teacher=None, collapse=None, before=0.0):
-    return Result(
-        table='toy',
-        row=row,
-        seed=seed,
-        iterations=iterations,
-        seconds_per_iteration=seconds,
-        seconds_before=before,
-        student={'in': {'PSNR': psnr}, 'out': {'PSNR': psnr - 1 - 0.1 * seed}},
-        teacher={} if teacher is None else {'in': {'PSNR': teacher}},
-        curve=[{'iteration': 100, 'PSNR': psnr}],
-        collapse=collapse,
-        config='',
-        environment={'torch': '2'},
-    )
 
 
 def results():
