@@ -1,5 +1,6 @@
 """Training steps run compiled networks, everything else the networks as they are."""
 
+import numpy as np
 import pytest
 import torch
 from mmagic.registry import MODELS
@@ -53,6 +54,16 @@ def test_student_and_teacher_are_compiled(tmp_path):
     shapes, backend = counting_backend()
     runner = train(tmp_path, 'run', cascade_model(), backend=backend)
     assert len(shapes) == 2 * runner.max_iters
+
+
+def test_features_are_tapped_anew_at_each_step(tmp_path):
+    taps = {'feature_layers': ('generator.first',), 'feature_weight': 1.0}
+    model = cascade_model(spd_loss={'type': 'SPDLoss', **taps})
+    compiled = train(tmp_path, 'compiled', model, backend='eager')
+    usual = train(tmp_path, 'usual', model)
+    losses = [run.message_hub.get_scalar('train/loss_spd').data[0] for run in (compiled, usual)]
+    assert min(losses[1]) > 0.5  # features weigh more than images here
+    np.testing.assert_allclose(*losses, rtol=1e-4)
 
 
 def test_nafnet_is_one_graph():
