@@ -31,6 +31,15 @@ def test_every_region_has_one_strength_of_its_own_within_the_range():
     assert len({round(float(values[0, 0]), 4) for values in of_regions}) == 3
 
 
+def test_misplaced_regions_are_the_same_ones_turned():
+    before = pair()
+    np.random.seed(0)
+    expected = strengths(before, RegionMix(1.0)({**before, 'regions': LABELS[::-1, ::-1]}))
+    np.random.seed(0)
+    found = strengths(before, RegionMix(1.0, per='misplaced')(dict(before)))
+    np.testing.assert_array_equal(found, expected)
+
+
 def test_an_image_has_one_strength_and_needs_no_regions():
     np.random.seed(0)
     before = pair()

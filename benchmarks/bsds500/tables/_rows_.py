@@ -27,6 +27,9 @@ rows = dict(
         title='cascade, shuffled regions', distill=dict(regions=shuffled, **distill), **tight
     ),
     mix=dict(title='region mix, tight regions', augment=[mix], **tight),
+    mix_misplaced=dict(
+        title='region mix, misplaced regions', augment=[dict(per='misplaced', **mix)], **tight
+    ),
     mix_image=dict(title='region mix, one region', augment=[dict(per='image', **mix)]),
     wide_none=dict(
         title='(wide teacher, no regions)', distill=dict(regions=without, spf=fusion, **guide)
@@ -52,6 +55,7 @@ compare = [
     ('tight', 'shuffled'),
     ('tight', 'none'),
     ('tight', 'longer'),
+    ('mix', 'mix_misplaced'),
     ('mix', 'mix_image'),
     ('from_wide_tight', 'from_wide_none'),
 ]

@@ -10,7 +10,7 @@ from mmcv.transforms import BaseTransform
 
 from mmsamdistill.datasets.transforms.degradations import Range, check_range, quantise
 
-PER = ('region', 'image')
+PER = ('region', 'misplaced', 'image')
 
 
 @TRANSFORMS.register_module()
@@ -28,8 +28,9 @@ class RegionMix(BaseTransform):
     Args:
         probability: Of an image to be mixed. Default: 0.5.
         strength: The range (a, b). Default: (0.2, 1.0).
-        per: 'region' draws a strength for each region (pixels in no region share one), 'image' one
-            for the whole image, as a control. Default: 'region'.
+        per: 'region' draws a strength for each region (pixels in no region share one). As controls,
+            'misplaced' does so with the region map turned upside down, the same shapes where they
+            do not belong, and 'image' draws one for the whole image. Default: 'region'.
         img_key: The degraded image, mixed in place. Integer images are rounded. Default: 'img'.
         gt_key: The truth. Default: 'gt'.
         regions_key: The region map, as ``RegionDataset`` loads it. Default: 'regions'.
@@ -115,4 +116,6 @@ class RegionMix(BaseTransform):
                 f'RegionMix: a region map of shape {labels.shape} beside images of shape '
                 f'{image.shape}; it goes after all transforms that move pixels'
             )
+        if self.per == 'misplaced':
+            labels = labels[::-1, ::-1]
         return np.unique(labels, return_inverse=True)[1].reshape(*labels.shape[:2], 1)
