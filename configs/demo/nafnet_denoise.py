@@ -70,7 +70,8 @@ val_cfg = dict(type='MultiValLoop')
 test_cfg = dict(type='MultiTestLoop')
 optim_wrapper = dict(
     type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=1e-3, weight_decay=1e-3, betas=(0.9, 0.9)),
+    # Higher than published: 600 steps at 1e-3 would end far from what they can reach.
+    optimizer=dict(type='AdamW', lr=5e-3, weight_decay=1e-3, betas=(0.9, 0.9)),
     clip_grad=dict(max_norm=0.01, norm_type=2),
 )
 param_scheduler = dict(type='CosineAnnealingLR', by_epoch=False, T_max=600, eta_min=1e-7)

@@ -15,7 +15,7 @@ from mmsamdistill.benchmark.table import Table
 Run = tuple[str, int]
 # glibc gives large blocks back to the system when they are freed, and gets them anew, page by page,
 # for the next layer. Processes side by side then wait for each other in the kernel: measured with
-# two trainings on two cores, each was 2.3 times slower than with its memory kept.
+# two trainings on two cores, each took twice as long as with its memory kept.
 KEEP_MEMORY = {'MALLOC_MMAP_THRESHOLD_': '4294967296', 'MALLOC_TRIM_THRESHOLD_': '17179869184'}
 
 
