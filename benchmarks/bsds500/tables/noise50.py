@@ -11,7 +11,6 @@ ungated = dict(type='SPDLoss', loss_weight=1.0, gate=None)
 l1 = dict(type='SPDLoss', loss_weight=1.0, distance='l1', gate=None)
 layers = ('generator.middle_blks',)
 features = dict(type='SPDLoss', feature_layers=layers, feature_weight=1.0)
-slow = {'optim_wrapper.optimizer.lr': 1e-3}
 
 rows = dict(
     human=dict(title='- human regions', distill=cascade, regions='regions'),
@@ -31,15 +30,9 @@ rows = dict(
         distill=dict(detach_cascade=False, spd_loss=None, **cascade),
         **tight,
     ),
-    # The published learning rate is for trainings of hundreds of thousands of steps.
-    slow=dict(title='plain, learning rate 1e-3', changes=slow),
-    tight_slow=dict(
-        title='cascade, tight regions, learning rate 1e-3', distill=cascade, changes=slow, **tight
-    ),
 )
 ablation = ('human', 'restored', 'ungated', 'l1', 'features', 'attached')
 compare = [
     *_base_.compare,
     *[(name, 'tight') for name in ablation],
-    ('tight_slow', 'slow'),
 ]
