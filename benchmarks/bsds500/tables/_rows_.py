@@ -31,12 +31,6 @@ rows = dict(
         title='region mix, misplaced regions', augment=[dict(per='misplaced', **mix)], **tight
     ),
     mix_image=dict(title='region mix, one region', augment=[dict(per='image', **mix)]),
-    both=dict(
-        title='cascade and region mix, tight regions',
-        distill=dict(regions=cached, **distill),
-        augment=[mix],
-        **tight,
-    ),
     wide_none=dict(
         title='(wide teacher, no regions)', distill=dict(regions=without, spf=fusion, **guide)
     ),
@@ -63,6 +57,5 @@ compare = [
     ('tight', 'longer'),
     ('mix', 'mix_misplaced'),
     ('mix', 'mix_image'),
-    ('both', 'mix'),
     ('from_wide_tight', 'from_wide_none'),
 ]
