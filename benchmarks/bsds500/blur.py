@@ -1,7 +1,9 @@
-# Straight motion blur of 5 to 21 pixels; out of domain: longer, and along curved paths.
+# Horizontal motion blur of 5 to 15 pixels; out of domain: longer, aslant, and along curved paths.
+# Of unknown direction it is beyond so small a network: after 600 steps 0.1 dB above the blurred image.
 _base_ = './_base_.py'
 
 blur = dict(type='MotionBlur', key='img', quantise=False)
+horizontal = dict(angle=0, **blur)
 # Blurred with a margin: what the camera saw beyond the edge of a patch is part of its blur.
 wide_patch = dict(type='PairedRandomCrop', gt_patch_size=96)
 patch = dict(type='Crop', keys=['img', 'gt'], crop_size=(64, 64), random_crop=False)
@@ -12,16 +14,17 @@ train_dataloader = dict(
             _base_.augment[0],
             wide_patch,
             *_base_.augment[2:],
-            dict(length=(5, 21), **blur),
+            dict(length=(5, 15), **horizontal),
             patch,
             *_base_.pack,
         ]
     )
 )
 tests = {
-    'blur': dict(length=(5, 21), **blur),
-    'longer': dict(length=(25, 31), **blur),
-    'curved': dict(kind='trajectory', length=(5, 21), **blur),
+    'blur': dict(length=(5, 15), **horizontal),
+    'longer': dict(length=(17, 25), **horizontal),
+    'slanted': dict(length=(5, 15), angle=20, **blur),
+    'curved': dict(kind='trajectory', length=(5, 15), **horizontal),
 }
 test_dataloader = [
     dict(

@@ -15,6 +15,7 @@ import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from torch import nn
 
 from mmsamdistill.benchmark.results import Result, read_results, result_path, write_result
 from mmsamdistill.benchmark.table import Table, row_config
@@ -84,8 +85,11 @@ def run_row(table: Table, name: str, seed: int, folder: str | Path) -> Path:
         cfg.resume, cfg.load_from = True, None
     runner = Runner.from_cfg(cfg)
     kept = KeepCurve()
-    runner.register_hook(kept, priority='LOWEST')
-    runner.train()
+    if row.trained:
+        runner.register_hook(kept, priority='LOWEST')
+        runner.train()
+    else:
+        runner.model.generator = nn.Identity()
     before = _read(table, row.start_from, seed, folder).seconds if row.start_from else 0.0
     return write_result(folder, _result(table, name, seed, runner, kept.curve, before))
 
@@ -154,18 +158,19 @@ def _result(
         )
     if hasattr(model, 'predict_teacher'):
         teacher = measure_network(runner, model.predict_teacher, only=table.in_domain)
-    times = runner.message_hub.get_scalar('train/time').data[0]
+    trained = table.rows[name].trained
+    times = runner.message_hub.get_scalar('train/time').data[0] if trained else [0.0]
     return Result(
         table=table.name,
         row=name,
         seed=seed,
-        iterations=runner.max_iters,
+        iterations=runner.max_iters if trained else 0,
         seconds_per_iteration=float(np.median(times)),
         seconds_before=seconds_before,
         student=student,
         teacher=teacher,
         curve=curve,
-        collapse=runner.message_hub.get_info('collapse'),
+        collapse=runner.message_hub.get_info('collapse') if trained else None,
         config=_portable(runner.cfg),
         environment=_environment(),
     )

@@ -204,4 +204,4 @@ def _cost(runs: Sequence[Result], baseline: Sequence[Result]) -> str:
         return ''
     # Of the middle run: on a machine that does other things as well, one may be slow for no reason.
     ours, theirs = (statistics.median(run.seconds for run in each) for each in (runs, baseline))
-    return f'{ours / theirs:.1f}'
+    return f'{ours / theirs:.1f}' if ours else ''

@@ -25,6 +25,7 @@ class Row:
         as_long_as: Train for as long, in seconds, as this row needs for the table's iterations: the
             baseline of equal training compute.
         start_from: Start from this row's weights, same seed: the second of two stages.
+        trained: False measures the degraded images themselves: where every training starts from.
         note: What a reader should know, shown under the table.
 
     Source: ours.
@@ -38,6 +39,7 @@ class Row:
     changes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     as_long_as: str | None = None
     start_from: str | None = None
+    trained: bool = True
     note: str = ''
 
     @property

@@ -2,6 +2,8 @@
 
 import json
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from mmengine.hooks import Hook
@@ -14,6 +16,7 @@ from mmsamdistill.benchmark.schedule import pending_runs, run_all
 
 ROWS = """dict(
     plain=dict(),
+    degraded=dict(trained=False),
     longer=dict(as_long_as='tight'),
     tight=dict(
         regions='regions',
@@ -63,6 +66,19 @@ def test_a_table_from_runs_to_results(table, tmp_path):
     assert plain.collapse is None
     assert 'SAMDistillRestorer' in tight.config
     assert torch.__version__.startswith(plain.environment['torch'])
+
+
+def test_the_degraded_image_is_measured_without_training(table, tmp_path, monkeypatch):
+    monkeypatch.setattr(Runner, 'train', lambda runner: pytest.fail('trained'))
+    run_row(table, 'degraded', 0, tmp_path / 'out')
+    result = read_results([result_path(tmp_path / 'out', 'toy', 'degraded', 0)])[0]
+    errors = [
+        (cv2.imread(str(path)).astype(float) - cv2.imread(str(path.parents[1] / 'gt' / path.name)))
+        for path in sorted((tmp_path / 'data/img').iterdir())
+    ]
+    expected = np.mean([10 * np.log10(255**2 / np.square(error).mean()) for error in errors])
+    assert result.student['test']['PSNR'] == pytest.approx(expected, abs=1e-4)
+    assert (result.seconds, result.iterations, result.curve) == (0, 0, [])
 
 
 def test_a_finished_run_is_left_alone(table, tmp_path, monkeypatch):

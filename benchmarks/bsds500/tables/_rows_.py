@@ -19,6 +19,7 @@ fusion = distill['spf']
 mix = dict(type='RegionMix', probability=0.25, strength=(0.3, 1.6))
 
 rows = dict(
+    degraded=dict(title='(degraded image)', trained=False),
     plain=dict(),
     longer=dict(title='plain, equal training compute', as_long_as='tight'),
     tight=dict(title='cascade, tight regions', distill=dict(regions=cached, **distill), **tight),

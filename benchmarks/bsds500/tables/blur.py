@@ -1,5 +1,5 @@
 _base_ = './_rows_.py'
 
-title = 'Motion blur of 5 to 21 pixels, NAFNet of width 16'
+title = 'Horizontal motion blur of 5 to 15 pixels, NAFNet of width 16'
 plain = '../blur.py'
 in_domain = 'blur'
