@@ -40,6 +40,9 @@ class SPDLoss(nn.Module):
     default gate is closed there. It also bounds this loss: where it is open the teacher is nearer
     to the truth than the student, hence no farther from the student than twice the student's error.
 
+    Measured (``benchmarks``, noise of sigma 50, five seeds): with the default weight and gate the
+    student is as good as the plain network at its best learning rate, -0.02 ± 0.02 dB, no better.
+
     Args:
         loss_weight: :math:`\lambda_1`, at least 0. With 'matched' it is relative to the
             reconstruction's gradient, whatever the reconstruction loss.
