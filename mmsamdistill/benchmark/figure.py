@@ -23,7 +23,7 @@ def draw_gains(
 
     Args:
         results: The results of one table.
-        rows: Titles of the rows by name, in order; rows without results are left out.
+        rows: Titles of the rows by name, in order; those without a trained student are left out.
         in_domain: Name of the test set in domain, whose panel comes first.
         out: Path of the figure; the suffix is replaced by ``.png``.
         baseline: The row that the others are compared with.
@@ -39,7 +39,8 @@ def draw_gains(
     """
     from matplotlib.figure import Figure
 
-    present = {result.row for result in results if result.student}
+    # Without rows that train a teacher alone, or nothing, whose distance would flatten the others'.
+    present = {result.row for result in results if result.student and result.iterations}
     shown = [name for name in rows if name in present and name != baseline]
     datasets = list(dict.fromkeys(name for result in results for name in result.student))
     datasets.sort(key=lambda name: name != in_domain)

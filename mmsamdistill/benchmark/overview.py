@@ -29,9 +29,13 @@ def overview(
 
     Source: ours.
     """
-    titles = {name: row.title for table in tables for name, row in table.rows.items()}
-    titles.pop(baseline, None)
     rows = []
+    titles = {
+        name: row.title
+        for table in tables
+        for name, row in table.rows.items()
+        if row.trained and name != baseline
+    }
     for name, title in titles.items():
         gains = {}
         for table in tables:
