@@ -6,12 +6,21 @@ import ast
 from collections.abc import Callable
 
 
-class _NumpyBool8(ast.NodeTransformer):
+class _RenameAttribute(ast.NodeTransformer):
+    """Writes ``owner.new`` where a module says ``owner.old``."""
+
+    def __init__(self, owner: str, old: str, new: str) -> None:
+        self.owner, self.old, self.new = owner, old, new
+
     def visit_Attribute(self, node: ast.Attribute) -> ast.Attribute:
-        """Turn ``np.bool8`` into ``np.bool_``."""
+        """Rename one attribute."""
         self.generic_visit(node)
-        if node.attr == 'bool8' and isinstance(node.value, ast.Name) and node.value.id == 'np':
-            node.attr = 'bool_'
+        if (
+            node.attr == self.old
+            and isinstance(node.value, ast.Name)
+            and node.value.id == self.owner
+        ):
+            node.attr = self.new
         return node
 
 
@@ -36,7 +45,7 @@ def replace_numpy_bool8(source: bytes) -> ast.Module:
 
     Source: ours.
     """
-    return _NumpyBool8().visit(ast.parse(source))
+    return _RenameAttribute('np', 'bool8', 'bool_').visit(ast.parse(source))
 
 
 def raise_mmcv_bound(source: bytes) -> ast.Module:
@@ -96,21 +105,11 @@ def import_adafactor_on_use(source: bytes) -> ast.Module:
     return ast.fix_missing_locations(tree)
 
 
-class _SavedTensors(ast.NodeTransformer):
-    def visit_Attribute(self, node: ast.Attribute) -> ast.Attribute:
-        """Turn ``ctx.saved_variables`` into ``ctx.saved_tensors``."""
-        self.generic_visit(node)
-        if node.attr == 'saved_variables':
-            node.attr = 'saved_tensors'
-        return node
-
-
 def replace_saved_variables(source: bytes) -> ast.Module:
     """Write ``ctx.saved_tensors`` where NAFNet's layer normalisation says ``ctx.saved_variables``.
 
-    Reason: torch has deprecated the old name since 0.4 and warns of it at the first backward pass,
-    and ``torch.compile`` does not know it: NAFNet would be compiled in as many pieces as it has
-    normalisations, three times slower to start and slower to run.
+    Reason: torch has deprecated the old name and warns of it at the first backward pass, and
+    ``torch.compile`` does not know it: NAFNet would be compiled in pieces, between normalisations.
 
     Affected: MMagic 1.0 to 1.2.0. Unnecessary once MMagic writes ``ctx.saved_tensors``.
 
@@ -126,7 +125,7 @@ def replace_saved_variables(source: bytes) -> ast.Module:
 
     Source: ours.
     """
-    return _SavedTensors().visit(ast.parse(source))
+    return _RenameAttribute('ctx', 'saved_variables', 'saved_tensors').visit(ast.parse(source))
 
 
 SOURCE_PATCHES: dict[str, Callable[[bytes], ast.Module]] = {

@@ -100,7 +100,7 @@ def test_in_the_pipeline_of_a_dataset_with_regions(tmp_path):
         *load,
         {'type': 'SetValues', 'dictionary': {'scale': 1}},
         {'type': 'PairedRandomCrop', 'gt_patch_size': 16},
-        {'type': 'RegionMix', 'probability': 1.0},
+        {'type': 'RegionMix', 'probability': 1.0, 'strength': (0.2, 1.0)},
         {'type': 'PackInputs'},
     ]
     dataset = {
