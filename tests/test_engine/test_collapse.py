@@ -58,6 +58,13 @@ def test_a_validation_that_is_no_number_is_found(tmp_path):
     assert train(tmp_path, Spoil(2, math.nan)).startswith('iteration 2: PSNR nan')
 
 
+def test_runs_of_one_name_do_not_share_a_finding(tmp_path, monkeypatch):
+    # Runs are named by the second of their start.
+    monkeypatch.setattr('time.strftime', lambda *_: '20200101_000000')
+    assert train(tmp_path, Spoil(4, 0.5)) is not None
+    assert train(tmp_path) is None
+
+
 def test_stop_ends_the_run_and_says_what_to_do(tmp_path):
     with pytest.raises(RuntimeError, match=r'iteration 4: .* lower the learning rate'):
         train(tmp_path, Spoil(4, 0.5), stop=True)

@@ -56,15 +56,17 @@ class CollapseHook(Hook):
         self.interval = interval
         self.stop = stop
 
-    def before_train(self, runner: Runner) -> None:
-        """Start without a finding, unless a resumed run has brought one.
+    def before_run(self, runner: Runner) -> None:
+        """Start without a finding; a resumed run brings its own, after this.
+
+        Not asked is whether the hub has one already: two runs of one process that start in the same
+        second have the same name, and with it the same hub.
 
         Args:
             runner: The Runner.
         """
-        for name, value in (('collapse', None), ('collapse_best', {})):
-            if name not in runner.message_hub.runtime_info:
-                runner.message_hub.update_info(name, value)
+        runner.message_hub.update_info('collapse', None)
+        runner.message_hub.update_info('collapse_best', {})
 
     def after_train_iter(
         self,
