@@ -1,10 +1,35 @@
-"""Files that are whole or not there."""
+"""Files that are whole or not there, and written by one process at a time."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+
+
+@contextlib.contextmanager
+def locked(path: str | Path) -> Iterator[None]:
+    """Wait until no other process is inside the block with the same path.
+
+    The operating system releases the lock of a killed process. Where there are no such locks
+    (Windows, some network file systems) nobody waits.
+
+    Args:
+        path: Of an empty file that stands for what is protected; it is made and stays, as do
+            parent folders.
+
+    Source: ours.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open('ab') as file:
+        with contextlib.suppress(ImportError, OSError):
+            import fcntl  # not there on Windows
+
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def write_atomically(path: str | Path, data: bytes) -> None:

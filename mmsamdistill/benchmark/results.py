@@ -14,7 +14,7 @@ from mmsamdistill.files import write_atomically
 Scores = Mapping[str, Mapping[str, float]]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Result:
     """One run.
 
@@ -22,7 +22,7 @@ class Result:
         table: Name of its table.
         row: Name of its row.
         seed: Its seed.
-        iterations: Number of iterations.
+        iterations: Number of iterations; 0 if nothing was trained.
         seconds_per_iteration: Median, data loading included.
         seconds_before: Of training that went into the weights this run started from.
         student: Scores of the deployed network: test set, metric, value. Empty where only a teacher
@@ -39,13 +39,13 @@ class Result:
     table: str
     row: str
     seed: int
-    iterations: int
-    seconds_per_iteration: float
+    iterations: int = 0
+    seconds_per_iteration: float = 0.0
     seconds_before: float
     student: Scores
     teacher: Scores
-    curve: Sequence[Mapping[str, float]]
-    collapse: str | None
+    curve: Sequence[Mapping[str, float]] = ()
+    collapse: str | None = None
     config: str
     environment: Mapping[str, Any]
 

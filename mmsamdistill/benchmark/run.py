@@ -19,6 +19,7 @@ from torch import nn
 
 from mmsamdistill.benchmark.results import Result, read_results, result_path, write_result
 from mmsamdistill.benchmark.table import Table, row_config
+from mmsamdistill.files import locked
 from mmsamdistill.version import __version__
 
 PACKAGES = ('torch', 'mmengine', 'mmagic', 'numpy')
@@ -46,7 +47,7 @@ def run_row(table: Table, name: str, seed: int, folder: str | Path) -> Path:
     """Train a row once and write its result; a finished one is left as it is.
 
     An interrupted run is resumed from its last checkpoint. The curve of a resumed run starts where
-    it was resumed.
+    it was resumed. If another process is at the same run, its result is waited for.
 
     Args:
         table: The table.
@@ -63,35 +64,10 @@ def run_row(table: Table, name: str, seed: int, folder: str | Path) -> Path:
     Source: ours.
     """
     path = result_path(folder, table.name, name, seed)
-    if path.is_file():
-        return path
-    row = table.rows[name]
-    for other in row.needs:
-        if not result_path(folder, table.name, other, seed).is_file():
-            raise FileNotFoundError(
-                f'row {name!r} needs the result of {other!r} with seed {seed}: run that first'
-            )
-    cfg = row_config(
-        table,
-        name,
-        seed,
-        _iterations(table, name, seed, folder),
-        load_from=_checkpoint(folder, table.name, row.start_from, seed),
-    )
-    cfg.work_dir = str(path.with_suffix(''))
-    cfg.experiment_name = f'{table.name}-{name}-{seed}'
-    # The newest checkpoint of an interrupted run wins over the weights to start from.
-    if Path(cfg.work_dir, 'last_checkpoint').is_file():
-        cfg.resume, cfg.load_from = True, None
-    runner = Runner.from_cfg(cfg)
-    kept = KeepCurve()
-    if row.trained:
-        runner.register_hook(kept, priority='LOWEST')
-        runner.train()
-    else:
-        runner.model.generator = nn.Identity()
-    before = _read(table, row.start_from, seed, folder).seconds if row.start_from else 0.0
-    return write_result(folder, _result(table, name, seed, runner, kept.curve, before))
+    with locked(path.with_suffix('') / 'lock'):
+        if not path.is_file():
+            write_result(folder, _run(table, name, seed, folder))
+    return path
 
 
 @torch.no_grad()
@@ -128,6 +104,71 @@ def measure_network(
     return scores
 
 
+def _run(table: Table, name: str, seed: int, folder: str | Path) -> Result:
+    row = table.rows[name]
+    runner = Runner.from_cfg(_config(table, name, seed, folder))
+    model = runner.model
+    training: dict[str, Any] = {}
+    if row.trained:
+        training = _train(runner)
+    else:
+        model.generator = nn.Identity()
+    student, teacher = {}, {}
+    if getattr(model, 'stage', None) != 'teacher':
+        student = measure_network(
+            runner, lambda inputs, samples: model(inputs, samples, mode='predict')
+        )
+    if hasattr(model, 'predict_teacher'):
+        teacher = measure_network(runner, model.predict_teacher, only=table.in_domain)
+    return Result(
+        table=table.name,
+        row=name,
+        seed=seed,
+        seconds_before=_read(table, row.start_from, seed, folder).seconds if row.start_from else 0,
+        student=student,
+        teacher=teacher,
+        config=_portable(runner.cfg),
+        environment=_environment(),
+        **training,
+    )
+
+
+def _config(table: Table, name: str, seed: int, folder: str | Path) -> Config:
+    row = table.rows[name]
+    for other in row.needs:
+        if not result_path(folder, table.name, other, seed).is_file():
+            raise FileNotFoundError(
+                f'row {name!r} needs the result of {other!r} with seed {seed}: run that first'
+            )
+    cfg = row_config(
+        table,
+        name,
+        seed,
+        _iterations(table, name, seed, folder),
+        load_from=_checkpoint(folder, table.name, row.start_from, seed),
+    )
+    cfg.work_dir = str(result_path(folder, table.name, name, seed).with_suffix(''))
+    cfg.experiment_name = f'{table.name}-{name}-{seed}'
+    # The newest checkpoint of an interrupted run wins over the weights to start from.
+    if Path(cfg.work_dir, 'last_checkpoint').is_file():
+        cfg.resume, cfg.load_from = True, None
+    return cfg
+
+
+def _train(runner: Runner) -> dict[str, Any]:
+    kept = KeepCurve()
+    runner.register_hook(kept, priority='LOWEST')
+    runner.train()
+    return {
+        'iterations': runner.max_iters,
+        'seconds_per_iteration': float(
+            np.median(runner.message_hub.get_scalar('train/time').data[0])
+        ),
+        'curve': kept.curve,
+        'collapse': runner.message_hub.get_info('collapse'),
+    }
+
+
 def _iterations(table: Table, name: str, seed: int, folder: str | Path) -> int:
     other = table.rows[name].as_long_as
     if other is None:
@@ -145,35 +186,6 @@ def _checkpoint(folder: str | Path, table: str, row: str | None, seed: int) -> s
         return None
     last = result_path(folder, table, row, seed).with_suffix('') / 'last_checkpoint'
     return last.read_text(encoding='utf-8').strip()
-
-
-def _result(
-    table: Table, name: str, seed: int, runner: Runner, curve: list, seconds_before: float
-) -> Result:
-    model = runner.model
-    student, teacher = {}, {}
-    if getattr(model, 'stage', None) != 'teacher':
-        student = measure_network(
-            runner, lambda inputs, samples: model(inputs, samples, mode='predict')
-        )
-    if hasattr(model, 'predict_teacher'):
-        teacher = measure_network(runner, model.predict_teacher, only=table.in_domain)
-    trained = table.rows[name].trained
-    times = runner.message_hub.get_scalar('train/time').data[0] if trained else [0.0]
-    return Result(
-        table=table.name,
-        row=name,
-        seed=seed,
-        iterations=runner.max_iters if trained else 0,
-        seconds_per_iteration=float(np.median(times)),
-        seconds_before=seconds_before,
-        student=student,
-        teacher=teacher,
-        curve=curve,
-        collapse=runner.message_hub.get_info('collapse') if trained else None,
-        config=_portable(runner.cfg),
-        environment=_environment(),
-    )
 
 
 def _portable(cfg: Config) -> str:

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mmsamdistill.files import write_atomically
+from mmsamdistill.files import locked, write_atomically
 
 FORMAT_VERSION = 1
 MANIFEST_NAME = 'regions.json'
@@ -126,21 +126,15 @@ def write_manifest(
 def manifest_lock(root: str | Path) -> Iterator[None]:
     """Let one process at a time read, derive and write the manifest.
 
-    Without it, a process that was slow to write could replace a newer index by an older one. The
-    operating system releases the lock of a killed process. Where there are no such locks (some
-    network file systems), the manifest may stay behind the maps until the next run.
+    Without it, a process that was slow to write could replace a newer index by an older one. Where
+    files cannot be locked, the manifest may stay behind the maps until the next run.
 
     Args:
         root: Folder of the cache; made if it is not there.
 
     Source: ours.
     """
-    Path(root).mkdir(parents=True, exist_ok=True)
-    with open(Path(root, f'.{MANIFEST_NAME}.lock'), 'ab') as file:
-        with contextlib.suppress(ImportError, OSError):
-            import fcntl  # not there on Windows
-
-            fcntl.flock(file, fcntl.LOCK_EX)
+    with locked(Path(root, f'.{MANIFEST_NAME}.lock')):
         yield
 
 

@@ -1,6 +1,8 @@
 """Runs of a table: results, order, resuming, failing."""
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
@@ -11,7 +13,8 @@ from mmengine.runner import Runner
 from toy_table import write_table
 
 from mmsamdistill.benchmark import load_table, read_results, result_path, row_config
-from mmsamdistill.benchmark.run import measure_network, run_row
+from mmsamdistill.benchmark.results import Result
+from mmsamdistill.benchmark.run import KeepCurve, measure_network, run_row
 from mmsamdistill.benchmark.schedule import pending_runs, run_all
 
 ROWS = """dict(
@@ -87,6 +90,40 @@ def test_a_finished_run_is_left_alone(table, tmp_path, monkeypatch):
     monkeypatch.setattr(Runner, 'from_cfg', lambda cfg: pytest.fail('ran again'))
     assert run_row(table, 'plain', 0, tmp_path / 'out') == path
     assert path.read_bytes() == before
+
+
+def test_of_two_processes_at_one_run_the_second_waits(table, tmp_path, monkeypatch):
+    started = []
+
+    def slow(table, name, seed, folder):
+        started.append(name)
+        time.sleep(0.2)
+        return Result(
+            **dict(table='toy', row=name, seed=seed, config='', environment={}),
+            **dict(seconds_before=0.0, student={}, teacher={}),
+        )
+
+    monkeypatch.setattr('mmsamdistill.benchmark.run._run', slow)
+    with ThreadPoolExecutor() as pool:
+        paths = list(pool.map(lambda _: run_row(table, 'plain', 0, tmp_path / 'out'), range(2)))
+    assert started == ['plain']
+    assert read_results(paths[:1]) == read_results(paths[1:])
+
+
+def test_a_killed_run_is_resumed_and_ends_as_if_it_had_not_been(table, tmp_path, monkeypatch):
+    whole = read_results([run_row(table, 'tight', 0, tmp_path / 'whole')])[0]
+
+    def die(hook, runner, metrics=None):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(KeepCurve, 'after_val_epoch', die)
+        with pytest.raises(KeyboardInterrupt):
+            run_row(table, 'tight', 0, tmp_path / 'out')
+    assert not result_path(tmp_path / 'out', 'toy', 'tight', 0).exists()
+    resumed = read_results([run_row(table, 'tight', 0, tmp_path / 'out')])[0]
+    assert [point['iteration'] for point in resumed.curve] == [4]
+    assert (resumed.student, resumed.teacher) == (whole.student, whole.teacher)
 
 
 class KeepTest(Hook):
