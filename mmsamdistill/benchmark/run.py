@@ -203,6 +203,7 @@ def _environment() -> dict[str, Any]:
         **{package: version(package) for package in PACKAGES},
         'python': platform.python_version(),
         'processor': gpu or _processor(),
+        'instructions': None if gpu else torch.backends.cpu.get_cpu_capability(),
         'threads': torch.get_num_threads(),
         'cores': os.cpu_count(),
     }

@@ -8,6 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from mmsamdistill.benchmark.results import Result
 
+# What of a run's environment must be the same for times to be compared.
+MACHINE = ('processor', 'instructions', 'cores', 'threads', 'torch')
+
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
@@ -131,8 +134,8 @@ def summarise(
     Returns:
         For each row its title, number of seeds, mean and standard error in domain, the paired
         difference to the baseline there and on every other test set, the teacher's mean in domain,
-        the cost of training as a multiple of the baseline's (medians), and how many runs have
-        collapsed.
+        the cost of training as a multiple of the baseline's (medians, where both were measured on
+        machines of one kind), and how many runs have collapsed.
 
     Source: ours.
     """
@@ -200,8 +203,17 @@ def compare_rows(
 
 
 def _cost(runs: Sequence[Result], baseline: Sequence[Result]) -> str:
-    if not baseline:
-        return ''
+    seconds: dict[tuple, list[float]] = {}
+    for run in baseline:
+        seconds.setdefault(_machine(run), []).append(run.seconds)
+    ratios = [
+        run.seconds / statistics.median(seconds[_machine(run)])
+        for run in runs
+        if run.seconds and _machine(run) in seconds
+    ]
     # Of the middle run: on a machine that does other things as well, one may be slow for no reason.
-    ours, theirs = (statistics.median(run.seconds for run in each) for each in (runs, baseline))
-    return f'{ours / theirs:.1f}' if ours else ''
+    return f'{statistics.median(ratios):.1f}' if ratios else ''
+
+
+def _machine(run: Result) -> tuple:
+    return tuple(run.environment.get(key) for key in MACHINE)

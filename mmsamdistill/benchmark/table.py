@@ -10,6 +10,8 @@ from typing import Any
 
 from mmengine.config import Config
 
+from mmsamdistill.datasets.region_pipeline import type_name
+
 
 @dataclasses.dataclass(frozen=True)
 class Row:
@@ -20,6 +22,8 @@ class Row:
         title: What readers see. Default: the name.
         distill: Arguments of ``SAMDistillRestorer`` besides ``restorer``. None: the plain model.
         regions: Folder of a region cache beside the images; None: no maps are loaded.
+        crop: Arguments of ``RegionCrop``, put around the training's first random crop. None: the
+            crop stays as it is.
         augment: Transforms of training alone, put in before the images are packed.
         changes: Further settings of the config, merged as ``--cfg-options`` would be.
         as_long_as: Train for as long, in seconds, as this row needs for the table's iterations: the
@@ -35,6 +39,7 @@ class Row:
     title: str = ''
     distill: Mapping[str, Any] | None = None
     regions: str | None = None
+    crop: Mapping[str, Any] | None = None
     augment: Sequence[Mapping[str, Any]] = ()
     changes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     as_long_as: str | None = None
@@ -136,6 +141,9 @@ def row_config(
     Returns:
         A config for MMEngine's Runner, without work directory.
 
+    Raises:
+        ValueError: If the plain config's training pipeline lacks what the row changes.
+
     Source: ours.
     """
     row = table.rows[name]
@@ -148,10 +156,13 @@ def row_config(
         }
         content['optim_wrapper']['constructor'] = 'CascadeOptimWrapperConstructor'
         content['custom_hooks'] = [*content['custom_hooks'], {'type': 'TeacherEvaluationHook'}]
+    pipeline = content['train_dataloader']['dataset']['pipeline']
+    if row.crop is not None:
+        position = _first(pipeline, 'PairedRandomCrop', row)
+        crop = {'type': 'RegionCrop', 'transforms': [pipeline[position]]}
+        pipeline[position] = {**crop, **copy.deepcopy(dict(row.crop))}
     if row.augment:
-        pipeline = content['train_dataloader']['dataset']['pipeline']
-        packs = [str(transform['type']).startswith('Pack') for transform in pipeline]
-        position = packs.index(True) if True in packs else len(pipeline)
+        position = _first(pipeline, 'Pack', row)
         pipeline[position:position] = copy.deepcopy(list(row.augment))
     if row.regions is not None:
         for key in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
@@ -172,6 +183,13 @@ def _read_row(path: Path, name: str, settings: dict[str, Any]) -> Row:
     if unknown:
         raise TypeError(f'{path}: row {name!r} has {unknown}; rows have {sorted(known)}')
     return Row(name=name, **{'title': name, **settings})
+
+
+def _first(pipeline: Sequence[Any], kind: str, row: Row) -> int:
+    for position, transform in enumerate(pipeline):
+        if type_name(transform).startswith(kind):
+            return position
+    raise ValueError(f'row {row.name!r} needs {kind} in the training pipeline of the plain config')
 
 
 def _with_regions(loader: Any, folder: str) -> Any:

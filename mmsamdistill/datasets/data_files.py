@@ -44,8 +44,8 @@ class Leaf:
 
     @property
     def pipeline(self) -> list[Mapping[str, Any]]:
-        """Those transforms that are configurations."""
-        return [step for step in self.config.get('pipeline', ()) if isinstance(step, Mapping)]
+        """Those transforms that are configurations, and those inside them, in order."""
+        return list(_steps(self.config.get('pipeline', ())))
 
     def loaders(self) -> dict[str, Mapping[str, Any]]:
         """The transforms that load an image, by the image's key."""
@@ -207,3 +207,12 @@ def missing_folders(cfg: Mapping[str, Any], splits: Sequence[str] = SPLITS) -> l
                     if path and not Path(path).exists():
                         found[f'{split}: {leaf.name} needs {path} ({key})'] = None
     return list(found)
+
+
+def _steps(transforms: Any) -> Iterator[Mapping[str, Any]]:
+    if isinstance(transforms, Mapping):
+        yield transforms
+        yield from _steps(transforms.get('transforms', ()))
+    elif isinstance(transforms, (list, tuple)):
+        for each in transforms:
+            yield from _steps(each)

@@ -45,7 +45,7 @@ HARMLESS = {
     'SetValues',
     'UnsharpMasking',
 }
-WRAPPERS = {'Compose', 'RandomApply', 'RandomChoice'}
+WRAPPERS = {'Compose', 'RandomApply', 'RandomChoice', 'RegionCrop'}
 EXTENDING_PADS = {'edge', 'reflect', 'symmetric', 'wrap'}
 
 Transform = Any

@@ -10,10 +10,9 @@ import pytest
 import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
-from toy_table import write_table
+from toy_table import result, write_table
 
 from mmsamdistill.benchmark import load_table, read_results, result_path, row_config
-from mmsamdistill.benchmark.results import Result
 from mmsamdistill.benchmark.run import KeepCurve, measure_network, run_row
 from mmsamdistill.benchmark.schedule import pending_runs, run_all
 
@@ -98,10 +97,7 @@ def test_of_two_processes_at_one_run_the_second_waits(table, tmp_path, monkeypat
     def slow(table, name, seed, folder):
         started.append(name)
         time.sleep(0.2)
-        return Result(
-            **dict(table='toy', row=name, seed=seed, config='', environment={}),
-            **dict(seconds_before=0.0, student={}, teacher={}),
-        )
+        return result(name, seed, 26.0)
 
     monkeypatch.setattr('mmsamdistill.benchmark.run._run', slow)
     with ThreadPoolExecutor() as pool:

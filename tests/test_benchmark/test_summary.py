@@ -1,5 +1,7 @@
 """Means, errors and paired differences against NumPy."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from toy_table import result
@@ -78,6 +80,19 @@ def test_one_slow_run_does_not_change_the_cost():
     slow = [result('ours', seed, 26.0, seconds) for seed, seconds in enumerate((0.2, 0.2, 9.0))]
     plain = [result('plain', seed, 26.0) for seed in range(3)]
     assert summarise(plain + slow, {'ours': 'Ours'}, 'in')[0]['cost'] == '2.0'
+
+
+def test_times_of_unlike_machines_are_not_compared():
+    titles = {'plain': 'Plain', 'ours': 'Ours'}
+    plain, ours = result('plain', 0, 26.0), result('ours', 0, 26.0, 0.2)
+    slow = {**plain.environment, 'instructions': 'AVX2'}
+    elsewhere = [
+        dataclasses.replace(result('ours', seed, 26.0, 0.9), environment=slow) for seed in (1, 2, 3)
+    ]
+    assert summarise([plain, *elsewhere], titles, 'in')[1]['cost'] == ''
+    assert summarise([plain, ours, *elsewhere], titles, 'in')[1]['cost'] == '2.0'
+    there = dataclasses.replace(result('plain', 1, 26.0, 0.3), environment=slow)
+    assert summarise([plain, ours, there, *elsewhere], titles, 'in')[1]['cost'] == '3.0'
 
 
 def test_collapses_are_counted_and_a_loss_has_its_sign():

@@ -27,6 +27,15 @@ rows = dict(
     shuffled=dict(
         title='cascade, shuffled regions', distill=dict(regions=shuffled, **distill), **tight
     ),
+    mse=dict(
+        title='plain, squared error',
+        changes={'model.pixel_loss': dict(_delete_=True, type='MSELoss', loss_weight=100.0)},
+    ),
+    crop=dict(title='region crop, tight regions', crop=dict(), **tight),
+    crop_human=dict(title='region crop, human regions', crop=dict(), regions='regions'),
+    crop_misplaced=dict(title='region crop, misplaced regions', crop=dict(by='misplaced'), **tight),
+    crop_contrast=dict(title='region crop, by contrast', crop=dict(by='contrast')),
+    crop_mix=dict(title='region crop and mix, tight regions', crop=dict(), augment=[mix], **tight),
     mix=dict(title='region mix, tight regions', augment=[mix], **tight),
     mix_misplaced=dict(
         title='region mix, misplaced regions', augment=[dict(per='misplaced', **mix)], **tight
@@ -56,6 +65,10 @@ compare = [
     ('tight', 'shuffled'),
     ('tight', 'none'),
     ('tight', 'longer'),
+    ('crop', 'crop_misplaced'),
+    ('crop', 'crop_contrast'),
+    ('crop', 'mse'),
+    ('crop_mix', 'crop'),
     ('mix', 'mix_misplaced'),
     ('mix', 'mix_image'),
     ('from_wide_tight', 'from_wide_none'),

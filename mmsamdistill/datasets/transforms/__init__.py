@@ -4,6 +4,7 @@ from mmsamdistill.datasets.transforms.degradations import AddGaussianNoise
 from mmsamdistill.datasets.transforms.motion_blur import MotionBlur
 from mmsamdistill.datasets.transforms.pad import PadToPatch
 from mmsamdistill.datasets.transforms.rain import AddRain
+from mmsamdistill.datasets.transforms.region_crop import RegionCrop
 from mmsamdistill.datasets.transforms.region_mix import RegionMix
 from mmsamdistill.datasets.transforms.regions import CarryRegions, LoadRegionMap
 
@@ -14,5 +15,6 @@ __all__ = [
     'LoadRegionMap',
     'MotionBlur',
     'PadToPatch',
+    'RegionCrop',
     'RegionMix',
 ]

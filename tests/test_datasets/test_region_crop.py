@@ -1,0 +1,128 @@
+"""Of several random crops the one with the most regions."""
+
+import numpy as np
+import pytest
+from toy import write_data
+
+from mmsamdistill.datasets.data_files import Leaf
+from mmsamdistill.datasets.region_dataset import region_dataset
+from mmsamdistill.datasets.transforms import RegionCrop
+
+# Six columns: one region on the left, a region to a pixel on the right.
+LABELS = np.array([[5, 5, 5, 1, 2, 3], [5, 5, 5, 4, 6, 7]])[..., None]
+
+
+class Columns:
+    """Cuts out two columns, those that it is told to, one after the other."""
+
+    def __init__(self, *starts):
+        self.starts = list(starts)
+
+    def __call__(self, results):
+        start = self.starts.pop(0)
+        if start is None:
+            return None
+        for key in ('gt', 'regions'):
+            if key in results:
+                results[key] = results[key][:, start : start + 2]
+        return {**results, 'start': start}
+
+
+def sample(gt=None):
+    # Smooth on the right, rough on the left: contrast is where the regions are not.
+    rough = np.array([[0, 255, 0, 0, 0, 0], [255, 0, 255, 0, 0, 0]], np.uint8)[..., None]
+    return {'gt': rough if gt is None else gt, 'regions': LABELS}
+
+
+def test_the_crop_with_the_most_regions_is_kept():
+    assert RegionCrop([Columns(0, 3, 2)], candidates=3)(sample())['start'] == 3
+
+
+def test_of_equals_the_first_is_kept():
+    assert RegionCrop([Columns(4, 3)])(sample())['start'] == 4
+
+
+def test_one_candidate_is_the_plain_crop():
+    assert RegionCrop([Columns(0)], candidates=1)(sample())['start'] == 0
+
+
+def test_misplaced_regions_are_counted_in_the_map_turned_and_the_true_map_goes_on():
+    before = sample()
+    after = RegionCrop([Columns(0, 3)], by='misplaced')(before)
+    assert after['start'] == 0
+    np.testing.assert_array_equal(after['regions'], LABELS[:, :2])
+    assert after['regions'].flags['C_CONTIGUOUS']
+    np.testing.assert_array_equal(before['regions'], LABELS)
+
+
+def test_contrast_needs_no_regions():
+    before = sample()
+    del before['regions']
+    assert RegionCrop([Columns(3, 0)], by='contrast')(before)['start'] == 0
+
+
+def test_every_try_starts_from_the_same_images():
+    before = sample()
+    untouched = {key: value.copy() for key, value in before.items()}
+    RegionCrop([Columns(3, 4, 0)], candidates=3)(before)
+    for key, value in untouched.items():
+        np.testing.assert_array_equal(before[key], value)
+
+
+def test_a_crop_that_gives_up_is_passed_on():
+    assert RegionCrop([Columns(0, None)])(sample()) is None
+
+
+def test_mistakes_are_named():
+    with pytest.raises(ValueError, match='candidates must be above 0, got 0'):
+        RegionCrop([], candidates=0)
+    with pytest.raises(ValueError, match="by='size' is not one of"):
+        RegionCrop([], by='size')
+    with pytest.raises(KeyError, match=r'needs .regions..*RegionDataset loads'):
+        RegionCrop([Columns(0)])({'gt': np.zeros((2, 6, 1))})
+    with pytest.raises(KeyError, match=r'needs .gt., there are only'):
+        RegionCrop([Columns(0)], by='contrast')({'regions': LABELS})
+
+
+CROP = {'type': 'PairedRandomCrop', 'gt_patch_size': 8}
+
+
+def items(data, crop, count=200):
+    """Crops of the toy data: their regions, and whether truth and image still fit together."""
+    load = [{'type': 'LoadImageFromFile', 'key': key} for key in ('img', 'gt')]
+    scale = {'type': 'SetValues', 'dictionary': {'scale': 1}}
+    dataset = {
+        'type': 'BasicImageDataset',
+        'metainfo': {'dataset_type': 'toy', 'task_name': 'denoising'},
+        'data_root': str(data),
+        'data_prefix': {'gt': 'gt', 'img': 'img'},
+        'pipeline': [*load, scale, crop, {'type': 'PackInputs'}],
+    }
+    dataset = region_dataset(dataset, str(data / 'regions'))
+    np.random.seed(3)
+    return [dataset[index % len(dataset)] for index in range(count)]
+
+
+def counts(samples):
+    return [len(sample['data_samples'].regions.unique()) for sample in samples]
+
+
+def test_in_the_pipeline_of_a_dataset_with_regions(tmp_path):
+    data = write_data(tmp_path / 'data')
+    plain, chosen = (
+        items(data, crop)
+        for crop in (CROP, {'type': 'RegionCrop', 'transforms': [CROP], 'candidates': 4})
+    )
+    assert np.mean(counts(chosen)) > np.mean(counts(plain)) + 0.2
+    for sample in chosen:
+        truth = sample['data_samples'].gt_img.float()
+        assert truth.shape[-2:] == sample['data_samples'].regions.shape[-2:] == (8, 8)
+    # One candidate: the very crops of the plain pipeline.
+    one = items(data, {'type': 'RegionCrop', 'transforms': [CROP], 'candidates': 1}, 10)
+    for ours, theirs in zip(one, plain, strict=False):
+        assert (ours['inputs'] == theirs['inputs']).all()
+
+
+def test_the_size_of_the_patch_is_seen_inside_it():
+    crop = {'type': 'RegionCrop', 'transforms': [CROP]}
+    assert Leaf({'type': 'BasicImageDataset', 'pipeline': [crop]}).patch() == 8
