@@ -22,8 +22,8 @@ class Row:
         title: What readers see. Default: the name.
         distill: Arguments of ``SAMDistillRestorer`` besides ``restorer``. None: the plain model.
         regions: Folder of a region cache beside the images; None: no maps are loaded.
-        crop: Arguments of ``RegionCrop``, put around the training's first random crop. None: the
-            crop stays as it is.
+        crop: Arguments of ``RegionCrop`` around the training's random crop; needs ``regions``.
+            None: the crop stays as it is.
         augment: Transforms of training alone, put in before the images are packed.
         changes: Further settings of the config, merged as ``--cfg-options`` would be.
         as_long_as: Train for as long, in seconds, as this row needs for the table's iterations: the
@@ -99,7 +99,7 @@ def load_table(path: str | Path) -> Table:
         FileNotFoundError: If the file or its plain config does not exist.
         KeyError: If a setting is missing, or a row refers to one that is not there.
         TypeError: If a row has a setting that rows do not have.
-        ValueError: If a row's name cannot be part of a path.
+        ValueError: If a row's name cannot be part of a path, or a row has a crop without regions.
 
     Source: ours.
     """
@@ -141,9 +141,6 @@ def row_config(
     Returns:
         A config for MMEngine's Runner, without work directory.
 
-    Raises:
-        ValueError: If the plain config's training pipeline lacks what the row changes.
-
     Source: ours.
     """
     row = table.rows[name]
@@ -156,17 +153,16 @@ def row_config(
         }
         content['optim_wrapper']['constructor'] = 'CascadeOptimWrapperConstructor'
         content['custom_hooks'] = [*content['custom_hooks'], {'type': 'TeacherEvaluationHook'}]
-    pipeline = content['train_dataloader']['dataset']['pipeline']
-    if row.crop is not None:
-        position = _first(pipeline, 'PairedRandomCrop', row)
-        crop = {'type': 'RegionCrop', 'transforms': [pipeline[position]]}
-        pipeline[position] = {**crop, **copy.deepcopy(dict(row.crop))}
     if row.augment:
-        position = _first(pipeline, 'Pack', row)
+        pipeline = content['train_dataloader']['dataset']['pipeline']
+        packs = [type_name(transform).startswith('Pack') for transform in pipeline]
+        position = packs.index(True) if True in packs else len(pipeline)
         pipeline[position:position] = copy.deepcopy(list(row.augment))
     if row.regions is not None:
         for key in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
             content[key] = _with_regions(content[key], row.regions)
+        if row.crop is not None:
+            content['train_dataloader']['dataset']['crop'] = dict(row.crop)
     cfg = Config(content)
     cfg.merge_from_dict(_schedule(iterations))
     cfg.merge_from_dict({'randomness': {'seed': seed, 'diff_rank_seed': True}})
@@ -182,14 +178,9 @@ def _read_row(path: Path, name: str, settings: dict[str, Any]) -> Row:
     unknown = sorted(set(settings) - known)
     if unknown:
         raise TypeError(f'{path}: row {name!r} has {unknown}; rows have {sorted(known)}')
+    if settings.get('crop') is not None and settings.get('regions') is None:
+        raise ValueError(f'{path}: row {name!r} has crop, and no regions to choose it by')
     return Row(name=name, **{'title': name, **settings})
-
-
-def _first(pipeline: Sequence[Any], kind: str, row: Row) -> int:
-    for position, transform in enumerate(pipeline):
-        if type_name(transform).startswith(kind):
-            return position
-    raise ValueError(f'row {row.name!r} needs {kind} in the training pipeline of the plain config')
 
 
 def _with_regions(loader: Any, folder: str) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ def region_dataset(
     dataset: dict[str, Any],
     regions: str | Sequence[str],
     geometric: Geometric | None = None,
+    crop: Mapping[str, Any] | None = None,
 ) -> Any:
     """Build a dataset whose samples carry region maps from a cache.
 
@@ -38,6 +39,9 @@ def region_dataset(
             for each of its datasets.
         geometric: What transforms of one's own do: the name of the argument that lists keys, True
             for others that move pixels, False for those that move none. Default: None.
+        crop: Arguments of :class:`RegionCrop`, which then chooses among the crops that the first
+            random crop of a pipeline makes: ``crop=dict(candidates=2)``. Default: None, that crop
+            stays as it is.
 
     Returns:
         The dataset.
@@ -45,17 +49,19 @@ def region_dataset(
     Raises:
         FileNotFoundError: If there is no such cache.
         TypeError: If ``dataset`` is no configuration.
-        ValueError: If region maps cannot be carried through the pipeline exactly.
+        ValueError: If region maps cannot be carried through the pipeline exactly, or there is no
+            random crop to choose among.
 
     Source: ours.
     """
-    return DATASETS.build(add_regions_to_config(dataset, regions, geometric))
+    return DATASETS.build(add_regions_to_config(dataset, regions, geometric, crop))
 
 
 def add_regions_to_config(
     dataset: dict[str, Any],
     regions: str | Sequence[str],
     geometric: Geometric | None = None,
+    crop: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Copy a dataset's configuration with region maps in every pipeline of it.
 
@@ -63,6 +69,7 @@ def add_regions_to_config(
         dataset: See :func:`region_dataset`.
         regions: See :func:`region_dataset`.
         geometric: See :func:`region_dataset`.
+        crop: See :func:`region_dataset`.
 
     Returns:
         The new configuration.
@@ -70,7 +77,8 @@ def add_regions_to_config(
     Raises:
         FileNotFoundError: If there is no such cache.
         TypeError: If ``dataset`` is no configuration.
-        ValueError: If region maps cannot be carried through the pipeline exactly.
+        ValueError: If region maps cannot be carried through the pipeline exactly, or there is no
+            random crop to choose among.
 
     Source: ours.
     """
@@ -83,14 +91,16 @@ def add_regions_to_config(
     if 'datasets' in dataset:
         folders = _one_for_each(regions, len(dataset['datasets']))
         dataset['datasets'] = [
-            add_regions_to_config(inner, folder, geometric)
+            add_regions_to_config(inner, folder, geometric, crop)
             for inner, folder in zip(dataset['datasets'], folders, strict=True)
         ]
     elif 'dataset' in dataset:
-        dataset['dataset'] = add_regions_to_config(dataset['dataset'], regions, geometric)
+        dataset['dataset'] = add_regions_to_config(dataset['dataset'], regions, geometric, crop)
     elif 'pipeline' in dataset:
         folder = _one_folder(regions, dataset)
-        dataset['pipeline'] = add_regions_to_pipeline(dataset['pipeline'], folder, geometric)
+        dataset['pipeline'] = add_regions_to_pipeline(
+            dataset['pipeline'], folder, geometric, crop=crop
+        )
     else:
         raise ValueError(
             f'{dataset.get("type")} has no pipeline to load region maps in; give the dataset that '

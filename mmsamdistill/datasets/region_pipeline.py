@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmsamdistill.datasets.transforms.regions import IMAGE_KEYS
@@ -18,6 +18,7 @@ BY_KEYS = {
 # Move pixels by index, but know two keys only, or draw a position for each key.
 REPLAYED = {'PairedRandomCrop', 'ModCrop', 'Crop', 'CenterCropLongEdge', 'RandomCropLongEdge'}
 ANEW_FOR_EACH_KEY = {'Crop', 'RandomCropLongEdge'}
+RANDOM_CROPS = {'PairedRandomCrop', *ANEW_FOR_EACH_KEY}
 # Compute new pixel values out of several: there is no exact counterpart for labels.
 INTERPOLATING = {
     'MATLABLikeResize',
@@ -57,6 +58,7 @@ def add_regions_to_pipeline(
     root: str,
     geometric: Geometric | None = None,
     key: str = 'regions',
+    crop: Mapping[str, Any] | None = None,
 ) -> list[Transform]:
     """Copy a pipeline, with region maps loaded, moved with the images, and packed.
 
@@ -73,12 +75,15 @@ def add_regions_to_pipeline(
             other that moves pixels, which is then run a second time on the map (see
             :class:`CarryRegions`); False for one that moves none. Default: None.
         key: Key of the map. Default: ``'regions'``.
+        crop: Arguments of ``RegionCrop``, which then chooses among the crops that the pipeline's
+            first random crop makes. Default: None, that crop stays as it is.
 
     Returns:
         The new pipeline.
 
     Raises:
-        ValueError: If a transform is unknown or interpolates, or nothing loads or packs images.
+        ValueError: If a transform is unknown or interpolates, nothing loads or packs images, or
+            there is no random crop to choose among.
 
     Example:
         >>> pipeline = [dict(type='LoadImageFromFile', key='gt'),
@@ -102,6 +107,8 @@ def add_regions_to_pipeline(
         )
     if 'LoadRegionMap' in names:
         raise ValueError('the pipeline already loads region maps; use the dataset as it is')
+    if crop is not None:
+        pipeline = _choose_crop(pipeline, crop)
     first_after = loaders[-1] + 1
     carrier = _Carrier(geometric or {}, key)
     for transform in pipeline[:first_after]:
@@ -113,6 +120,17 @@ def add_regions_to_pipeline(
     moved = [new for each in pipeline[first_after:] for new in carrier.carry(each)]
     load = {'type': 'LoadRegionMap', 'root': root, 'key': key}
     return [*pipeline[:first_after], load, *moved]
+
+
+def _choose_crop(pipeline: list[Transform], crop: Mapping[str, Any]) -> list[Transform]:
+    for index, each in enumerate(pipeline):
+        if type_name(each) in RANDOM_CROPS and each.get('random_crop', True):
+            chosen = {'type': 'RegionCrop', 'transforms': [each], **crop}
+            return [*pipeline[:index], chosen, *pipeline[index + 1 :]]
+    names = [type_name(transform) for transform in pipeline]
+    raise ValueError(
+        f'crop={dict(crop)} needs one of {sorted(RANDOM_CROPS)}, there are only {names}'
+    )
 
 
 def type_name(transform: Transform) -> str:

@@ -47,24 +47,14 @@ def test_augmentation_is_of_training_alone_and_comes_before_packing(tmp_path):
     assert mix.model == plain.model
 
 
-def test_a_crop_among_several_takes_the_place_of_the_plain_one(tmp_path):
+def test_a_crop_among_several_is_of_training_alone(tmp_path):
     rows = "dict(plain=dict(), crop=dict(crop=dict(candidates=3), regions='regions'))"
     table = load_table(write_table(tmp_path, rows))
     plain, crop = (row_config(table, name, 0, 4) for name in ('plain', 'crop'))
-    before = plain.train_dataloader.dataset.pipeline
-    after = crop.train_dataloader.dataset.dataset.pipeline
-    changed = [(old, new) for old, new in zip(before, after, strict=True) if old != new]
-    random_crop = {'type': 'PairedRandomCrop', 'gt_patch_size': 16}
-    expected = {'type': 'RegionCrop', 'transforms': [random_crop], 'candidates': 3}
-    assert changed == [(random_crop, expected)]
+    assert crop.train_dataloader.dataset.crop == {'candidates': 3}
+    assert crop.train_dataloader.dataset.dataset == plain.train_dataloader.dataset
+    assert 'crop' not in crop.val_dataloader.dataset
     assert crop.model == plain.model
-
-
-def test_a_row_that_changes_what_is_not_there_is_refused(tmp_path):
-    table = load_table(write_table(tmp_path, 'dict(plain=dict(), crop=dict(crop=dict()))'))
-    del table.plain.train_dataloader.dataset.pipeline[3]
-    with pytest.raises(ValueError, match="row 'crop' needs PairedRandomCrop in the training"):
-        row_config(table, 'crop', 0, 4)
 
 
 def test_making_a_config_leaves_the_table_alone(tmp_path):
@@ -90,6 +80,7 @@ def test_titles_and_needs(tmp_path):
         ({'rows': "dict(plain=dict(start_from='x'))"}, KeyError, "refers to 'x'"),
         ({'rows': 'dict(plain=dict(colour=1))'}, TypeError, "has \\['colour'\\]; rows have"),
         ({'rows': "{'plain': {}, 'a/b': {}}"}, ValueError, "row name 'a/b'"),
+        ({'rows': 'dict(plain=dict(crop=dict()))'}, ValueError, "'plain' has crop, and no regions"),
         ({'compare': "[('plain', 'y')]"}, KeyError, "compare refers to 'y'"),
         ({'plain': "'missing.py'"}, FileNotFoundError, 'missing.py'),
     ],

@@ -6,6 +6,7 @@ from toy import write_data
 
 from mmsamdistill.datasets.data_files import Leaf
 from mmsamdistill.datasets.region_dataset import region_dataset
+from mmsamdistill.datasets.region_pipeline import add_regions_to_pipeline
 from mmsamdistill.datasets.transforms import RegionCrop
 
 # Six columns: one region on the left, a region to a pixel on the right.
@@ -87,7 +88,7 @@ def test_mistakes_are_named():
 CROP = {'type': 'PairedRandomCrop', 'gt_patch_size': 8}
 
 
-def items(data, crop, count=200):
+def items(data, count=200, **arguments):
     """Crops of the toy data: their regions, and whether truth and image still fit together."""
     load = [{'type': 'LoadImageFromFile', 'key': key} for key in ('img', 'gt')]
     scale = {'type': 'SetValues', 'dictionary': {'scale': 1}}
@@ -96,9 +97,9 @@ def items(data, crop, count=200):
         'metainfo': {'dataset_type': 'toy', 'task_name': 'denoising'},
         'data_root': str(data),
         'data_prefix': {'gt': 'gt', 'img': 'img'},
-        'pipeline': [*load, scale, crop, {'type': 'PackInputs'}],
+        'pipeline': [*load, scale, CROP, {'type': 'PackInputs'}],
     }
-    dataset = region_dataset(dataset, str(data / 'regions'))
+    dataset = region_dataset(dataset, str(data / 'regions'), **arguments)
     np.random.seed(3)
     return [dataset[index % len(dataset)] for index in range(count)]
 
@@ -109,18 +110,26 @@ def counts(samples):
 
 def test_in_the_pipeline_of_a_dataset_with_regions(tmp_path):
     data = write_data(tmp_path / 'data')
-    plain, chosen = (
-        items(data, crop)
-        for crop in (CROP, {'type': 'RegionCrop', 'transforms': [CROP], 'candidates': 4})
-    )
+    plain, chosen = items(data), items(data, crop={'candidates': 4})
     assert np.mean(counts(chosen)) > np.mean(counts(plain)) + 0.2
     for sample in chosen:
         truth = sample['data_samples'].gt_img.float()
         assert truth.shape[-2:] == sample['data_samples'].regions.shape[-2:] == (8, 8)
     # One candidate: the very crops of the plain pipeline.
-    one = items(data, {'type': 'RegionCrop', 'transforms': [CROP], 'candidates': 1}, 10)
+    one = items(data, 10, crop={'candidates': 1})
     for ours, theirs in zip(one, plain, strict=False):
         assert (ours['inputs'] == theirs['inputs']).all()
+
+
+def test_only_a_random_crop_can_be_chosen():
+    load, pack = {'type': 'LoadImageFromFile', 'key': 'gt'}, {'type': 'PackInputs'}
+    fixed = {'type': 'Crop', 'keys': ['gt'], 'crop_size': (8, 8), 'random_crop': False}
+    with pytest.raises(ValueError, match=r"crop=\{'candidates': 3\} needs one of"):
+        add_regions_to_pipeline([load, fixed, pack], 'cache', crop={'candidates': 3})
+    chosen = add_regions_to_pipeline(
+        [load, fixed, {**fixed, 'random_crop': True}, pack], 'cache', crop={}
+    )
+    assert [step['type'] for step in chosen[2:4]] == ['CarryRegions', 'RegionCrop']
 
 
 def test_the_size_of_the_patch_is_seen_inside_it():

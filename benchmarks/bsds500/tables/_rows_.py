@@ -34,7 +34,7 @@ rows = dict(
     crop=dict(title='region crop, tight regions', crop=dict(), **tight),
     crop_human=dict(title='region crop, human regions', crop=dict(), regions='regions'),
     crop_misplaced=dict(title='region crop, misplaced regions', crop=dict(by='misplaced'), **tight),
-    crop_contrast=dict(title='region crop, by contrast', crop=dict(by='contrast')),
+    crop_contrast=dict(title='region crop, by contrast', crop=dict(by='contrast'), **tight),
     crop_mix=dict(title='region crop and mix, tight regions', crop=dict(), augment=[mix], **tight),
     mix=dict(title='region mix, tight regions', augment=[mix], **tight),
     mix_misplaced=dict(

@@ -23,7 +23,8 @@ class RegionCrop(BaseTransform):
     gives the sky as much weight as the detail. Costs nothing at inference, and in training a few
     more slices of an image.
 
-    Around the crop of a pipeline, which ``RegionDataset`` loads the region maps for::
+    ``RegionDataset(..., crop=dict(candidates=2))`` puts it around the random crop of any pipeline,
+    which then reads::
 
         dict(type='RegionCrop', transforms=[dict(type='PairedRandomCrop', gt_patch_size=64)])
 
