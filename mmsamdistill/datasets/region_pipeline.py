@@ -122,7 +122,7 @@ def add_regions_to_pipeline(
     return [*pipeline[:first_after], load, *moved]
 
 
-def _choose_crop(pipeline: list[Transform], crop: Mapping[str, Any]) -> list[Transform]:
+def _choose_crop(pipeline: Sequence[Transform], crop: Mapping[str, Any]) -> list[Transform]:
     for index, each in enumerate(pipeline):
         if type_name(each) in RANDOM_CROPS and each.get('random_crop', True):
             chosen = {'type': 'RegionCrop', 'transforms': [each], **crop}
