@@ -27,6 +27,7 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
 import mmsamdistill  # noqa: F401
+from mmsamdistill.datasets import add_regions_to_pipeline
 from mmsamdistill.regions.extract import extract
 
 # A twin may differ from its plain configuration here, and nowhere else.
@@ -61,6 +62,13 @@ def test_parts_build(name):
     for evaluator in [*evaluators, *as_list(cfg.val_evaluator)]:
         for metric in as_list(evaluator):
             assert METRICS.build(metric).protocol.crop_border == 0
+
+
+@pytest.mark.parametrize('name', TWINS)
+def test_the_random_crop_of_every_recipe_can_be_chosen_by_its_regions(name):
+    steps = add_regions_to_pipeline(train_set(load(name)).pipeline, 'regions', crop={})
+    (chosen,) = [step for step in steps if step['type'] == 'RegionCrop']
+    assert TRANSFORMS.build(chosen).candidates > 1
 
 
 @pytest.mark.parametrize('name', ALL)
