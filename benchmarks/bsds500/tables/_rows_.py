@@ -36,6 +36,12 @@ rows = dict(
     crop_misplaced=dict(title='region crop, misplaced regions', crop=dict(by='misplaced'), **tight),
     crop_contrast=dict(title='region crop, by contrast', crop=dict(by='contrast'), **tight),
     crop_mix=dict(title='region crop and mix, tight regions', crop=dict(), augment=[mix], **tight),
+    contrast_mix=dict(
+        title='crop by contrast, mix of one region',
+        crop=dict(by='contrast'),
+        augment=[dict(per='image', **mix)],
+        **tight,
+    ),
     mix=dict(title='region mix, tight regions', augment=[mix], **tight),
     mix_misplaced=dict(
         title='region mix, misplaced regions', augment=[dict(per='misplaced', **mix)], **tight
