@@ -47,6 +47,7 @@ HARMLESS = {
     'UnsharpMasking',
 }
 WRAPPERS = {'Compose', 'RandomApply', 'RandomChoice', 'RegionCrop'}
+REWRITTEN = {*BY_KEYS, *REPLAYED, *WRAPPERS, 'NumpyPad', 'PackInputs'}
 EXTENDING_PADS = {'edge', 'reflect', 'symmetric', 'wrap'}
 
 Transform = Any
@@ -124,7 +125,8 @@ def add_regions_to_pipeline(
 
 def _choose_crop(pipeline: Sequence[Transform], crop: Mapping[str, Any]) -> list[Transform]:
     for index, each in enumerate(pipeline):
-        if type_name(each) in RANDOM_CROPS and each.get('random_crop', True):
+        known = isinstance(each, dict) and type_name(each) in RANDOM_CROPS
+        if known and each.get('random_crop', True):
             chosen = {'type': 'RegionCrop', 'transforms': [each], **crop}
             return [*pipeline[:index], chosen, *pipeline[index + 1 :]]
     names = [type_name(transform) for transform in pipeline]
@@ -163,6 +165,8 @@ class _Carrier:
             return self._declared(transform, self.geometric[name])
         if name in HARMLESS or not _touches_images(transform):
             return [transform]
+        if name in REWRITTEN and not isinstance(transform, dict):
+            raise ValueError(_no_configuration(name, self.key))
         if name in WRAPPERS:
             return [self._wrapped(transform, name)]
         if name == 'PackInputs':
@@ -184,10 +188,7 @@ class _Carrier:
 
     def _with_key(self, transform: Transform, argument: str) -> Transform:
         if not isinstance(transform, dict):
-            raise ValueError(
-                f'{type_name(transform)} is in the pipeline as an object; give its configuration, '
-                f'dict(type=...), so that {self.key!r} can be added to its {argument}'
-            )
+            raise ValueError(_no_configuration(type_name(transform), self.key))
         return {**transform, argument: [*_as_list(transform.get(argument)), self.key]}
 
     def _replayed(self, transform: Transform, name: str) -> Transform:
@@ -241,6 +242,13 @@ def _image_keys(transform: dict[str, Any]) -> list[str]:
     if type_name(transform) == 'ModCrop':
         return [transform.get('key', 'gt')]
     return [name for name in _as_list(transform.get('keys', 'img')) if name in IMAGE_KEYS]
+
+
+def _no_configuration(name: str, key: str) -> str:
+    return (
+        f'{name} is in the pipeline as an object; give its configuration, dict(type=...), so that '
+        f'{key!r} can go through it as well'
+    )
 
 
 def _refusal(name: str, transform: Transform) -> str:

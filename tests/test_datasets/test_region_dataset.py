@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from mmagic.datasets.transforms import PairedRandomCrop
 from mmagic.registry import DATASETS
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
@@ -200,6 +201,7 @@ def test_pipeline_is_extended_where_it_must_be_and_nowhere_else():
         ({'type': 'RandomApply', 'transforms': [{'type': 'Mine'}]}, 'Mine is unknown'),
         ({'type': 'LoadRegionMap', 'root': 'r'}, 'already loads'),
         (print, 'builtin_function_or_method is unknown'),
+        (PairedRandomCrop(8), 'PairedRandomCrop is in the pipeline as an object'),
     ],
 )
 def test_what_cannot_be_carried_exactly_is_refused(step, message):
