@@ -25,7 +25,8 @@ class RegionMix(BaseTransform):
 
     Measured with the defaults (``benchmarks``, three seeds): trained on noise of sigma 50, +2.2 dB
     at sigma 25 and +1.5 dB at sigma 70 without a loss in domain; the control ``per='image'`` +3.1
-    and +1.8 dB.
+    and +1.8 dB. With :class:`RegionCrop` before it, trained on blur: +0.74 dB in domain, +0.44 and
+    +0.76 dB on blur of other directions and paths.
 
     Goes after whatever degrades and moves pixels, before ``PackInputs``; not for testing.
 
