@@ -112,6 +112,7 @@ def _run(table: Table, name: str, seed: int, folder: str | Path) -> Result:
     if row.trained:
         training = _train(runner)
     else:
+        # What it gives back is what it was given.
         model.generator = nn.Identity()
     student, teacher = {}, {}
     if getattr(model, 'stage', None) != 'teacher':
@@ -120,11 +121,12 @@ def _run(table: Table, name: str, seed: int, folder: str | Path) -> Result:
         )
     if hasattr(model, 'predict_teacher'):
         teacher = measure_network(runner, model.predict_teacher, only=table.in_domain)
+    before = _read(table, row.start_from, seed, folder).seconds if row.start_from else 0.0
     return Result(
         table=table.name,
         row=name,
         seed=seed,
-        seconds_before=_read(table, row.start_from, seed, folder).seconds if row.start_from else 0,
+        seconds_before=before,
         student=student,
         teacher=teacher,
         config=_portable(runner.cfg),
@@ -159,11 +161,10 @@ def _train(runner: Runner) -> dict[str, Any]:
     kept = KeepCurve()
     runner.register_hook(kept, priority='LOWEST')
     runner.train()
+    times = runner.message_hub.get_scalar('train/time').data[0]
     return {
         'iterations': runner.max_iters,
-        'seconds_per_iteration': float(
-            np.median(runner.message_hub.get_scalar('train/time').data[0])
-        ),
+        'seconds_per_iteration': float(np.median(times)),
         'curve': kept.curve,
         'collapse': runner.message_hub.get_info('collapse'),
     }

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from toy import write_data
 
 from mmsamdistill.datasets.data_files import Leaf
@@ -29,10 +30,10 @@ class Columns:
         return {**results, 'start': start}
 
 
-def sample(gt=None):
+def sample():
     # Smooth on the right, rough on the left: contrast is where the regions are not.
     rough = np.array([[0, 255, 0, 0, 0, 0], [255, 0, 255, 0, 0, 0]], np.uint8)[..., None]
-    return {'gt': rough if gt is None else gt, 'regions': LABELS}
+    return {'gt': rough, 'regions': LABELS}
 
 
 def test_the_crop_with_the_most_regions_is_kept():
@@ -89,7 +90,7 @@ CROP = {'type': 'PairedRandomCrop', 'gt_patch_size': 8}
 
 
 def items(data, count=200, **arguments):
-    """Crops of the toy data: their regions, and whether truth and image still fit together."""
+    """Crops of the toy data, whose truth has one colour in each region."""
     load = [{'type': 'LoadImageFromFile', 'key': key} for key in ('img', 'gt')]
     scale = {'type': 'SetValues', 'dictionary': {'scale': 1}}
     dataset = {
@@ -105,16 +106,21 @@ def items(data, count=200, **arguments):
 
 
 def counts(samples):
-    return [len(sample['data_samples'].regions.unique()) for sample in samples]
+    return [len(packed['data_samples'].regions.unique()) for packed in samples]
 
 
 def test_in_the_pipeline_of_a_dataset_with_regions(tmp_path):
     data = write_data(tmp_path / 'data')
     plain, chosen = items(data), items(data, crop={'candidates': 4})
     assert np.mean(counts(chosen)) > np.mean(counts(plain)) + 0.2
-    for sample in chosen:
-        truth = sample['data_samples'].gt_img.float()
-        assert truth.shape[-2:] == sample['data_samples'].regions.shape[-2:] == (8, 8)
+    for packed in chosen:
+        truth = packed['data_samples'].gt_img.float()
+        regions = packed['data_samples'].regions[0]
+        assert truth.shape[-2:] == regions.shape == (8, 8)
+        for label in regions.unique():
+            colours = truth[:, regions == label]
+            assert torch.equal(colours.amin(1), colours.amax(1))
+        assert (packed['inputs'].float() - truth).abs().mean() < 30  # noise of sigma 25
     # One candidate: the very crops of the plain pipeline.
     one = items(data, 10, crop={'candidates': 1})
     for ours, theirs in zip(one, plain, strict=False):

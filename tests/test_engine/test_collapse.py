@@ -23,7 +23,7 @@ class Spoil(Hook):
             torch.nn.init.constant_(runner.model.generator.last.bias, self.value)
 
 
-def train(tmp_path, spoil=None, resume=False, max_iters=4, **arguments):
+def train(tmp_path, spoil=None, resume=False, max_iters=4, then=None, **arguments):
     data = tmp_path / 'data'
     if not data.exists():
         write_data(data)
@@ -35,6 +35,8 @@ def train(tmp_path, spoil=None, resume=False, max_iters=4, **arguments):
         # Before the checkpoint is written and the validation is run.
         runner.register_hook(spoil, priority='HIGHEST')
     runner.train()
+    if then is not None:
+        then(runner)
     return runner.message_hub.get_info('collapse')
 
 
@@ -44,6 +46,10 @@ def test_a_sound_run_has_no_finding(tmp_path):
 
 def test_a_fall_of_the_metric_is_found(tmp_path):
     assert train(tmp_path, Spoil(4, 0.5)).startswith('iteration 4: PSNR ')
+
+
+def test_a_finding_outlives_the_test_after_the_training(tmp_path):
+    assert train(tmp_path, Spoil(4, 0.5), then=Runner.test).startswith('iteration 4: PSNR ')
 
 
 def test_a_smaller_fall_than_allowed_is_not(tmp_path):

@@ -56,17 +56,18 @@ class CollapseHook(Hook):
         self.interval = interval
         self.stop = stop
 
-    def before_run(self, runner: Runner) -> None:
-        """Start without a finding; a resumed run brings its own, after this.
+    def before_train(self, runner: Runner) -> None:
+        """Start without a finding, unless a resumed run has brought one.
 
-        Not asked is whether the hub has one already: two runs of one process that start in the same
-        second have the same name, and with it the same hub.
+        A run that starts does not ask whether the hub has one already: two runs of one process that
+        start in the same second have the same name, and with it the same hub.
 
         Args:
             runner: The Runner.
         """
-        runner.message_hub.update_info('collapse', None)
-        runner.message_hub.update_info('collapse_best', {})
+        for name, value in (('collapse', None), ('collapse_best', {})):
+            if runner.iter == 0 or name not in runner.message_hub.runtime_info:
+                runner.message_hub.update_info(name, value)
 
     def after_train_iter(
         self,
