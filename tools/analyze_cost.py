@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-import mmengine
 import torch
 from mmengine.config import Config, DictAction
 from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
-import mmsamdistill
 from mmsamdistill.evaluation.cost import (
     count_flops,
     count_parameters,
     peak_memory,
     time_side_by_side,
 )
+from mmsamdistill.evaluation.machine import describe_machine
 from mmsamdistill.evaluation.report import to_markdown
 from mmsamdistill.export import build_model, is_distilled, plain_config
 
@@ -47,25 +43,6 @@ def parse_args() -> argparse.Namespace:
         help='override settings of the config, such as model.analyzer.weights=random',
     )
     return parser.parse_args()
-
-
-def describe_machine(device: torch.device) -> str:
-    """State what the times depend on."""
-    name = torch.cuda.get_device_name(device) if device.type == 'cuda' else cpu_name()
-    return (
-        f'{platform.system()} {platform.machine()}, {device.type} {name}, '
-        f'{os.cpu_count()} cores, {torch.get_num_threads()} threads, '
-        f'Python {platform.python_version()}, torch {torch.__version__}, '
-        f'mmengine {mmengine.__version__}, mmsamdistill {mmsamdistill.__version__}'
-    )
-
-
-def cpu_name() -> str:
-    """Name the processor, as far as the system tells."""
-    information = Path('/proc/cpuinfo')
-    lines = information.read_text().splitlines() if information.exists() else []
-    names = [line.partition(':')[2].strip() for line in lines if line.startswith('model name')]
-    return next(iter(names), platform.processor() or 'of unknown name')
 
 
 def make_batch(shape: tuple[int, int], device: torch.device) -> dict[str, Any]:

@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import os
-import platform
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import mmengine
 import numpy as np
 import torch
 from mmagic.registry import DATASETS, MODELS
@@ -32,9 +29,9 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import init_default_scope
 from torch import nn
 
-import mmsamdistill
 from mmsamdistill.datasets.region_dataset import add_regions_to_config
 from mmsamdistill.evaluation.cost import time_side_by_side
+from mmsamdistill.evaluation.machine import describe_machine
 from mmsamdistill.evaluation.report import to_markdown
 from mmsamdistill.export import is_distilled, plain_config
 from mmsamdistill.regions import SAMRegions, SuperpixelRegions
@@ -74,19 +71,6 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--device', default='cpu', help='of the steps, default: cpu')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='override the config')
     return parser.parse_args(arguments)
-
-
-def describe_machine(args: argparse.Namespace) -> str:
-    """State what the times depend on."""
-    device = torch.device(args.device)
-    name = torch.cuda.get_device_name(device) if device.type == 'cuda' else platform.processor()
-    return (
-        f'{platform.system()} {platform.machine()}, {device.type} {name or "of unknown name"}, '
-        f'{os.cpu_count()} cores, {torch.get_num_threads()} torch and {cv2.getNumThreads()} OpenCV '
-        f'threads, Python {platform.python_version()}, torch {torch.__version__}, '
-        f'OpenCV {cv2.__version__}, mmengine {mmengine.__version__}, '
-        f'mmsamdistill {mmsamdistill.__version__}'
-    )
 
 
 def write_images(folder: Path, size: tuple[int, int], count: int) -> None:
@@ -308,7 +292,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if args.config is None or args.synthetic:
             data += f', synthetic images of {args.image_size[0]} x {args.image_size[1]}'
         print(f'{data}; {args.samples} samples, best of {args.repeats}')
-        print(describe_machine(args) + '\n')
+        opencv = f'OpenCV {cv2.__version__}, {cv2.getNumThreads()} of its threads'
+        print(f'{describe_machine(args.device)}, {opencv}\n')
         print('\n' + to_markdown(measure_reading(args, dataset, caches)) + '\n')
         print(f'batches of {args.batch_size}, median of {args.steps}; VGG with random weights')
         print('\n' + to_markdown(measure_steps(args, cfg, dataset, caches['ellipses'])))

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,8 @@ from typing import Any
 import numpy as np
 import torch
 from benchmark_sam_process import CASES, CLOCKS, STAGES, load_image, probe, run_child
+
+from mmsamdistill.evaluation.machine import describe_machine
 
 
 def start_child(args: argparse.Namespace, *extra: str) -> dict[str, Any]:
@@ -137,14 +138,8 @@ def print_ratios(results: dict[str, dict], names: list[str]) -> None:
 
 def print_machine(args: argparse.Namespace, peak: float) -> None:
     """Where and with what it was measured."""
-    import torchvision
-
-    device = torch.cuda.get_device_name() if args.device == 'cuda' else platform.processor()
-    print(
-        f'{platform.machine()} {device}, {os.cpu_count()} cores, {args.threads} threads, '
-        f'load {os.getloadavg()[0]:.1f}; python {platform.python_version()}, '
-        f'torch {torch.__version__}, torchvision {torchvision.__version__}'
-    )
+    torch.set_num_threads(args.threads)
+    print(describe_machine(args.device, 'torchvision'))
     print(
         f'{args.model_type}, {args.checkpoint or "random weights"}, '
         f'{args.points_per_side} x {args.points_per_side} points, {args.clock} time, image '

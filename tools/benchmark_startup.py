@@ -16,15 +16,15 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+from mmsamdistill.evaluation.machine import describe_machine
 
 TRAIN = Path(__file__).resolve().with_name('train.py')
 MARK = 'first training step finished'
@@ -69,9 +69,7 @@ PACKAGES = (
 )
 IMPORTS = f'import torch, mmengine.runner; print({MARK!r}, flush=True)'
 VERSIONS = (
-    'torch',
     'numpy',
-    'mmengine',
     'mmcv-lite',
     'mmcv',
     'mmagic',
@@ -140,21 +138,6 @@ def _python_path() -> str:
     return os.pathsep.join([str(TRAIN.parents[1]), os.environ.get('PYTHONPATH', '')]).rstrip(':')
 
 
-def describe_machine() -> str:
-    """Say on what the figures were measured."""
-    found = []
-    for name in VERSIONS:
-        try:
-            found.append(f'{name} {version(name)}')
-        except PackageNotFoundError:
-            found.append(f'no {name}')
-    threads = os.environ.get('OMP_NUM_THREADS', 'default')
-    return (
-        f'{platform.platform()}, {os.cpu_count()} cores, OMP_NUM_THREADS {threads}, '
-        f'Python {platform.python_version()}, {", ".join(found)}'
-    )
-
-
 def main() -> None:
     """Measure and print the table."""
     args = parse_args()
@@ -166,7 +149,7 @@ def main() -> None:
         for kind in kinds:
             runs[kind].append(measure(kind, args))
         print(f'round {round_number + 1} of {args.repeats} done', file=sys.stderr)
-    print(describe_machine())
+    print(describe_machine('cpu', *VERSIONS))
     print('\n| start-up | median s | min s | max s | median processor s |\n|---|---|---|---|---|')
     medians = {}
     for kind, pairs in runs.items():

@@ -19,6 +19,7 @@ from torch import nn
 
 from mmsamdistill.benchmark.results import Result, read_results, result_path, write_result
 from mmsamdistill.benchmark.table import Table, row_config
+from mmsamdistill.evaluation.machine import processor_name
 from mmsamdistill.files import locked
 from mmsamdistill.version import __version__
 
@@ -198,20 +199,13 @@ def _portable(cfg: Config) -> str:
 
 
 def _environment() -> dict[str, Any]:
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    device = 'cuda' if torch.cuda.is_available() else 'cpu'
     return {
         'mmsamdistill': __version__,
         **{package: version(package) for package in PACKAGES},
         'python': platform.python_version(),
-        'processor': gpu or _processor(),
-        'instructions': None if gpu else torch.backends.cpu.get_cpu_capability(),
+        'processor': processor_name(device),
+        'instructions': torch.backends.cpu.get_cpu_capability() if device == 'cpu' else None,
         'threads': torch.get_num_threads(),
         'cores': os.cpu_count(),
     }
-
-
-def _processor() -> str:
-    information = Path('/proc/cpuinfo')
-    lines = information.read_text().splitlines() if information.is_file() else []
-    names = [line.partition(':')[2].strip() for line in lines if line.startswith('model name')]
-    return names[0] if names else platform.processor()
