@@ -11,6 +11,7 @@ the lower one of an even number. The validation part of the archive is left alon
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from mmsamdistill.files import write_atomically
 from mmsamdistill.regions.map_file import write_map
 
 SPLITS = ('train', 'test')
+IN_EACH_SPLIT = 200
 
 
 def parse_args() -> argparse.Namespace:
@@ -98,6 +100,12 @@ def main() -> None:
     except (FileNotFoundError, ValueError) as error:
         raise SystemExit(f'prepare_bsds500: {error}') from error
     print(f'written: {len(pairs)} photographs and region maps in {args.out}')
+    for split, count in Counter(split for split, _, _ in pairs).items():
+        if count != IN_EACH_SPLIT:
+            print(
+                f'warning: {count} photographs in {split}/, the public archive has '
+                f'{IN_EACH_SPLIT}: published numbers cannot be redone with these'
+            )
 
 
 if __name__ == '__main__':

@@ -48,6 +48,7 @@ def test_images_are_copied_and_the_median_segmentation_is_taken(tmp_path, annota
         labels = read_map(tmp_path / 'out' / split / 'regions/7.png')
         assert np.array_equal(labels, segmentation(median)[:, :5])
     assert not (tmp_path / 'out/val').exists()
+    assert 'warning: 1 photographs in train/, the public archive has 200' in done.stdout
 
 
 def test_a_missing_file_is_named_before_anything_is_written(tmp_path):
