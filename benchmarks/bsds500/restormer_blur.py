@@ -1,5 +1,6 @@
-# A Restormer small enough for a CPU, on the data and schedule of NAFNet's runs.
-_base_ = './noise50.py'
+# A Restormer small enough for a CPU, with its own loss, on the data and schedule of NAFNet's runs. The
+# learning rate too: of 1e-3, 3e-3 and 8e-3 the last was the best here as well; 1.6e-2 fell behind.
+_base_ = './blur.py'
 
 model = dict(
     generator=dict(
@@ -7,7 +8,7 @@ model = dict(
         type='Restormer',
         inp_channels=3,
         out_channels=3,
-        dim=16,
+        dim=8,
         num_blocks=[1, 1, 1, 1],
         num_refinement_blocks=1,
         heads=[1, 2, 4, 8],

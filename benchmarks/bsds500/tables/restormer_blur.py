@@ -1,0 +1,6 @@
+_base_ = './_rows_.py'
+
+title = 'Horizontal motion blur of 5 to 15 pixels, Restormer of width 8'
+plain = '../restormer_blur.py'
+in_domain = 'blur'
+iterations = 300
