@@ -22,8 +22,6 @@ import numpy as np
 import torch
 from benchmark_sam_process import CASES, CLOCKS, STAGES, load_image, probe, run_child
 
-from mmsamdistill.evaluation.machine import describe_machine
-
 
 def start_child(args: argparse.Namespace, *extra: str) -> dict[str, Any]:
     """Run this file in another process and return what it measured."""
@@ -138,7 +136,9 @@ def print_ratios(results: dict[str, dict], names: list[str]) -> None:
 
 def print_machine(args: argparse.Namespace, peak: float) -> None:
     """Where and with what it was measured."""
-    torch.set_num_threads(args.threads)
+    # Not above, where it would count in the peak memory of every measured process.
+    from mmsamdistill.evaluation.machine import describe_machine
+
     print(describe_machine(args.device, 'torchvision'))
     print(
         f'{args.model_type}, {args.checkpoint or "random weights"}, '
@@ -215,10 +215,10 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Measure, or be one of the measured processes."""
     args = parse_args()
+    torch.set_num_threads(args.threads)
     if args.child is None:
         measure(args)
         return
-    torch.set_num_threads(args.threads)
     print(json.dumps(probe(args) if args.child == 'probe' else run_child(args)))
 
 

@@ -100,7 +100,7 @@ def main() -> None:
     except (FileNotFoundError, ValueError) as error:
         raise SystemExit(f'prepare_bsds500: {error}') from error
     print(f'written: {len(pairs)} photographs and region maps in {args.out}')
-    for split, count in Counter(split for split, _, _ in pairs).items():
+    for split, count in Counter(split for split, *_ in pairs).items():
         if count != IN_EACH_SPLIT:
             print(
                 f'warning: {count} photographs in {split}/, the public archive has '

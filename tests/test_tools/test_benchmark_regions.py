@@ -11,6 +11,12 @@ FAST = ['--image-size', '64', '96', '--samples', '2', '--repeats', '1', '--steps
 FAST += ['--batch-size', '2', '--points-per-side', '1']
 
 
+@pytest.fixture(autouse=True)
+def beside(monkeypatch):
+    """A script finds the modules beside it."""
+    monkeypatch.syspath_prepend(TOOL.parent)
+
+
 def run(capsys, *options):
     runpy.run_path(str(TOOL))['main'](list(options))
     return capsys.readouterr().out
