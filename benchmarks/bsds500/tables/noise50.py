@@ -7,6 +7,8 @@ in_domain = 'sigma 50'
 # Ablation: each of these differs from the cascade with tight regions in what its title says.
 tight = _base_.tight
 cascade = dict(regions=_base_.cached, **_base_.distill)
+heavy = dict(type='SPDLoss', loss_weight=1.0)
+by_region = dict(type='SPDLoss', gate='region')
 ungated = dict(type='SPDLoss', loss_weight=1.0, gate=None)
 l1 = dict(type='SPDLoss', loss_weight=1.0, distance='l1', gate=None)
 layers = ('generator.middle_blks',)
@@ -17,6 +19,10 @@ rows = dict(
     restored=dict(
         title='- superpixels of the restored image',
         distill=dict(regions=dict(type='SuperpixelRegions'), **_base_.distill),
+    ),
+    heavy=dict(title='- SPD of weight 1', distill=dict(spd_loss=heavy, **cascade), **tight),
+    by_region=dict(
+        title='- SPD gated by region', distill=dict(spd_loss=by_region, **cascade), **tight
     ),
     ungated=dict(
         title='- SPD of weight 1, no gate', distill=dict(spd_loss=ungated, **cascade), **tight
@@ -31,7 +37,7 @@ rows = dict(
         **tight,
     ),
 )
-ablation = ('human', 'restored', 'ungated', 'l1', 'features', 'attached')
+ablation = ('human', 'restored', 'heavy', 'by_region', 'ungated', 'l1', 'features', 'attached')
 compare = [
     *_base_.compare,
     *[(name, 'tight') for name in ablation],
