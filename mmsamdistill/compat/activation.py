@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 
 from mmsamdistill.compat.checkpoints import use_safe_checkpoint_io
+from mmsamdistill.compat.ema import let_ema_start_from_any_checkpoint
 from mmsamdistill.compat.import_hook import install_import_hook
 from mmsamdistill.compat.lazy_registry import make_registries_lazy
 from mmsamdistill.compat.own_configs import let_configs_inherit_from_this_package
@@ -45,6 +46,7 @@ def activate() -> None:
     install_import_hook()
     replace_pkg_resources()
     use_safe_checkpoint_io()
+    let_ema_start_from_any_checkpoint()
     let_configs_inherit_from_this_package()
     make_registries_lazy(importlib.import_module('mmagic.registry'))
     activate_in_spawned_workers()

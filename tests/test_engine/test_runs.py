@@ -2,14 +2,23 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
-from toy import cascade_model, config, plain_model, random_analyzer, run_training, write_data
+from toy import (
+    ToyNet,
+    cascade_model,
+    config,
+    plain_model,
+    random_analyzer,
+    run_training,
+    write_data,
+)
 
-import mmsamdistill  # noqa: F401
+from mmsamdistill.engine import RandomStateHook
 
 FULL = {'sgr_loss': {'type': 'SGRLoss'}, 'analyzer': random_analyzer()}
 
@@ -49,17 +58,22 @@ class Interrupt(Hook):
             raise Interrupted
 
 
+# A validation draws from the random state as well; with an interval of 2 there is one between the
+# checkpoint and the interruption.
+@pytest.mark.parametrize('val_interval', [2, 4])
 @pytest.mark.parametrize('generator', [None, {'type': 'ToyDropoutNet'}], ids=['plain', 'dropout'])
-def test_resumed_run_equals_the_uninterrupted_one(data, tmp_path, generator):
-    model = cascade_model(plain_model(generator), **FULL, spd_warmup=(0, 4))
-    run_training(config(data, tmp_path / 'whole', model))
+def test_resumed_run_equals_the_uninterrupted_one(data, tmp_path, generator, val_interval):
+    regions = {'type': 'ShuffledRegions', 'source': {'type': 'CachedRegions'}}
+    model = cascade_model(plain_model(generator), **FULL, regions=regions, spd_warmup=(0, 4))
+    loop = {'type': 'IterBasedTrainLoop', 'max_iters': 4, 'val_interval': val_interval}
+    run_training(config(data, tmp_path / 'whole', model, train_cfg=loop))
 
-    settings = config(data, tmp_path / 'broken', model)
+    settings = config(data, tmp_path / 'broken', model, train_cfg=loop)
     runner = Runner.from_cfg(settings)
     runner.register_hook(Interrupt(), priority='LOWEST')
     with pytest.raises(Interrupted):
         runner.train()
-    run_training(config(data, tmp_path / 'broken', model, resume=True))
+    run_training(config(data, tmp_path / 'broken', model, train_cfg=loop, resume=True))
 
     whole, resumed = newest(tmp_path / 'whole'), newest(tmp_path / 'broken')
     assert whole['meta']['iter'] == resumed['meta']['iter'] == 4
@@ -80,6 +94,37 @@ def test_random_state_hook_is_what_makes_dropout_resume(data, tmp_path):
     run_training(config(data, tmp_path / 'broken', model, resume=True, custom_hooks=[]))
     whole, resumed = newest(tmp_path / 'whole'), newest(tmp_path / 'broken')
     assert any(not torch.equal(v, resumed['state_dict'][k]) for k, v in whole['state_dict'].items())
+
+
+def test_random_state_differs_between_processes_iterations_and_seeds(monkeypatch):
+    def draw(seed=0, rank=0, iteration=0):
+        monkeypatch.setattr('mmsamdistill.engine.batches.get_rank', lambda: rank)
+        runner = SimpleNamespace(seed=seed, iter=iteration)
+        RandomStateHook().before_train_iter(runner, 0)
+        return torch.rand(()).item()
+
+    assert draw() == draw()
+    others = draw(seed=1), draw(rank=1), draw(iteration=1), draw(rank=1, iteration=1)
+    assert len({draw(), *others}) == 5
+
+
+@pytest.mark.parametrize('content', ['params', 'bare'])
+def test_averaging_starts_from_weights_without_a_state_dict(data, tmp_path, content):
+    weights = ToyNet().state_dict()
+    torch.save({'params': weights} if content == 'params' else weights, tmp_path / 'official.pth')
+    settings = config(
+        data,
+        tmp_path / 'run',
+        cascade_model(),
+        custom_hooks=[{'type': 'EMAHook', 'momentum': 1e-8}],
+        load_from=str(tmp_path / 'official.pth'),
+    )
+    run_training(settings)
+    # With such a momentum the average stays where the first of Adam's steps of 1e-3 led; the hook
+    # saves it as the weights.
+    averaged = newest(tmp_path / 'run')['state_dict']
+    for key, value in weights.items():
+        assert torch.allclose(averaged[f'restorer.generator.{key}'], value, atol=1.1e-3), key
 
 
 def test_load_from_plain_run_and_go_on_in_two_stages(data, tmp_path):

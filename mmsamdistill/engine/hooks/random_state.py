@@ -1,4 +1,4 @@
-"""The random state of the model, across an interruption."""
+"""The random state of the model, the same after an interruption as without one."""
 
 from __future__ import annotations
 
@@ -9,58 +9,46 @@ from mmagic.registry import HOOKS
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from mmsamdistill.engine.batches import iteration_generator
+
 
 @HOOKS.register_module()
 class RandomStateHook(Hook):
-    """Save torch's random state in every checkpoint and restore it on resuming.
+    """Seed torch anew in every training iteration, so that a resumed run repeats the whole one.
 
     MMEngine replays the data pipeline when it resumes, which brings its random numbers back, but
-    what the model itself draws (dropout, shuffled regions) starts anew. With this hook a resumed
-    run draws what an uninterrupted one would have drawn. Each process restores its own state if
-    the checkpoint holds one for it; the checkpoint is written by rank 0 and holds rank 0's.
+    what the model itself draws (dropout, shuffled regions) starts anew. With this hook these draws
+    depend on the run's seed, the process and the iteration alone: on nothing that a checkpoint
+    would have to keep for every process, nor on whether there was a validation in between.
+
+    Not covered is a pipeline that draws from torch in the training's own process
+    (``num_workers=0``); MMagic's transforms draw from NumPy and Python.
 
     Source: ours.
     """
 
-    priority = 'VERY_LOW'
+    # Before whatever draws in this iteration.
+    priority = 'VERY_HIGH'
 
-    def __init__(self) -> None:
-        self._restored: dict[str, Any] | None = None
-
-    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Add the random state to what is about to be written.
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Seed; an epoch's workers get theirs from torch's random state.
 
         Args:
             runner: The Runner.
-            checkpoint: The checkpoint, extended in place by ``random_state``.
         """
-        checkpoint['random_state'] = {
-            'cpu': torch.get_rng_state(),
-            'cuda': torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        }
-
-    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Remember the state that a checkpoint brings, if this run resumes from it.
-
-        Args:
-            runner: The Runner.
-            checkpoint: What has been read.
-        """
-        if runner._resume:
-            self._restored = checkpoint.get('random_state')
+        _seed(runner, 'RandomStateHook, epoch')
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        """Restore once, after the data pipeline has been replayed.
+        """Seed.
 
         Args:
             runner: The Runner.
             batch_idx: Unused.
             data_batch: Unused.
         """
-        if self._restored is None:
-            return
-        torch.set_rng_state(self._restored['cpu'].cpu())
-        cuda = self._restored['cuda']
-        if torch.cuda.is_available() and len(cuda) == torch.cuda.device_count():
-            torch.cuda.set_rng_state_all([state.cpu() for state in cuda])
-        self._restored = None
+        _seed(runner, 'RandomStateHook')
+
+
+def _seed(runner: Runner, purpose: str) -> None:
+    # The generators of all devices, in whatever process.
+    torch.manual_seed(int(iteration_generator(runner, purpose).integers(2**63)))
