@@ -9,10 +9,12 @@ from typing import BinaryIO
 
 from PIL import Image, UnidentifiedImageError
 
+from mmsamdistill.regions.jpeg import jpeg_is_whole
+
 _ORIENTATION = 0x0112
 _TURNED = {5, 6, 7, 8}
-# How a whole file ends. Looked for in the last bytes: some cameras append data of their own.
-_ENDS = {'PNG': b'IEND', 'JPEG': b'\xff\xd9'}
+# How a whole file ends, if nothing was appended to it.
+_ENDS = {'PNG': b'IEND\xaeB`\x82', 'JPEG': b'\xff\xd9'}
 _TAIL = 4096
 
 
@@ -112,5 +114,10 @@ def _check_end(file: BinaryIO, kind: str | None) -> None:
         return
     length = file.seek(0, io.SEEK_END)
     file.seek(max(0, length - _TAIL))
-    if mark not in file.read():
+    if file.read().rstrip(b'\0').endswith(mark):
+        return
+    # Something was appended, or it is cut off: the whole file tells.
+    file.seek(0)
+    data = file.read()
+    if not (jpeg_is_whole(data) if kind == 'JPEG' else mark in data):
         raise ValueError('it ends too early')

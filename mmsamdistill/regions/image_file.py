@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import torch
 
+from mmsamdistill.regions.jpeg import jpeg_is_whole
 from mmsamdistill.regions.map_file import check_png, compact_for_storage
 from mmsamdistill.regions.masks import masks_to_labels
 from mmsamdistill.regions.source import RegionSource
@@ -32,7 +33,7 @@ def decode_image(data: bytes, path: str | Path) -> np.ndarray:
     if data.startswith(b'\x89PNG'):
         check_png(data, path)
     # OpenCV fills the missing part of a JPEG with grey.
-    if data.startswith(b'\xff\xd8') and b'\xff\xd9' not in data[-4096:]:
+    if data.startswith(b'\xff\xd8') and not jpeg_is_whole(data):
         raise ValueError(f'{path} is damaged: it ends too early')
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
     if pixels is None:
