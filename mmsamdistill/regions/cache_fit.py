@@ -166,7 +166,7 @@ def fitting_command(
     """
     manifest = store.manifest or {}
     made_by = manifest.get('source', {})
-    wanted = dict(source or made_by or {'type': 'sam'})
+    wanted = dict(source or made_by or {'type': 'sam', 'checkpoint': 'SAM.pth'})
     folder = manifest.get('images') or _folder_of(images)
     words = ['python', 'tools/extract_regions.py', folder, str(store.root)]
     words += ['--source', wanted.pop('type', made_by.get('type', 'sam'))]
@@ -213,7 +213,12 @@ def _made_from(store: RegionStore, key: str, files: Sequence[Path]) -> Path:
 
 def _folder_of(images: Images) -> str:
     """Folder that the keys are relative to, of the first candidates."""
-    roots = [str(files[0].parents[len(Path(key).parts) - 1]) for key, files in images.items()]
+    roots = []
+    for key, (file, *_) in images.items():
+        depth = len(Path(key).parts)
+        # A key of more parts than the path, as a data set may give it, tells nothing.
+        if depth <= len(file.parents):
+            roots.append(str(file.parents[depth - 1]))
     return commonpath(roots) if roots else 'IMAGES'
 
 

@@ -82,6 +82,10 @@ class ShuffledRegions(RegionSource):
         self.mode = mode
         self.online = self.source.online
 
+    def prepare(self, device: str | torch.device) -> None:
+        """Prepare the wrapped source; see :class:`RegionSource`."""
+        self.source.prepare(device)
+
     def find(self, images: Tensor, data_samples: Any = None) -> Tensor:
         """Maps of the wrapped source, moved away from their images; see :class:`RegionSource`."""
         labels = self.source(images, data_samples)

@@ -88,7 +88,9 @@ def extract(
     found = find_images(images)
     _refuse_overlap(Path(images), Path(out))
     description = source.describe()
-    _open_cache(Path(out), description, str(images), overwrite)
+    Path(out).mkdir(parents=True, exist_ok=True)
+    if not overwrite:
+        _refuse_other(Path(out), description, Path(images))
     writer = _Writer(RegionStore(out), source, fingerprint(description), masks, device)
     report = ExtractionReport()
     mine = shard_of(list(found), *shard)
@@ -98,6 +100,10 @@ def extract(
     else:
         todo = [key for key in track(mine, 'check') if not writer.done(key, found[key])]
     report.skipped = len(mine) - len(todo)
+    if todo:
+        # A source that cannot work fails here, once, and leaves the folder as it was.
+        source.prepare(device)
+    _open_cache(Path(out), description, Path(images), overwrite)
     for key in track(todo, 'extract'):
         try:
             writer.write(key, found[key])
@@ -198,6 +204,9 @@ class _Writer:
         if self.masks:
             # First, because the map is what marks an entry as done.
             write_masks(self._mask_path(key), records)
+        else:
+            # Of another image or source by now; beside the new map they would pass for its own.
+            self._mask_path(key).unlink(missing_ok=True)
         write_map(self.store.path(key), labels, record)
 
     def _mask_path(self, key: str) -> Path:
@@ -227,26 +236,33 @@ def _refuse_overlap(images: Path, out: Path) -> None:
         )
 
 
-def _open_cache(out: Path, source: dict[str, Any], images: str, overwrite: bool) -> None:
-    """Write the manifest of a new cache; refuse one that was made differently."""
-    with manifest_lock(out):
-        if overwrite:
-            write_manifest(out, source, images)
-            return
-        manifest = read_manifest(out)
-        if manifest is None:
-            if RegionStore(out).keys():
-                raise ValueError(
-                    f'{out} holds maps of unknown origin; choose another folder, or --overwrite'
-                )
-            write_manifest(out, source, images)
-            return
+def _refuse_other(out: Path, source: dict[str, Any], images: Path) -> None:
+    """Refuse a cache that was made differently."""
+    manifest = read_manifest(out)
+    if manifest is None:
+        if RegionStore(out).keys():
+            raise ValueError(
+                f'{out} holds maps of unknown origin; choose another folder, or --overwrite'
+            )
+        return
     differences = describe_differences(manifest['source'], source)
-    names = Path(manifest['images']).resolve().name, Path(images).resolve().name
-    if names[0] != names[1]:
-        differences.append(f'images: {names[0]} in the cache, {names[1]} now')
+    before, now = Path(manifest['images']).resolve(), images.resolve()
+    # Where the first folder is not to be seen, on another machine, its name has to do.
+    if before != now if before.is_dir() else before.name != now.name:
+        differences.append(f'images: {before} in the cache, {now} now')
     if differences:
         raise ValueError(
             f'{out} was made differently: {"; ".join(differences)}. Choose another folder, or '
             f'--overwrite to compute everything again'
         )
+
+
+def _open_cache(out: Path, source: dict[str, Any], images: Path, overwrite: bool) -> None:
+    """Write the manifest of a new cache, unless another process has opened it meanwhile."""
+    with manifest_lock(out):
+        if overwrite:
+            write_manifest(out, source, str(images))
+            return
+        _refuse_other(out, source, images)
+        if read_manifest(out) is None:
+            write_manifest(out, source, str(images))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from mmagic.registry import MODELS
 from mmengine.logging import MessageHub
 from torch import Tensor, nn
@@ -81,6 +82,11 @@ class AlternatingRegions(RegionSource):
         self.offset = offset
         # One source that needs maps from the pipeline is enough to need them in every sample.
         self.online = self.source.online and (interval == 1 or self.otherwise.online)
+
+    def prepare(self, device: str | torch.device) -> None:
+        """Prepare both sources; see :class:`RegionSource`."""
+        self.source.prepare(device)
+        self.otherwise.prepare(device)
 
     def find(self, images: Tensor, data_samples: Any = None) -> Tensor:
         """Regions by the source whose turn it is; see :class:`RegionSource`."""

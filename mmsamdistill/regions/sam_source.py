@@ -58,7 +58,7 @@ class MaskGeneratorRegions(RegionSource):
         super().__init__()
         if 'output_mode' in (generator or {}):
             raise ValueError('output_mode cannot be chosen: the masks are painted, not encoded')
-        self.generator = dict(generator or {})
+        self.generator = {name: _as_dtype(value) for name, value in (generator or {}).items()}
         self.generator_type = generator_type
         self.frozen = FrozenMaskNetwork(network)
         self._weights: tuple[Path | None, str] | None = None
@@ -74,6 +74,10 @@ class MaskGeneratorRegions(RegionSource):
             else:
                 maps = [_paint(generator.generate(array), array.shape[:2]) for array in pixels]
         return torch.from_numpy(np.stack(maps))
+
+    def prepare(self, device: str | torch.device) -> None:
+        """Build the network and its mask generator; see :class:`RegionSource`."""
+        self._generator_on(torch.device(device))
 
     @torch.no_grad()
     def records(self, image: Tensor) -> list[dict[str, Any]]:
@@ -223,6 +227,13 @@ def _paint(records: list[dict[str, Any]], size: tuple[int, ...]) -> np.ndarray:
     if not records:
         return np.zeros(size, np.int32)
     return masks_to_labels(np.stack([record['segmentation'] for record in records]))
+
+
+def _as_dtype(value: Any) -> Any:
+    """A dtype for its name with 'torch.', as command lines and files write it; else the value."""
+    if isinstance(value, str) and value.startswith('torch.'):
+        return getattr(torch, value.removeprefix('torch.'), value)
+    return value
 
 
 def _resolved_arguments(generator: Callable[..., Any], given: dict[str, Any]) -> dict[str, Any]:

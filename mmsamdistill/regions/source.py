@@ -67,6 +67,13 @@ class RegionSource(nn.Module):
             )
         return labels.to(device=images.device, dtype=torch.int64)
 
+    def prepare(self, device: str | torch.device) -> None:
+        """Get ready to look at images, so that what cannot work fails now and not at each of them.
+
+        Args:
+            device: Where the images will be.
+        """
+
     @abstractmethod
     def find(self, images: Tensor, data_samples: Any = None) -> Tensor:
         """Label maps of checked images; called by :meth:`forward` without gradient.

@@ -1,6 +1,7 @@
 """Region maps through MMagic's own transforms: they go exactly where their images go."""
 
 import random
+import shlex
 
 import cv2
 import numpy as np
@@ -13,6 +14,8 @@ from mmcv.transforms import Compose
 from mmengine.registry import init_default_scope
 
 from mmsamdistill.datasets import CarryRegions, LoadRegionMap, add_regions_to_pipeline
+from mmsamdistill.regions import SuperpixelRegions
+from mmsamdistill.regions.extract import extract
 from mmsamdistill.regions.map_file import write_map
 
 BOTH = ['img', 'gt']
@@ -288,6 +291,23 @@ def test_mis_sized_map_names_files_and_both_sizes(data):
         load_map({'gt': np.zeros((41, 37, 3)), 'key': 'a/x', 'gt_path': 'gt/a/x.jpg'})
     for part in ('regions/a/x.png', 'gt/a/x.jpg', '41 x 37', 'extract_regions.py'):
         assert part in str(caught.value)
+
+
+@pytest.mark.parametrize('name', ['9', '0'], ids=['missing', 'of another image'])
+def test_the_command_is_that_of_the_whole_cache(tmp_path, name):
+    for index in range(2):
+        (tmp_path / 'gt/a').mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(tmp_path / f'gt/a/{index}.png'), np.zeros((12, 16, 3), np.uint8))
+    extract(tmp_path / 'gt', tmp_path / 'regions', SuperpixelRegions(min_size=7))
+    sample = {'key': f'a/{name}', 'gt_path': str(tmp_path / f'gt/a/{name}.png')}
+    with pytest.raises((FileNotFoundError, ValueError)) as error:
+        LoadRegionMap(tmp_path / 'regions')({**sample, 'gt': np.zeros((5, 5, 3))})
+    command = shlex.split(str(error.value).partition('by: ')[2])
+    # Nothing that would make the other maps anew, or others in their place.
+    assert command[2:4] == [str(tmp_path / 'gt'), str(tmp_path / 'regions')]
+    assert command[4:6] == ['--source', 'SuperpixelRegions']
+    assert 'min_size=7' in command
+    assert '--overwrite' not in command
 
 
 def test_load_says_what_it_needs(data):

@@ -10,7 +10,7 @@ from mmengine.logging import MessageHub
 from mmengine.runner import Runner
 from toy import cascade_model, config, run_training, write_data
 
-from mmsamdistill.regions import AlternatingRegions, CachedRegions, RegionSource
+from mmsamdistill.regions import AlternatingRegions, CachedRegions, RegionSource, ShuffledRegions
 from mmsamdistill.regions.fast_sam import FastSamMaskGenerator
 
 
@@ -132,6 +132,14 @@ def test_sam_in_training_takes_the_batch_at_once_and_leaves_no_trace(tmp_path, m
     assert sizes == [2, 2]  # iterations 0 and 2, two crops each
     assert not [name for name in built.state_dict() if name.startswith('regions')]
     assert not list(built.regions.parameters())
+
+
+def test_prepares_both_sources():
+    first, second = Constant(), Constant()
+    prepared = []
+    first.prepare = second.prepare = prepared.append
+    AlternatingRegions(ShuffledRegions(first), second).prepare('cpu')
+    assert prepared == ['cpu', 'cpu']
 
 
 def test_description_tells_both_sources():

@@ -296,6 +296,12 @@ class TestCheckpoints:
             ):
                 SAMRegions('vit_b', tmp_path / 'wrong.pth')(images)
 
+    def test_preparing_is_enough_to_find_them(self, tmp_path):
+        torch.save(build_tiny_sam().image_encoder.state_dict(), tmp_path / 'part.pth')
+        regions = SAMRegions(checkpoint=tmp_path / 'part.pth', builder='tiny_sam.build_tiny_sam')
+        with pytest.raises(ValueError, match='is not a checkpoint of SAM'):
+            regions.prepare('cpu')
+
     def test_description(self, checkpoint):
         description = SAMRegions('vit_b', checkpoint, generator={'points_per_side': 7}).describe()
         assert json.loads(json.dumps(description)) == description
@@ -308,6 +314,18 @@ class TestCheckpoints:
 
 
 class TestArguments:
+    def test_a_dtype_may_be_given_by_name(self, images):
+        by_name, by_type = (
+            source(generator_type='fast', generator={**EVERYTHING, 'dtype': dtype})
+            for dtype in ('torch.bfloat16', torch.bfloat16)
+        )
+        assert by_name.describe() == by_type.describe()
+        assert torch.equal(by_name(images), by_type(images))
+        with pytest.raises(
+            ValueError, match=r'dtype is torch\.int3, must be one of torch\.float32'
+        ):
+            source(generator_type='fast', generator={'dtype': 'torch.int3'})(images)
+
     def test_description_of_a_given_sam_depends_on_its_weights(self):
         description = source().describe()
         assert description == source().describe()

@@ -14,7 +14,8 @@ import torch
 from mmagic.registry import TRANSFORMS
 from mmcv.transforms import BaseTransform
 
-from mmsamdistill.regions.store import RegionStore, extract_command
+from mmsamdistill.regions.cache_fit import fitting_command
+from mmsamdistill.regions.store import RegionStore
 
 IMAGE_KEYS = ('gt', 'img')
 
@@ -91,11 +92,10 @@ class LoadRegionMap(BaseTransform):
         for key in candidates:
             if self.store.path(key).is_file():
                 return key
-        folder = _image_path(results).parent
         tried = ', '.join(str(self.store.path(key)) for key in candidates)
         raise FileNotFoundError(
             f'no region map for {_image_path(results)}: tried {tried}. Make it by: '
-            f'{extract_command(folder, self.store.root)}'
+            f'{self._command(results, candidates[0])}'
         )
 
     def _check_size(self, results: dict[str, Any], key: str, labels: np.ndarray) -> None:
@@ -111,8 +111,12 @@ class LoadRegionMap(BaseTransform):
             raise ValueError(
                 f'region map {self.store.path(key)} is {_size(labels)}, but {path} is '
                 f'{_size(image)} (height x width): it was made from another image. Make it again '
-                f'by: {extract_command(path.parent, self.store.root)} --overwrite'
+                f'by: {self._command(results, key)}'
             )
+
+    def _command(self, results: dict[str, Any], key: str) -> str:
+        # It keeps all maps that are still right: an image that has changed is noticed without.
+        return fitting_command(self.store, {key: [_image_path(results)]}, None, keep=True)
 
 
 @TRANSFORMS.register_module()
