@@ -13,7 +13,7 @@ from mmsamdistill.cascade.building import build_part, build_teacher
 from mmsamdistill.cascade.feature_tap import FeatureTap
 from mmsamdistill.cascade.image_range import to_unit_rgb
 from mmsamdistill.cascade.loading import cascade_state_dict
-from mmsamdistill.cascade.stages import run_stages, stage_losses
+from mmsamdistill.cascade.stages import check_same_size, run_stages, stage_losses
 from mmsamdistill.cascade.warmup import check_warmup, warmup_factor
 from mmsamdistill.regions import RegionMap
 
@@ -179,7 +179,7 @@ class SAMDistillRestorer(BaseModel):
         with FeatureTap(self.restorer, layers) as seen, FeatureTap(self.teacher, layers) as shown:
             stages = self._restore(inputs, data_samples)
             restored = stages[-1]
-            _check_same_size(inputs, restored, truth)
+            check_same_size(inputs, restored, truth)
             regions = self._region_map(restored, data_samples)
             taught_stages = self._teach(inputs, restored, regions, data_samples)
             taught = taught_stages[-1]
@@ -297,12 +297,3 @@ class SAMDistillRestorer(BaseModel):
 def _image(inputs: Tensor | dict[str, Tensor]) -> Tensor:
     # MMagic's pipelines give a dict where there is more than the image.
     return inputs['img'] if isinstance(inputs, dict) else inputs
-
-
-def _check_same_size(inputs: Tensor, restored: Tensor, truth: Tensor) -> None:
-    if not inputs.shape == restored.shape == truth.shape:
-        raise ValueError(
-            f'input {tuple(inputs.shape)}, restored {tuple(restored.shape)} and truth '
-            f'{tuple(truth.shape)} differ in shape: SAMDistillRestorer trains restorers that map '
-            'an image to one of the same size; super-resolution and the like are not supported'
-        )

@@ -74,3 +74,27 @@ def stage_losses(
     if others:
         losses[f'loss_aux{suffix}'] = restorer.auxiliary_loss(others, truth)
     return losses
+
+
+def check_same_size(inputs: Tensor, restored: Tensor, truth: Tensor) -> None:
+    """Refuse a restorer that changes the size of its input.
+
+    Args:
+        inputs: Degraded images.
+        restored: What the restorer made of them.
+        truth: Ground truth.
+
+    Shape:
+        - inputs, restored, truth: (N, C, H, W)
+
+    Raises:
+        ValueError: If the shapes differ.
+
+    Source: ours.
+    """
+    if not inputs.shape == restored.shape == truth.shape:
+        raise ValueError(
+            f'input {tuple(inputs.shape)}, restored {tuple(restored.shape)} and truth '
+            f'{tuple(truth.shape)} differ in shape: SAMDistillRestorer trains restorers that map '
+            'an image to one of the same size; super-resolution and the like are not supported'
+        )
