@@ -90,7 +90,7 @@ def extract(
     description = source.describe()
     Path(out).mkdir(parents=True, exist_ok=True)
     if not overwrite:
-        _refuse_other(Path(out), description, Path(images))
+        _is_begun(Path(out), description, Path(images))
     writer = _Writer(RegionStore(out), source, fingerprint(description), masks, device)
     report = ExtractionReport()
     mine = shard_of(list(found), *shard)
@@ -236,15 +236,15 @@ def _refuse_overlap(images: Path, out: Path) -> None:
         )
 
 
-def _refuse_other(out: Path, source: dict[str, Any], images: Path) -> None:
-    """Refuse a cache that was made differently."""
+def _is_begun(out: Path, source: dict[str, Any], images: Path) -> bool:
+    """Whether there is a cache already; one that was made differently is refused."""
     manifest = read_manifest(out)
     if manifest is None:
         if RegionStore(out).keys():
             raise ValueError(
                 f'{out} holds maps of unknown origin; choose another folder, or --overwrite'
             )
-        return
+        return False
     differences = describe_differences(manifest['source'], source)
     before, now = Path(manifest['images']).resolve(), images.resolve()
     # Where the first folder is not to be seen, on another machine, its name has to do.
@@ -255,14 +255,11 @@ def _refuse_other(out: Path, source: dict[str, Any], images: Path) -> None:
             f'{out} was made differently: {"; ".join(differences)}. Choose another folder, or '
             f'--overwrite to compute everything again'
         )
+    return True
 
 
 def _open_cache(out: Path, source: dict[str, Any], images: Path, overwrite: bool) -> None:
     """Write the manifest of a new cache, unless another process has opened it meanwhile."""
     with manifest_lock(out):
-        if overwrite:
-            write_manifest(out, source, str(images))
-            return
-        _refuse_other(out, source, images)
-        if read_manifest(out) is None:
+        if overwrite or not _is_begun(out, source, images):
             write_manifest(out, source, str(images))

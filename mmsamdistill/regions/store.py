@@ -111,7 +111,8 @@ class RegionStore:
         path = self.path(key)
         if not path.is_file():
             raise FileNotFoundError(
-                f'region map {path} does not exist; make it by: {extract_command(root=self.root)}'
+                f'region map {path} does not exist; tools/extract_regions.py, run as for the rest '
+                f'of {self.root}, adds what is missing'
             )
         return read_map(path)
 

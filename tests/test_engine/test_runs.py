@@ -108,6 +108,19 @@ def test_random_state_differs_between_processes_iterations_and_seeds(monkeypatch
     assert len({draw(), *others}) == 5
 
 
+def test_random_state_of_an_epoch_and_of_the_gpu_in_use(monkeypatch):
+    runner, seeds = SimpleNamespace(seed=0, iter=7), []
+    monkeypatch.setattr(torch.cuda, 'is_initialized', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'manual_seed', seeds.append)
+    draws = []
+    for _ in range(2):
+        RandomStateHook().before_train_epoch(runner)
+        draws.append(torch.rand(()).item())
+        RandomStateHook().before_train_iter(runner, 0)
+    assert draws[0] == draws[1]
+    assert seeds[0] == seeds[2] != seeds[1] == seeds[3]
+
+
 @pytest.mark.parametrize('content', ['params', 'bare'])
 def test_averaging_starts_from_weights_without_a_state_dict(data, tmp_path, content):
     weights = ToyNet().state_dict()

@@ -296,7 +296,7 @@ class TestCheckpoints:
             ):
                 SAMRegions('vit_b', tmp_path / 'wrong.pth')(images)
 
-    def test_preparing_is_enough_to_find_them(self, tmp_path):
+    def test_preparing_finds_weights_of_another_model(self, tmp_path):
         torch.save(build_tiny_sam().image_encoder.state_dict(), tmp_path / 'part.pth')
         regions = SAMRegions(checkpoint=tmp_path / 'part.pth', builder='tiny_sam.build_tiny_sam')
         with pytest.raises(ValueError, match='is not a checkpoint of SAM'):
