@@ -208,8 +208,8 @@ class Demo:
         """Parameters and FLOPs of what is deployed."""
         from mmengine.config import Config
 
-        from mmsamdistill.evaluation.cost import count_flops, count_parameters
-        from mmsamdistill.export import build_model
+        from mmsamdistill.deploy.cost import count_flops, count_parameters
+        from mmsamdistill.deploy.export import build_model
 
         model = build_model(Config.fromfile(config))
         flops = count_flops(model, (256, 256)) / 1e9

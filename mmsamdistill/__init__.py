@@ -20,6 +20,7 @@ from mmsamdistill import (  # noqa: E402
     losses,
     regions,
     restorers,
+    sources,
 )
 from mmsamdistill.version import __version__  # noqa: E402
 
@@ -33,4 +34,5 @@ __all__ = [
     'losses',
     'regions',
     'restorers',
+    'sources',
 ]

@@ -27,8 +27,8 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
 import mmsamdistill  # noqa: F401
+from mmsamdistill.cache.extract import extract
 from mmsamdistill.datasets import add_regions_to_pipeline
-from mmsamdistill.regions.extract import extract
 
 # A twin may differ from its plain configuration here, and nowhere else.
 TWIN_KEYS = {

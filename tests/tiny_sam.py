@@ -66,3 +66,12 @@ def _assemble(image_size: int) -> Sam:
         iou_head_hidden_dim=16,
     )
     return Sam(encoder, prompts, decoder)
+
+
+def build_exact_sam() -> Sam:
+    """Build a tiny `Sam` whose weights need no random numbers: the same bits on every machine."""
+    sam = _assemble(64)
+    for number, tensor in enumerate(sam.state_dict().values()):
+        ramp = torch.arange(tensor.numel()).mul(7 + 2 * number).remainder(31)
+        tensor.copy_((ramp.float() - 15).div(32).reshape(tensor.shape))
+    return sam.eval().requires_grad_(False)

@@ -50,7 +50,7 @@ def make_model(root: Path) -> str:
     from mmengine.config import Config
     from toy import plain_model
 
-    from mmsamdistill.export import build_model
+    from mmsamdistill.deploy.export import build_model
 
     step = {'type': 'LoadImageFromFile', 'key': 'img', 'channel_order': 'rgb'}
     cfg = Config({'model': plain_model(), 'test_pipeline': [step]})

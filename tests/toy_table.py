@@ -6,7 +6,7 @@ from pathlib import Path
 
 from toy import config, plain_model, write_data
 
-from mmsamdistill.benchmark import Result
+from lab import Result
 
 
 def write_table(folder: Path, rows: str, **changes: str) -> Path:

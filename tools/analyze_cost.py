@@ -11,15 +11,15 @@ from mmengine.config import Config, DictAction
 from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
-from mmsamdistill.evaluation.cost import (
+from mmsamdistill.deploy.cost import (
     count_flops,
     count_parameters,
     peak_memory,
     time_side_by_side,
 )
-from mmsamdistill.evaluation.machine import describe_machine
+from mmsamdistill.deploy.export import build_model, is_distilled, plain_config
+from mmsamdistill.deploy.machine import describe_machine
 from mmsamdistill.evaluation.report import to_markdown
-from mmsamdistill.export import build_model, is_distilled, plain_config
 
 
 def parse_args() -> argparse.Namespace:

@@ -15,8 +15,8 @@ from mmengine.config import Config, DictAction
 from mmengine.registry import init_default_scope
 from tqdm import tqdm
 
-from mmsamdistill.datasets.data_check import DataReport, check_data
-from mmsamdistill.datasets.data_files import SPLITS
+from mmsamdistill.data_check.check import DataReport, check_data
+from mmsamdistill.data_check.files import SPLITS
 from mmsamdistill.evaluation.report import to_markdown
 
 

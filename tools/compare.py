@@ -37,9 +37,9 @@ from mmsamdistill.comparison import (
     summary_rows,
     write_gallery,
 )
-from mmsamdistill.compat import CheckpointError
 from mmsamdistill.evaluation import PROTOCOLS
 from mmsamdistill.evaluation.report import to_markdown
+from mmsamdistill.weights import CheckpointError
 
 
 class Source(NamedTuple):

@@ -7,9 +7,15 @@ import argparse
 from mmengine.config import Config, DictAction
 
 import mmsamdistill  # noqa: F401  (makes MMagic importable)
-from mmsamdistill.compat import CheckpointError
-from mmsamdistill.evaluation.cost import count_parameters
-from mmsamdistill.export import FORMATS, build_model, export_checkpoint, plain_config, verify_export
+from mmsamdistill.deploy.cost import count_parameters
+from mmsamdistill.deploy.export import (
+    FORMATS,
+    build_model,
+    export_checkpoint,
+    plain_config,
+    verify_export,
+)
+from mmsamdistill.weights import CheckpointError
 
 
 def parse_args() -> argparse.Namespace:

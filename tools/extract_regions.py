@@ -14,9 +14,9 @@ from mmengine.config import Config, DictAction
 from tqdm import tqdm
 
 import mmsamdistill  # noqa: F401  (makes MMagic importable)
-from mmsamdistill.regions import RegionSource
-from mmsamdistill.regions.extract import extract
-from mmsamdistill.regions.verify import verify
+from mmsamdistill.cache.extract import extract
+from mmsamdistill.cache.verify import verify
+from mmsamdistill.sources import RegionSource
 
 SOURCES = {'superpixel': 'SuperpixelRegions', 'sam': 'SAMRegions'}
 

@@ -10,9 +10,9 @@ from mmengine.config import Config, DictAction
 from tqdm import tqdm
 
 import mmsamdistill  # noqa: F401  (makes MMagic importable)
-from mmsamdistill.compat import CheckpointError
+from mmsamdistill.deploy.inference import FileRestorer, find_images
 from mmsamdistill.files import write_atomically
-from mmsamdistill.inference import FileRestorer, find_images
+from mmsamdistill.weights import CheckpointError
 
 
 def parse_args() -> argparse.Namespace:

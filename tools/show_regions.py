@@ -13,9 +13,9 @@ import torch
 from tqdm import tqdm
 
 import mmsamdistill  # noqa: F401  (makes MMagic importable)
+from mmsamdistill.cache.image_file import decode_image
+from mmsamdistill.cache.store import RegionStore, find_images
 from mmsamdistill.regions import RegionMap
-from mmsamdistill.regions.image_file import decode_image
-from mmsamdistill.regions.store import RegionStore, find_images
 
 BOUNDARY = np.array([255, 235, 0], np.uint8)
 

@@ -21,15 +21,15 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from tqdm import tqdm
 
-from mmsamdistill.evaluation import protocol_labels
-from mmsamdistill.evaluation.preflight import (
+from mmsamdistill.data_check.preflight import (
     check_prefixes,
     check_test_files,
     name_damaged_images,
     without_missing_sets,
 )
+from mmsamdistill.deploy.export import plain_config
+from mmsamdistill.evaluation import protocol_labels
 from mmsamdistill.evaluation.report import metric_rows, to_markdown, write_report
-from mmsamdistill.export import plain_config
 from mmsamdistill.weights import load_plain
 
 

@@ -1,5 +1,5 @@
 # What all benchmarks on BSDS500 share: a NAFNet small enough for a CPU, its data, its schedule.
-# Data: tools/prepare_bsds500.py; train/ has 200 photographs, the tests are the first 30 of test/.
+# Data: benchmarks/prepare_bsds500.py; train/ has 200 photographs, the tests are the first 30 of test/.
 _base_ = '../../configs/_base_/default_runtime.py'
 
 model = dict(

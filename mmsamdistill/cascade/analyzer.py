@@ -10,8 +10,8 @@ import torch
 from mmagic.registry import MODELS
 from torch import Tensor, nn
 
-from mmsamdistill.cascade.vgg_weights import imagenet_weights, read_vgg_weights
 from mmsamdistill.frozen import FrozenNetwork
+from mmsamdistill.weights.vgg_weights import imagenet_weights, read_vgg_weights
 
 # Convolutions in each of the five blocks, and their width.
 BLOCKS = {16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}

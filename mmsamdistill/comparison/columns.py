@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mmsamdistill.inference import find_images
-from mmsamdistill.regions.image_file import decode_image
+from mmsamdistill.cache.image_file import decode_image
+from mmsamdistill.deploy.inference import find_images
 
 TRUTH = 'truth'
 """Name of the column that the others are measured against."""

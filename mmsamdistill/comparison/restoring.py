@@ -10,8 +10,8 @@ import cv2
 from mmengine.config import Config
 from tqdm import tqdm
 
+from mmsamdistill.deploy.inference import FileRestorer
 from mmsamdistill.files import write_atomically
-from mmsamdistill.inference import FileRestorer
 
 
 def restore_column(
@@ -31,7 +31,7 @@ def restore_column(
         folder: Where the results go, as PNG.
         name: Title of the progress bar.
         options: ``tile``, ``overlap``, ``device`` and ``ema`` of
-            :class:`~mmsamdistill.inference.FileRestorer`.
+            :class:`~mmsamdistill.deploy.inference.FileRestorer`.
 
     Returns:
         The results by key.

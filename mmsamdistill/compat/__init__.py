@@ -1,16 +1,13 @@
 """MMagic 1.2 on a current stack: one remedy per function, each with its reason and its end."""
 
 from mmsamdistill.compat.activation import activate
-from mmsamdistill.compat.checkpoints import CheckpointError, load_checkpoint_file
 from mmsamdistill.compat.editors import unavailable_editors
 from mmsamdistill.compat.lazy_registry import register_late
 from mmsamdistill.compat.reasons import MissingDependencyError
 
 __all__ = [
-    'CheckpointError',
     'MissingDependencyError',
     'activate',
-    'load_checkpoint_file',
     'register_late',
     'unavailable_editors',
 ]

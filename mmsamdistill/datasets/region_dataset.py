@@ -9,8 +9,8 @@ from typing import Any
 
 from mmagic.registry import DATASETS
 
+from mmsamdistill.cache.store import extract_command
 from mmsamdistill.datasets.region_pipeline import Geometric, add_regions_to_pipeline
-from mmsamdistill.regions.store import extract_command
 
 
 @DATASETS.register_module(name='RegionDataset')

@@ -16,9 +16,9 @@ from torch.utils.data import DataLoader
 from mmsamdistill.evaluation.per_image import named_rows, sample_path
 from mmsamdistill.evaluation.protocols import Protocol
 from mmsamdistill.evaluation.restoration_metric import ProtocolMetric, image_and_truth
-from mmsamdistill.evaluation.torchvision_weights import read_torchvision_weights
 from mmsamdistill.frozen import FrozenNetwork
 from mmsamdistill.weights import read_checkpoint
+from mmsamdistill.weights.torchvision_weights import read_torchvision_weights
 
 # The package's name of a network, and torchvision's.
 _NETWORKS = {'alex': 'alexnet', 'vgg': 'vgg16', 'squeeze': 'squeezenet1_1'}

@@ -12,9 +12,9 @@ from mmagic.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmsamdistill.evaluation.torchvision_weights import load_completely, read_torchvision_weights
 from mmsamdistill.frozen import FrozenNetwork
 from mmsamdistill.weights import find_state_dict, read_checkpoint
+from mmsamdistill.weights.torchvision_weights import load_completely, read_torchvision_weights
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -89,7 +89,7 @@ def torchvision_segmenter(
         name: Name in torchvision: DeepLabV3, FCN or LR-ASPP.
         weights: Path of its weights for these classes, or the name of torchvision's own
             ('COCO_WITH_VOC_LABELS_V1': 21 classes), see
-            :func:`~mmsamdistill.evaluation.torchvision_weights.read_torchvision_weights`. 'random'
+            :func:`~mmsamdistill.weights.torchvision_weights.read_torchvision_weights`. 'random'
             is for tests.
         num_classes: Number of classes. Default: Cityscapes' 19.
         options: ``mean``, ``std`` and ``size``, see :class:`Segmenter`.

@@ -3,11 +3,13 @@
 from mmsamdistill.weights.dialects import find_state_dict, to_plain_state_dict
 from mmsamdistill.weights.loading import adopt_plain_state_dict, load_plain
 from mmsamdistill.weights.matching import require_same_keys
-from mmsamdistill.weights.reading import read_checkpoint
+from mmsamdistill.weights.reading import CheckpointError, load_checkpoint_file, read_checkpoint
 
 __all__ = [
+    'CheckpointError',
     'adopt_plain_state_dict',
     'find_state_dict',
+    'load_checkpoint_file',
     'load_plain',
     'read_checkpoint',
     'require_same_keys',

@@ -11,7 +11,7 @@ from mmagic.registry import MODELS
 from torch import nn
 
 from mmsamdistill.cascade.analyzer import VGGAnalyzer, vgg_layers
-from mmsamdistill.cascade.vgg_weights import imagenet_weights, read_vgg_weights
+from mmsamdistill.weights.vgg_weights import imagenet_weights, read_vgg_weights
 
 EARLY = ('relu1_1', 'relu1_2')
 

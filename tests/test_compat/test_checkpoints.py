@@ -11,7 +11,8 @@ from mmengine.logging import HistoryBuffer
 from mmengine.runner.checkpoint import CheckpointLoader, save_checkpoint
 
 from mmsamdistill import compat
-from mmsamdistill.compat.safe_types import plain_numbers
+from mmsamdistill.weights import CheckpointError
+from mmsamdistill.weights.safe_types import plain_numbers
 
 compat.activate()
 load = CheckpointLoader.load_checkpoint
@@ -86,7 +87,7 @@ def test_checkpoints_of_mmengine_alone_are_read_under_either_numpy(tmp_path, mon
 def test_code_in_a_pickle_is_refused_and_named(tmp_path):
     path, marker = tmp_path / 'evil.pth', tmp_path / 'was_here'
     torch.save({'state_dict': {}, 'x': Malicious(marker)}, path)
-    with pytest.raises(compat.CheckpointError, match=r'evil\.pth holds a \w+\.mkdir'):
+    with pytest.raises(CheckpointError, match=r'evil\.pth holds a \w+\.mkdir'):
         load(str(path))
     assert not marker.exists()
 
@@ -94,11 +95,11 @@ def test_code_in_a_pickle_is_refused_and_named(tmp_path):
 def test_other_types_are_refused_and_named(tmp_path):
     path = tmp_path / 'odd.pth'
     torch.save({'x': pytest.ExitCode}, path)
-    with pytest.raises(compat.CheckpointError, match=r'odd\.pth holds a [\w.]*ExitCode'):
+    with pytest.raises(CheckpointError, match=r'odd\.pth holds a [\w.]*ExitCode'):
         load(str(path))
     if hasattr(torch.serialization, 'add_safe_globals'):
         torch.save({'x': np.array([object()], dtype=object)}, path)
-        with pytest.raises(compat.CheckpointError, match='Object'):
+        with pytest.raises(CheckpointError, match='Object'):
             load(str(path))
 
 
@@ -110,7 +111,7 @@ def test_the_allowed_lookup_is_no_way_around_the_list(tmp_path):
 
     path = tmp_path / 'sly.pth'
     torch.save({'x': Lookup()}, path)
-    with pytest.raises(compat.CheckpointError, match=r'sly\.pth was not read: refused'):
+    with pytest.raises(CheckpointError, match=r'sly\.pth was not read: refused'):
         load(str(path))
 
 
@@ -120,11 +121,11 @@ def test_damaged_files_are_named(tmp_path):
     whole = path.read_bytes()
     for damaged in (b'', b'no checkpoint', whole[: len(whole) // 2], whole[:-30]):
         path.write_bytes(damaged)
-        with pytest.raises(compat.CheckpointError, match=rf'cut\.pth \({len(damaged)} bytes\)'):
+        with pytest.raises(CheckpointError, match=rf'cut\.pth \({len(damaged)} bytes\)'):
             load(str(path))
     bad = tmp_path / 'cut.safetensors'
     bad.write_bytes(b'xx')
-    with pytest.raises(compat.CheckpointError, match=r'cut\.safetensors'):
+    with pytest.raises(CheckpointError, match=r'cut\.safetensors'):
         load(str(bad))
 
 
@@ -153,7 +154,7 @@ def test_every_scheme_reads_safely(tmp_path, monkeypatch):
     monkeypatch.setattr(host, 'get_external_models', lambda: {'evil': str(path)})
     addresses = ('https://x/evil.pth', 'torchvision://evil', 'mmcls://evil', 'openmmlab://evil')
     for address in (*addresses, 'pavi://evil'):
-        with pytest.raises(compat.CheckpointError):
+        with pytest.raises(CheckpointError):
             load(address)
     assert not (tmp_path / 'was_here').exists()
     assert set(host.CheckpointLoader._schemes) == {

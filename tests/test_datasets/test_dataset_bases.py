@@ -12,9 +12,9 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from toy import plain_model
 
+from mmsamdistill.cache.map_file import write_map
+from mmsamdistill.data_check.check import check_data
 from mmsamdistill.datasets import region_dataset
-from mmsamdistill.datasets.data_check import check_data
-from mmsamdistill.regions.map_file import write_map
 
 BASES = CONFIGS / '_base_/datasets'
 DOCS = CONFIGS.parent / 'docs/data.md'

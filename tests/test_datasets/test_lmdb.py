@@ -14,9 +14,9 @@ from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from torch.utils.data import DataLoader
 
+from mmsamdistill.cache.extract import extract
+from mmsamdistill.cache.map_file import write_map
 from mmsamdistill.engine.hooks import RegionCacheHook
-from mmsamdistill.regions.extract import extract
-from mmsamdistill.regions.map_file import write_map
 
 DOCS = CONFIGS.parent / 'docs/data.md'
 # By base config: the folders out of which its databases are made, as its own base has them.

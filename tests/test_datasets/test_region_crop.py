@@ -5,7 +5,7 @@ import pytest
 import torch
 from toy import write_data
 
-from mmsamdistill.datasets.data_files import Leaf
+from mmsamdistill.data_check.files import Leaf
 from mmsamdistill.datasets.region_dataset import region_dataset
 from mmsamdistill.datasets.region_pipeline import add_regions_to_pipeline
 from mmsamdistill.datasets.transforms import RegionCrop

@@ -16,10 +16,10 @@ from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
 from torch.utils.data import DataLoader
 
+from mmsamdistill.cache.map_file import write_map
 from mmsamdistill.datasets import add_regions_to_pipeline, region_dataset
 from mmsamdistill.datasets.region_dataset import add_regions_to_config
 from mmsamdistill.datasets.region_pipeline import BY_KEYS, HARMLESS, INTERPOLATING, REPLAYED
-from mmsamdistill.regions.map_file import write_map
 
 ROOT = Path(__file__).parents[2]
 LOAD = [{'type': 'LoadImageFromFile', 'key': key} for key in ('img', 'gt')]

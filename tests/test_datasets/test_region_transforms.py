@@ -13,10 +13,10 @@ from mmagic.registry import TRANSFORMS
 from mmcv.transforms import Compose
 from mmengine.registry import init_default_scope
 
+from mmsamdistill.cache.extract import extract
+from mmsamdistill.cache.map_file import write_map
 from mmsamdistill.datasets import CarryRegions, LoadRegionMap, add_regions_to_pipeline
-from mmsamdistill.regions import SuperpixelRegions
-from mmsamdistill.regions.extract import extract
-from mmsamdistill.regions.map_file import write_map
+from mmsamdistill.sources import SuperpixelRegions
 
 BOTH = ['img', 'gt']
 

@@ -16,12 +16,12 @@ from mmagic.registry import DATASETS, MODELS
 from mmengine.config import Config
 from toy import cascade_model, config, plain_model, run_training, write_data
 
+from mmsamdistill.cache.extract import extract
+from mmsamdistill.cache.fit import check_fit, fitting_command
+from mmsamdistill.cache.manifest import read_manifest
+from mmsamdistill.cache.map_file import read_record, write_map
+from mmsamdistill.cache.store import RegionStore
 from mmsamdistill.engine import RegionCacheHook
-from mmsamdistill.regions.cache_fit import check_fit, fitting_command
-from mmsamdistill.regions.extract import extract
-from mmsamdistill.regions.manifest import read_manifest
-from mmsamdistill.regions.map_file import read_record, write_map
-from mmsamdistill.regions.store import RegionStore
 
 ROOT = Path(__file__).parents[2]
 SOURCE = {'type': 'SuperpixelRegions', 'min_size': 5}

@@ -7,7 +7,7 @@ from mmagic.registry import MODELS
 from torch import nn
 
 from mmsamdistill.evaluation.segmenters import Segmenter
-from mmsamdistill.evaluation.torchvision_weights import load_completely, read_torchvision_weights
+from mmsamdistill.weights.torchvision_weights import load_completely, read_torchvision_weights
 
 NAME = 'lraspp_mobilenet_v3_large'
 

@@ -7,7 +7,7 @@ import torch
 from mmagic.registry import MODELS
 from mmengine.config import Config
 
-from mmsamdistill.evaluation.cost import count_parameters
+from mmsamdistill.deploy.cost import count_parameters
 
 MODELS_FOLDER = Path(__file__).parents[2] / 'configs/_base_/models'
 PARAMETERS = {

@@ -6,8 +6,8 @@ from mmagic.registry import MODELS
 from torch import nn
 from torch.nn import functional as F
 
-from mmsamdistill.evaluation.cost import count_parameters
-from mmsamdistill.export_graph import torchscript_bytes
+from mmsamdistill.deploy.cost import count_parameters
+from mmsamdistill.deploy.graph import torchscript_bytes
 from mmsamdistill.restorers import MPRNet
 from mmsamdistill.weights import load_plain
 

@@ -12,7 +12,7 @@ from mmengine.config import Config
 from mmengine.optim import OptimWrapper
 from toy import batch, cascade_model, config, plain_model, random_analyzer, run_training, write_data
 
-from mmsamdistill.export import build_model, export_checkpoint, plain_config, verify_export
+from mmsamdistill.deploy.export import build_model, export_checkpoint, plain_config, verify_export
 from mmsamdistill.restorers import MultiStageRestorer
 
 HINET = {

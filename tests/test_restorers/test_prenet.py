@@ -4,8 +4,8 @@ import pytest
 import torch
 from mmagic.registry import MODELS
 
-from mmsamdistill.evaluation.cost import count_parameters
-from mmsamdistill.export_graph import torchscript_bytes
+from mmsamdistill.deploy.cost import count_parameters
+from mmsamdistill.deploy.graph import torchscript_bytes
 from mmsamdistill.restorers import PReNet
 from mmsamdistill.weights import load_plain
 

@@ -8,8 +8,8 @@ import pytest
 from mmengine.config import Config
 from toy import NAFNET, cascade_model
 
-from mmsamdistill.evaluation.cost import count_flops, count_parameters
-from mmsamdistill.export import build_model
+from mmsamdistill.deploy.cost import count_flops, count_parameters
+from mmsamdistill.deploy.export import build_model
 
 TOOL = Path(__file__).parents[2] / 'tools/analyze_cost.py'
 

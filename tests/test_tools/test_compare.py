@@ -12,8 +12,8 @@ import pytest
 from mmengine.config import Config
 from toy_pictures import KEYS, make_folders, make_model, read_rgb, write_picture
 
+from mmsamdistill.deploy.inference import FileRestorer
 from mmsamdistill.evaluation import measure
-from mmsamdistill.inference import FileRestorer
 
 TOOL = Path(__file__).parents[2] / 'tools/compare.py'
 

@@ -9,7 +9,7 @@ import torch
 from mmengine.config import Config
 from toy import NAFNET, cascade_model
 
-from mmsamdistill.export import build_model
+from mmsamdistill.deploy.export import build_model
 
 TOOL = Path(__file__).parents[2] / 'tools/export_restorer.py'
 

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from mmsamdistill.regions.map_file import write_map
-from mmsamdistill.regions.store import RegionStore
+from mmsamdistill.cache.map_file import write_map
+from mmsamdistill.cache.store import RegionStore
 
 TOOLS = Path(__file__).parents[2] / 'tools'
 
@@ -101,7 +101,7 @@ def test_source_of_ones_own(tool, images, tmp_path, monkeypatch):
     (tmp_path / 'my_source_module.py').write_text("""
 import torch
 from mmagic.registry import MODELS
-from mmsamdistill.regions import RegionSource
+from mmsamdistill.sources import RegionSource
 
 @MODELS.register_module()
 class OneRegion(RegionSource):

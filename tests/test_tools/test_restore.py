@@ -11,8 +11,8 @@ import torch
 from mmengine.config import Config
 from toy import plain_model
 
-from mmsamdistill.export import build_model
-from mmsamdistill.inference import FileRestorer
+from mmsamdistill.deploy.export import build_model
+from mmsamdistill.deploy.inference import FileRestorer
 
 TOOL = Path(__file__).parents[2] / 'tools/restore.py'
 NAMES = ('a.png', 'sub/b.jpg', 'sub/deep/c.bmp')

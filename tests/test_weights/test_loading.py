@@ -5,7 +5,7 @@ from mmengine.runner.checkpoint import load_checkpoint
 from toy import NAFNET, cascade_model, plain_model
 
 import mmsamdistill  # noqa: F401
-from mmsamdistill.export import build_model
+from mmsamdistill.deploy.export import build_model
 from mmsamdistill.weights import adopt_plain_state_dict, load_plain
 
 

@@ -5,8 +5,7 @@ import torch
 from mmengine.logging import HistoryBuffer
 from safetensors.torch import save_file
 
-from mmsamdistill.compat import CheckpointError
-from mmsamdistill.weights import read_checkpoint
+from mmsamdistill.weights import CheckpointError, read_checkpoint
 
 WEIGHTS = {'generator.conv.weight': torch.arange(4.0)}
 

@@ -14,8 +14,8 @@ import torch
 from mmagic.registry import TRANSFORMS
 from mmcv.transforms import BaseTransform
 
-from mmsamdistill.regions.cache_fit import fitting_command
-from mmsamdistill.regions.store import RegionStore
+from mmsamdistill.cache.fit import fitting_command
+from mmsamdistill.cache.store import RegionStore
 
 IMAGE_KEYS = ('gt', 'img')
 
@@ -41,7 +41,7 @@ class LoadRegionMap(BaseTransform):
 
     Example:
         >>> import tempfile
-        >>> from mmsamdistill.regions.map_file import write_map
+        >>> from mmsamdistill.cache.map_file import write_map
         >>> with tempfile.TemporaryDirectory() as root:
         ...     write_map(f'{root}/a.png', np.array([[0, 1]]), {})
         ...     LoadRegionMap(root)({'key': 'a', 'gt': np.zeros((1, 2, 3))})['regions'].shape

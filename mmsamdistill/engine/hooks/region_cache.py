@@ -13,8 +13,8 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
-from mmsamdistill.regions.cache_fit import check_fit, fitting_command, spot_check
-from mmsamdistill.regions.store import RegionStore
+from mmsamdistill.cache.fit import check_fit, fitting_command, spot_check
+from mmsamdistill.cache.store import RegionStore
 
 
 @HOOKS.register_module()

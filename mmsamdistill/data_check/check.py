@@ -1,0 +1,262 @@
+"""What is wrong with the data of a config, found before a training finds it hours later."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mmsamdistill.data_check.files import Leaf, datasets_of, leaves_of
+from mmsamdistill.data_check.readers import FileReader, LmdbReader, Reader, RegionReader
+
+SHOWN = 5
+Track = Callable[[Iterable[Any], str, int], Iterable[Any]]
+_FATAL = ('errors', 'missing', 'extra', 'unreadable', 'sizes', 'small', 'regions')
+_FINDINGS = (*_FATAL, 'remarks')
+
+
+@dataclass
+class DataReport:
+    """What was found of one data set.
+
+    Attributes:
+        split: 'train', 'val' or 'test'.
+        name: Name of the data set.
+        folders: Where it is, by key.
+        samples: Number of samples: pairs, or images where there is only one side.
+        files: Image files that they are made of.
+        errors: What keeps the data set from being read at all.
+        missing: Files that a sample needs and that are not there.
+        extra: Files that no sample uses: their partner is missing.
+        unreadable: Files that are no image or not whole.
+        sizes: Samples whose images differ in size.
+        small: Images smaller than the patch that is cut out of them.
+        regions: Region maps that are missing, damaged or of another size.
+        remarks: Images that the loader changes silently: grey, with transparency, of 16 bits.
+
+    Example:
+        >>> report = DataReport('train', 'a', {}, missing=[f'{n}.png' for n in range(9)])
+        >>> print(report)
+        train, a: 0 samples
+          9 missing: 0.png, 1.png, 2.png, 3.png, 4.png, ...
+        >>> report.ok, DataReport('val', 'b', {}, remarks=['a.png: grey']).ok
+        (False, True)
+    """
+
+    split: str
+    name: str
+    folders: dict[str, str]
+    samples: int = 0
+    files: set[str] = field(default_factory=set)
+    errors: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    extra: list[str] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
+    sizes: list[str] = field(default_factory=list)
+    small: list[str] = field(default_factory=list)
+    regions: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Whether a training or test can run on it, every sample as meant."""
+        return not any(getattr(self, name) for name in _FATAL)
+
+    def add(self, other: DataReport) -> None:
+        """Add what was found of another part of the same data set.
+
+        Args:
+            other: The part's report; the split, name and folders stay as they are.
+        """
+        self.samples += other.samples
+        self.files |= other.files
+        for name in _FINDINGS:
+            getattr(self, name).extend(getattr(other, name))
+
+    def __str__(self) -> str:
+        lines = [f'{self.split}, {self.name}: {self.samples:,} samples']
+        lines += [f'  {key}: {path}' for key, path in self.folders.items() if _there(path)]
+        lines += [f'  {error}' for error in dict.fromkeys(self.errors)]
+        for name in _FINDINGS[1:]:
+            found = list(dict.fromkeys(getattr(self, name)))
+            if found:
+                shown = ', '.join(found[:SHOWN]) + (', ...' if len(found) > SHOWN else '')
+                lines.append(f'  {len(found):,} {_WORDS.get(name, name)}: {shown}')
+        return '\n'.join(lines)
+
+
+_WORDS = {
+    'extra': 'without partner',
+    'sizes': 'of different sizes',
+    'small': 'smaller than the patch',
+    'regions': 'region maps',
+}
+
+
+def no_progress(items: Iterable[Any], title: str, total: int) -> Iterable[Any]:
+    """Show nothing: the default of ``track``."""
+    return items
+
+
+def check_data(
+    cfg: Mapping[str, Any],
+    splits: Sequence[str] = ('train', 'val', 'test'),
+    *,
+    full: bool = False,
+    workers: int = 8,
+    track: Track = no_progress,
+) -> list[DataReport]:
+    """Check every data set of a config.
+
+    Files are found by the config's own datasets, so that prefixes, file name templates, lists of
+    files and nested datasets count as in training. Only headers and the ends of files are
+    read.
+
+    Args:
+        cfg: The whole config, its default scope in force.
+        splits: Which splits to check; those that the config lacks are left out. Default: all.
+        full: Decode every image and region map: finds damage in the middle of files. Default:
+            False.
+        workers: Number of threads that read. Default: 8.
+        track: Shows progress: called with the samples, a title and their number, gives the
+            samples. Default: nothing is shown.
+
+    Returns:
+        One report for each data set of each split. Parts in the same folders are one data set.
+
+    Source: ours.
+    """
+    reports: dict[tuple[Any, ...], DataReport] = {}
+    readers: dict[str, Reader] = {}
+    with ExitStack() as stack, ThreadPoolExecutor(max(1, workers)) as pool:
+        for split in splits:
+            for dataset in datasets_of(cfg, split):
+                for leaf in leaves_of(dataset):
+                    report = DataReport(split, leaf.name, leaf.folders())
+                    checker = _Checker(leaf, full, readers, stack)
+                    checker.run(report, pool, track)
+                    same = (split, leaf.name, *report.folders.items())
+                    if same in reports:
+                        reports[same].add(report)
+                    else:
+                        reports[same] = report
+    return list(reports.values())
+
+
+class _Checker:
+    """Checks one dataset; the readers are shared, so that no file is read twice."""
+
+    def __init__(
+        self, leaf: Leaf, full: bool, readers: dict[str, Reader], stack: ExitStack
+    ) -> None:
+        self.leaf = leaf
+        self.full = full
+        self.readers = readers
+        self.stack = stack
+        self.databases = leaf.databases()
+        self.patch = leaf.patch()
+        self.regions: RegionReader | None = None
+
+    def run(self, report: DataReport, pool: ThreadPoolExecutor, track: Track) -> None:
+        absent = {key: path for key, path in report.folders.items() if not _there(path)}
+        report.errors += [f'there is no {path} ({key})' for key, path in absent.items()]
+        # Images can be checked without region maps, not the other way round.
+        if absent.keys() - {'regions'}:
+            return
+        try:
+            dataset = self.leaf.build(lazy_init=False)
+            self._open()
+        except (TypeError, OSError, ValueError) as error:
+            report.errors.append(f'its files cannot be listed: {error}')
+            return
+        samples = [dataset.get_data_info(index) for index in range(len(dataset))]
+        samples.sort(key=lambda info: str(info.get('key')))  # folders have no order
+        if not samples:
+            report.errors.append('its folders contain no images that the dataset takes')
+        report.extra += self._extra(dataset, samples)
+        title = f'{report.split}, {report.name}'
+        for found in track(pool.map(self._sample, samples), title, len(samples)):
+            report.add(found)
+
+    def _open(self) -> None:
+        for path in self.databases.values():
+            if path not in self.readers:
+                self.readers[path] = self.stack.enter_context(LmdbReader(path, self.full))
+        self.readers.setdefault('files', FileReader(self.full))
+        if self.leaf.regions is not None and _there(self.leaf.regions):
+            self.regions = RegionReader(self.leaf.regions, self.full)
+
+    def _sample(self, info: Mapping[str, Any]) -> DataReport:
+        found = DataReport('', '', {}, samples=1)
+        sizes = {}
+        for key, path in _paths(info).items():
+            found.files.add(self._shown(key, path))
+            try:
+                header = self._reader(key).header(path)
+            except FileNotFoundError:
+                found.missing.append(self._shown(key, path))
+                continue
+            except ValueError as error:
+                found.unreadable.append(f'{self._shown(key, path)} ({error})')
+                continue
+            sizes[key] = header.size
+            if header.remark() and self.leaf.expects_colour(key):
+                found.remarks.append(f'{self._shown(key, path)} ({header.remark()})')
+            if min(header.size) < self.patch:
+                found.small.append(f'{self._shown(key, path)} ({_by(header.size)})')
+        if len(set(sizes.values())) > 1:
+            told = ', '.join(f'{key} {_by(size)}' for key, size in sizes.items())
+            found.sizes.append(f'{info.get("key")} ({told})')
+        if self.regions is not None:
+            problem = self.regions.problem(info, next(iter(sizes.values()), None))
+            found.regions += [problem] if problem else []
+        return found
+
+    def _reader(self, key: str) -> Reader:
+        return self.readers[self.databases.get(key, 'files')]
+
+    def _shown(self, key: str, path: str) -> str:
+        database = self.databases.get(key)
+        return path if database is None else f'{Path(path).stem} in {database}'
+
+    def _extra(self, dataset: Any, samples: list[dict[str, Any]]) -> list[str]:
+        """Files of the other side that belong to no sample."""
+        unused = []
+        for key, path in self.databases.items():
+            used = {Path(info[f'{key}_path']).stem for info in samples}
+            unused += [f'{each} in {path}' for each in self.readers[path].others(used)]
+        search_key = getattr(dataset, 'search_key', None)
+        if (
+            self.databases
+            or search_key is None
+            or dataset.ann_file
+            or 'indices' in self.leaf.config
+        ):
+            return unused
+        for key in dataset.data_prefix:
+            if key != search_key:
+                other = self.leaf.build(lazy_init=False, search_key=key)
+                used = {info[f'{key}_path'] for info in samples}
+                found = [other.get_data_info(n)[f'{key}_path'] for n in range(len(other))]
+                unused += sorted(path for path in found if path not in used)
+        return unused
+
+
+def _paths(info: Mapping[str, Any]) -> dict[str, str]:
+    """Paths of a sample's images, by their keys."""
+    return {
+        name.removesuffix('_path'): value
+        for name, value in info.items()
+        if name.endswith('_path') and isinstance(value, str)
+    }
+
+
+def _there(path: str) -> bool:
+    return not path or Path(path).exists()
+
+
+def _by(size: tuple[int, int]) -> str:
+    return f'{size[0]} x {size[1]}'

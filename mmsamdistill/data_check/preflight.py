@@ -1,0 +1,214 @@
+"""What could end a test half way, found before it starts."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from mmsamdistill.cache.map_file import check_png
+from mmsamdistill.data_check.check import SHOWN, DataReport, check_data
+from mmsamdistill.data_check.files import datasets_of, leaves_of, missing_folders
+
+_PNG = b'\x89PNG'
+
+
+def without_missing_sets(cfg: Config, skip: bool = False) -> tuple[Config, list[str]]:
+    """Find the test sets of a config that are not on this machine.
+
+    Args:
+        cfg: A whole config, its default scope in force. Not changed.
+        skip: Leave those sets out, with their evaluators, instead of raising. Default: False.
+
+    Returns:
+        The config that can be tested, and for each set that was left out a phrase with its name and
+        folder.
+
+    Raises:
+        FileNotFoundError: If a set is missing, or with ``skip`` if all are; names all of them.
+        ValueError: If the config has no test sets, or not as many evaluators.
+
+    Example:
+        >>> sets = [dict(dataset=dict(type='BasicImageDataset', data_root='nowhere'))]
+        >>> without_missing_sets(Config(dict(test_dataloader=sets, test_evaluator=[[]])))
+        Traceback (most recent call last):
+        FileNotFoundError: nothing was tested, these test sets are missing:
+          BasicImageDataset needs nowhere/ (img)
+
+    Source: ours.
+    """
+    datasets = datasets_of(cfg, 'test')
+    if not datasets:
+        raise ValueError(f'the config {cfg.filename or ""} has no test_dataloader')
+    phrases = [_missing(dataset) for dataset in datasets]
+    missing = [phrase for each in phrases for phrase in each]
+    if not missing:
+        return cfg, []
+    if not skip or all(phrases):
+        more = '' if all(phrases) else '\nput them there, or leave them out by --skip-missing'
+        raise FileNotFoundError(
+            '\n  '.join(['nothing was tested, these test sets are missing:', *missing]) + more
+        )
+    return _keep(cfg, [index for index, each in enumerate(phrases) if not each]), missing
+
+
+def check_test_files(cfg: Config) -> None:
+    """Look at every file of the test sets: whether it is there, an image, and whole.
+
+    Only headers and the ends of files are read; see :func:`name_damaged_images` for the rest.
+
+    Args:
+        cfg: A whole config, its default scope in force.
+
+    Raises:
+        ValueError: If a file is missing or damaged; the message names data sets and files.
+
+    Source: ours.
+    """
+    known = [dataset for dataset in datasets_of(cfg, 'test') if _lists_files(dataset)]
+    sets = {'test_dataloader': [{'dataset': dataset} for dataset in known]}
+    problems = [line for report in check_data(sets, ['test']) for line in _problems(report)]
+    if problems:
+        raise ValueError(
+            '\n  '.join(['nothing was tested, these files are in the way:', *problems])
+        )
+
+
+def check_prefixes(evaluators: Sequence[Sequence[Any]]) -> None:
+    """Require that the numbers of different test sets have different names.
+
+    MMagic notices only when the second of two sets has been tested.
+
+    Args:
+        evaluators: The metrics of each test set.
+
+    Raises:
+        ValueError: If two sets have a prefix in common.
+
+    Example:
+        >>> from types import SimpleNamespace as Metric
+        >>> check_prefixes([[Metric(prefix='A')], [Metric(prefix='B')]])
+        >>> check_prefixes([[Metric(prefix='A')], [Metric(prefix='A')]])
+        Traceback (most recent call last):
+        ValueError: two test sets have metrics with the prefix 'A': set another prefix for each set
+
+    Source: ours.
+    """
+    seen: set[Any] = set()
+    for metrics in evaluators:
+        prefixes = {metric.prefix for metric in metrics}
+        for prefix in sorted(prefixes & seen, key=str):
+            raise ValueError(
+                f'two test sets have metrics with the prefix {prefix!r}: set another prefix for '
+                f'each set'
+            )
+        seen |= prefixes
+
+
+@dataclass
+class NamedLoading:
+    """A transform that loads an image, whose errors name the file.
+
+    Args:
+        load: MMagic's transform.
+
+    Source: ours.
+    """
+
+    load: Callable[[dict], dict | None]
+
+    def __call__(self, results: dict) -> dict | None:
+        """Load the image.
+
+        Args:
+            results: What the pipeline has of the sample.
+
+        Returns:
+            The same, with the image.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If the file is damaged.
+        """
+        paths = results[f'{self.load.key}_path']  # type: ignore[attr-defined]
+        for path in paths if isinstance(paths, (list, tuple)) else [paths]:
+            # OpenCV fills in what it cannot decode. Images in databases are not files.
+            if Path(path).is_file():
+                data = Path(path).read_bytes()
+                if data.startswith(_PNG):
+                    check_png(data, path)
+        try:
+            return self.load(results)
+        except FileNotFoundError:
+            raise
+        # What a decoder gives for a broken file depends on the decoder: None, or its own error.
+        except Exception as error:
+            raise ValueError(f'{paths} cannot be read as an image: {error}') from error
+
+
+def name_damaged_images(dataset: Any) -> None:
+    """Make a dataset's loading transforms name the file that they fail on.
+
+    Args:
+        dataset: A built dataset, which may be one around others; its pipelines are changed.
+
+    Source: ours.
+    """
+    for each in _leaves(dataset):
+        steps = getattr(getattr(each, 'pipeline', None), 'transforms', [])
+        for index, step in enumerate(steps):
+            if type(step).__name__ == 'LoadImageFromFile':
+                steps[index] = NamedLoading(step)
+
+
+def _leaves(dataset: Any) -> Iterator[Any]:
+    inner = getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]
+    if inner == [None]:
+        yield dataset
+        return
+    for each in inner:
+        yield from _leaves(each)
+
+
+def _missing(dataset: dict[str, Any]) -> list[str]:
+    found = missing_folders({'test_dataloader': {'dataset': dataset}}, ['test'])
+    return [phrase.removeprefix('test: ') for phrase in found]
+
+
+def _lists_files(dataset: Mapping[str, Any]) -> bool:
+    try:
+        for leaf in leaves_of(dataset):
+            leaf.build()
+    except TypeError:
+        return False  # not of MMEngine's kind: it knows itself what it needs
+    return True
+
+
+def _problems(report: DataReport) -> list[str]:
+    lines = [f'{report.name}: {error}' for error in report.errors]
+    for kind in ('missing', 'unreadable'):
+        found = list(dict.fromkeys(getattr(report, kind)))
+        if found:
+            more = ', ...' if len(found) > SHOWN else ''
+            lines.append(f'{report.name}: {len(found)} {kind}: {", ".join(found[:SHOWN])}{more}')
+    return lines
+
+
+def _keep(cfg: Config, indices: Sequence[int]) -> Config:
+    """Take some of a config's test sets with their evaluators."""
+    loaders, evaluators = cfg.test_dataloader, cfg.test_evaluator
+    if len(loaders) != len(evaluators):
+        raise ValueError(f'{len(loaders)} test sets need as many evaluators, got {len(evaluators)}')
+    # Below the attribute access, where a list replaces a list.
+    content = copy.deepcopy(cfg._cfg_dict)
+    kept = [[each[index] for index in indices] for each in (loaders, evaluators)]
+    # MMagic takes a list of one evaluator for the metrics of one.
+    single = len(indices) == 1
+    content['test_dataloader'], content['test_evaluator'] = (
+        each[0] if single else each for each in kept
+    )
+    return Config(content, filename=cfg.filename)

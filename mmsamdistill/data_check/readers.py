@@ -1,0 +1,170 @@
+"""Headers of images in folders and LMDBs, and of region maps, each file read once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from mmsamdistill.cache.image_file import decode_image
+from mmsamdistill.data_check.image_header import ImageHeader, read_header
+from mmsamdistill.datasets.transforms.regions import LoadRegionMap
+
+
+class Reader(Protocol):
+    """Where images are read from."""
+
+    def header(self, path: str) -> ImageHeader:
+        """Read an image's header.
+
+        Args:
+            path: Path, as the dataset gives it.
+
+        Raises:
+            FileNotFoundError: If there is no such image.
+            ValueError: If it is damaged.
+        """
+
+    def others(self, used: set[str]) -> list[str]:
+        """Images beside those that are used.
+
+        Args:
+            used: Names without suffix.
+        """
+
+
+class FileReader:
+    """Reads image files.
+
+    Args:
+        full: Decode each file as well. Default: False.
+
+    Example:
+        >>> FileReader().header('nowhere.png')
+        Traceback (most recent call last):
+        FileNotFoundError: [Errno 2] No such file or directory: 'nowhere.png'
+    """
+
+    def __init__(self, full: bool = False) -> None:
+        self.full = full
+        self.known: dict[str, ImageHeader | OSError | ValueError] = {}
+
+    def header(self, path: str) -> ImageHeader:
+        """See :class:`Reader`."""
+        if path not in self.known:
+            try:
+                self.known[path] = self._read(path)
+            except (FileNotFoundError, ValueError) as error:
+                self.known[path] = error
+        found = self.known[path]
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def others(self, used: set[str]) -> list[str]:
+        """See :class:`Reader`; the dataset itself lists folders."""
+        return []
+
+    def _read(self, path: str) -> ImageHeader:
+        header = read_header(path)
+        if self.full:
+            _decode(Path(path).read_bytes(), header)
+        return header
+
+
+class LmdbReader:
+    """Reads images out of an LMDB as MMagic does: by the name of the file without suffix.
+
+    Args:
+        path: The database, a folder.
+        full: Decode each image as well. Default: False.
+
+    Raises:
+        ValueError: If it is no database.
+
+    Source: ours; the keys are those of BasicSR and MMagic.
+    """
+
+    def __init__(self, path: str, full: bool = False) -> None:
+        import lmdb
+
+        self.full = full
+        try:
+            self.environment = lmdb.open(path, readonly=True, lock=False, readahead=False)
+        except lmdb.Error as error:
+            raise ValueError(f'{path} is no LMDB: {error}') from error
+
+    def __enter__(self) -> LmdbReader:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.environment.close()
+
+    def header(self, path: str) -> ImageHeader:
+        """See :class:`Reader`."""
+        with self.environment.begin() as transaction:
+            data = transaction.get(Path(path).stem.encode())
+        if data is None:
+            raise FileNotFoundError(path)
+        header = read_header(data)
+        if self.full:
+            _decode(data, header)
+        return header
+
+    def others(self, used: set[str]) -> list[str]:
+        """See :class:`Reader`."""
+        with self.environment.begin() as transaction:
+            if self.environment.stat()['entries'] <= len(used):
+                return []
+            keys = transaction.cursor().iternext(values=False)
+            return [key.decode() for key in keys if key.decode() not in used]
+
+
+class RegionReader:
+    """Looks whether samples have region maps that fit.
+
+    Args:
+        root: Folder of the maps.
+        full: Decode each map as well. Default: False.
+
+    Raises:
+        FileNotFoundError: If there is no such folder.
+    """
+
+    def __init__(self, root: str, full: bool = False) -> None:
+        self.full = full
+        self.finder = LoadRegionMap(root)
+
+    def problem(self, info: Mapping[str, Any], size: tuple[int, int] | None) -> str:
+        """Say what is wrong with the map of a sample; empty if nothing is.
+
+        Args:
+            info: The sample, as the dataset lists it.
+            size: Height and width of its image; None if that is not known.
+        """
+        store = self.finder.store
+        try:
+            key = self.finder.find_key(dict(info))
+        except FileNotFoundError:
+            return f'{info.get("key")} has none'
+        path = store.path(key)
+        try:
+            header = read_header(path)
+            if self.full:
+                store.read(key)
+        except ValueError as error:
+            return f'{path} is damaged ({error})'
+        if not header.grey or header.alpha:
+            return f'{path} is no label map: it has more than one channel'
+        if size is not None and header.size != size:
+            return f'{path} is {_by(header.size)}, its image {_by(size)}'
+        return ''
+
+
+def _decode(data: bytes, header: ImageHeader) -> None:
+    if decode_image(data, 'it').shape[:2] != header.size:
+        raise ValueError('it decodes to another size than its header says')
+
+
+def _by(size: tuple[int, int]) -> str:
+    return f'{size[0]} x {size[1]}'

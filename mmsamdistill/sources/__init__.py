@@ -1,0 +1,20 @@
+"""Where region maps come from: networks, colour, a cache, or nowhere (the controls)."""
+
+from mmsamdistill.sources.alternating import AlternatingRegions
+from mmsamdistill.sources.cached import CachedRegions
+from mmsamdistill.sources.controls import NoRegions, ShuffledRegions
+from mmsamdistill.sources.sam import SAMRegions
+from mmsamdistill.sources.sam2 import SAM2Regions
+from mmsamdistill.sources.source import RegionSource
+from mmsamdistill.sources.superpixel import SuperpixelRegions
+
+__all__ = [
+    'AlternatingRegions',
+    'CachedRegions',
+    'NoRegions',
+    'RegionSource',
+    'SAM2Regions',
+    'SAMRegions',
+    'ShuffledRegions',
+    'SuperpixelRegions',
+]

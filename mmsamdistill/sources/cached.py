@@ -1,0 +1,98 @@
+"""Region maps that were computed beforehand and travel with the images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from mmagic.registry import MODELS
+from torch import Tensor
+
+from mmsamdistill.sources.source import RegionSource
+
+
+@MODELS.register_module()
+class CachedRegions(RegionSource):
+    """Take the region maps that the data pipeline loaded from a cache.
+
+    SAM takes seconds per image, a training step a fraction of one: computing the maps once and
+    reading them back is what makes training with SAM's regions practical. The maps were cropped
+    and flipped with their images, so they fit the batch as it is.
+
+    Shape:
+        - images: ``(N, 3, H, W)``
+        - data_samples.regions: ``(N, 1, H, W)`` or ``(N, H, W)``, any integer dtype
+        - result: ``(N, H, W)`` int64
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> sample = SimpleNamespace(regions=torch.tensor([[[[4, 0]]]]))
+        >>> CachedRegions()(torch.rand(1, 3, 1, 2), sample).tolist()
+        [[[4, 0]]]
+
+    Source: ours.
+    """
+
+    online = False
+
+    def find(self, images: Tensor, data_samples: Any = None) -> Tensor:
+        """Region maps of the batch; see :class:`RegionSource`.
+
+        Raises:
+            KeyError: If the data samples carry no regions.
+            TypeError: If the maps are not integers.
+            ValueError: If the maps do not have the images' size.
+        """
+        labels = _regions_of(data_samples)
+        if labels.is_floating_point():
+            raise TypeError(
+                f'region maps must stay integers on their way through the pipeline, got '
+                f'{labels.dtype}; leave "regions" out of transforms that normalise or resize'
+            )
+        expected = (images.shape[0], *images.shape[2:])
+        if labels.dim() == 4 and labels.shape[1] == 1:
+            labels = labels.squeeze(1)
+        if tuple(labels.shape) != expected:
+            raise ValueError(
+                f'region maps {tuple(labels.shape)} do not fit images of shape '
+                f'{tuple(images.shape)} ({_paths_of(data_samples)}); crop, flip and pad "regions" '
+                f'together with the images, or extract them again'
+            )
+        return labels
+
+    def describe(self) -> dict[str, Any]:
+        """The type alone: where the maps came from is in the cache's own manifest."""
+        return {'type': type(self).__name__}
+
+
+def _regions_of(data_samples: Any) -> Tensor:
+    if isinstance(data_samples, Sequence):
+        maps = [_regions_of(sample) for sample in data_samples]
+        sizes = {tuple(labels.shape) for labels in maps}
+        if len(sizes) > 1:
+            raise ValueError(
+                f'region maps of one batch differ in size: {sorted(sizes)} '
+                f'({_paths_of(data_samples)})'
+            )
+        if maps:
+            return torch.stack(maps)
+    labels = getattr(data_samples, 'regions', None)
+    if labels is None:
+        raise KeyError(
+            'CachedRegions found no region maps in data_samples; add them to the pipeline by '
+            "wrapping the training dataset in dict(type='RegionDataset', ...), or choose a source "
+            "that computes them, e.g. regions=dict(type='SuperpixelRegions')"
+        )
+    return labels
+
+
+def _paths_of(data_samples: Any) -> str:
+    """Image paths of the batch as far as the data samples know them, for error messages."""
+    samples = data_samples if isinstance(data_samples, Sequence) else [data_samples]
+    names: list[str] = []
+    for sample in samples:
+        metainfo = getattr(sample, 'metainfo', {})
+        paths = metainfo.get('gt_path') or metainfo.get('img_path')
+        names += [paths] if isinstance(paths, str) else list(paths or [])
+    return ', '.join(str(name) for name in names) or 'image paths unknown'

@@ -1,0 +1,278 @@
+"""What every source with an automatic mask generator shares: SAM, its relatives, and SAM 2."""
+
+from __future__ import annotations
+
+import inspect
+from abc import abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mmsamdistill.frozen import FrozenNetwork
+from mmsamdistill.regions.masks import masks_to_labels
+from mmsamdistill.sources.import_path import import_from
+from mmsamdistill.sources.source import RegionSource, to_unit_range
+from mmsamdistill.weights.sam_weights import hash_state
+
+
+class MaskGeneratorRegions(RegionSource):
+    """Regions from an automatic mask generator, overlapping masks painted large to small.
+
+    The network is only looked at: it is built on first use, frozen, in evaluation mode, in float32,
+    and never part of a checkpoint, an optimiser or DDP. It follows the module to another device,
+    but not to another precision, and it is not run under autocast, so that the same image always
+    gives the same regions.
+
+    A family of models derives from this class and says where its weights are, how its network is
+    built, and what the names of its generators mean.
+
+    Args:
+        network: A network to use as it is, frozen in place. None: it is built on first use.
+        generator: Arguments of the mask generator.
+        generator_type: Name, class or import path of the mask generator. It is called with the
+            network and the arguments; its ``generate`` takes an ``(H, W, 3)`` uint8 RGB array and
+            returns records with ``segmentation``. If it has ``label_maps``, whole batches are
+            given to that.
+
+    Shape:
+        - images: ``(N, 3, H, W)``
+        - result: ``(N, H, W)`` int64; ``m + 1`` for the m-th mask, 0 where there is none
+
+    Raises:
+        TypeError: If ``network`` is not a module.
+        ValueError: If the generator is told how to encode masks.
+
+    Source: ours.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module | None,
+        generator: dict[str, Any] | None,
+        generator_type: str | Callable[..., Any],
+    ) -> None:
+        super().__init__()
+        if 'output_mode' in (generator or {}):
+            raise ValueError('output_mode cannot be chosen: the masks are painted, not encoded')
+        self.generator = {name: _as_dtype(value) for name, value in (generator or {}).items()}
+        self.generator_type = generator_type
+        self.frozen = FrozenMaskNetwork(network)
+        self._weights: tuple[Path | None, str] | None = None
+        self._built_generator: Any = None
+
+    def find(self, images: Tensor, data_samples: Any = None) -> Tensor:
+        """Label maps of a batch; see :class:`RegionSource`."""
+        pixels = [_to_uint8(image) for image in images]
+        with torch.autocast(images.device.type, enabled=False):
+            generator = self._generator_on(images.device)
+            if hasattr(generator, 'label_maps'):
+                maps = generator.label_maps(pixels)
+            else:
+                maps = [_paint(generator.generate(array), array.shape[:2]) for array in pixels]
+        return torch.from_numpy(np.stack(maps))
+
+    def prepare(self, device: str | torch.device) -> None:
+        """Build the network and its mask generator; see :class:`RegionSource`."""
+        self._generator_on(torch.device(device))
+
+    @torch.no_grad()
+    def records(self, image: Tensor) -> list[dict[str, Any]]:
+        """Everything the generator says about one image: the masks before they are painted.
+
+        Args:
+            image: RGB image in [0, 1]; values outside are clamped, NaN becomes 0.
+
+        Shape:
+            - image: ``(3, H, W)``
+
+        Returns:
+            One record per mask with ``segmentation`` (``(H, W)`` bool array), ``area``, ``bbox``,
+            ``predicted_iou``, ``stability_score``, ``point_coords`` and ``crop_box``.
+
+        Raises:
+            ImportError: If the model's package is not installed.
+            FileNotFoundError: If the checkpoint does not exist.
+            ValueError: If the checkpoint is damaged or another model's.
+        """
+        with torch.autocast(image.device.type, enabled=False):
+            return self._generator_on(image.device).generate(_to_uint8(image))
+
+    def describe(self) -> dict[str, Any]:
+        """Model, weights and all generator parameters, the generator's defaults included."""
+        generator = self._generator_class()
+        return {
+            'type': type(self).__name__,
+            **self._describe_model(),
+            'checkpoint_sha256': self._located()[1],
+            'generator_type': recorded_name(generator),
+            'generator': _resolved_arguments(generator, self.generator),
+        }
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy's generator must look through the copy's network.
+        return {**self.__dict__, '_built_generator': None}
+
+    @abstractmethod
+    def _describe_model(self) -> dict[str, Any]:
+        """Which network it is, for :meth:`describe`."""
+
+    @abstractmethod
+    def _named_generator(self, name: str) -> Callable[..., Any] | str | None:
+        """The generator of a short name: itself or its import path; None if there is no such."""
+
+    @abstractmethod
+    def _locate(self) -> tuple[Path | None, str]:
+        """Path and SHA-256 of the weights, both checked."""
+
+    @abstractmethod
+    def _build(self) -> nn.Module:
+        """The network with its weights."""
+
+    def _located(self) -> tuple[Path | None, str]:
+        """As :meth:`_locate`, once."""
+        if self._weights is None:
+            self._weights = self._locate()
+        return self._weights
+
+    def _hash_network(self) -> str:
+        """SHA-256 of a network whose weights did not come from a file."""
+        if self.frozen.empty:
+            self.frozen.hold(self._build_quietly())
+        return hash_state(self.frozen.network)
+
+    def _build_quietly(self) -> nn.Module:
+        # Random weights that are about to be replaced must not change the run's random state.
+        with torch.random.fork_rng(devices=[]):
+            return self._build()
+
+    def _generator_on(self, device: torch.device) -> Any:
+        if self.frozen.empty:
+            self.frozen.hold(self._build_quietly())
+        # Where the images are decides: under DDP and in a Runner they are the first to move.
+        self.frozen.network.to(device)
+        if self._built_generator is None:
+            self._built_generator = self._generator_class()(self.frozen.network, **self.generator)
+        return self._built_generator
+
+    def _generator_class(self) -> Callable[..., Any]:
+        if not isinstance(self.generator_type, str):
+            return self.generator_type
+        named = self._named_generator(self.generator_type)
+        if callable(named):
+            return named
+        return import_from(named or self.generator_type, 'generator_type', "'reference', 'fast'")
+
+
+class FrozenMaskNetwork(FrozenNetwork):
+    """Follows its owner to a device, never to a precision: prompts and thresholds are float32.
+
+    Example:
+        >>> frozen = FrozenMaskNetwork(nn.Linear(2, 2)).half()
+        >>> frozen.network.weight.dtype, frozen.empty
+        (torch.float32, False)
+
+    Source: ours.
+    """
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is no network yet."""
+        return not self._held
+
+    def _apply(self, fn: Callable, *args: object, **kwargs: object) -> FrozenMaskNetwork:
+        for network in self._held:
+            probe = next(network.parameters())
+            network.to(fn(torch.empty(0, device=probe.device)).device)
+        return self
+
+
+def surviving_empty_crops(original: type, module: str) -> type:
+    """A package's mask generator, made to survive crops without any mask.
+
+    The originals build the crop boxes from a list, which is one-dimensional when empty, and then
+    fail to index them if no crop of the image has a mask.
+
+    Args:
+        original: ``SamAutomaticMaskGenerator`` or ``SAM2AutomaticMaskGenerator``.
+        module: The module that the result says to be from.
+
+    Returns:
+        A class of the same name that gives the same masks.
+
+    Source: ours.
+    """
+
+    class Generator(original):
+        def _process_crop(self, *args: Any, **kwargs: Any) -> Any:
+            data = super()._process_crop(*args, **kwargs)
+            data['crop_boxes'] = data['crop_boxes'].reshape(-1, 4).to(torch.int64)
+            return data
+
+    Generator.__module__ = module
+    Generator.__name__ = Generator.__qualname__ = original.__name__
+    return Generator
+
+
+def _to_uint8(image: Tensor) -> np.ndarray:
+    """One ``(3, H, W)`` image in [0, 1] as the ``(H, W, 3)`` array that SAM was trained on."""
+    pixels = (to_unit_range(image) * 255).round().to(torch.uint8)
+    return pixels.permute(1, 2, 0).contiguous().cpu().numpy()
+
+
+def _paint(records: list[dict[str, Any]], size: tuple[int, ...]) -> np.ndarray:
+    if not records:
+        return np.zeros(size, np.int32)
+    return masks_to_labels(np.stack([record['segmentation'] for record in records]))
+
+
+def _as_dtype(value: Any) -> Any:
+    """A dtype for its name with 'torch.', as command lines and files write it; else the value."""
+    if isinstance(value, str) and value.startswith('torch.'):
+        return getattr(torch, value.removeprefix('torch.'), value)
+    return value
+
+
+def _resolved_arguments(generator: Callable[..., Any], given: dict[str, Any]) -> dict[str, Any]:
+    """Given arguments over the generator's defaults, as plain JSON types."""
+    signature = inspect.signature(generator).parameters
+    # The first argument is the network.
+    defaults = {
+        name: parameter.default
+        for name, parameter in list(signature.items())[1:]
+        if parameter.default is not parameter.empty
+    }
+    return {name: jsonable(value) for name, value in {**defaults, **given}.items()}
+
+
+def recorded_name(thing: Any) -> str:
+    """The name by which manifests know a class or a function.
+
+    A class that has moved keeps the name of its first home in ``recorded_name``: a cache says what
+    made it, and moving a module makes no map different.
+    """
+    return getattr(thing, 'recorded_name', f'{thing.__module__}.{thing.__qualname__}')
+
+
+def jsonable(value: Any) -> Any:
+    """A value of a configuration as plain JSON types.
+
+    Args:
+        value: Numbers, strings, arrays, dtypes, and lists and dicts of them.
+
+    Example:
+        >>> jsonable({'a': (np.float64(1.0), torch.float16)})
+        {'a': [1.0, 'torch.float16']}
+
+    Source: ours.
+    """
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    if isinstance(value, list | tuple):
+        return [jsonable(item) for item in value]
+    if isinstance(value, dict):
+        return {str(name): jsonable(item) for name, item in value.items()}
+    return str(value) if isinstance(value, torch.dtype | Path) else value

@@ -1,0 +1,166 @@
+"""Regions from Segment Anything 2 and 2.1."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmagic.registry import MODELS
+from torch import nn
+
+from mmsamdistill.sources.mask_generator import MaskGeneratorRegions, surviving_empty_crops
+from mmsamdistill.weights.sam_files import OFFICIAL_SAM2_FILES
+from mmsamdistill.weights.sam_weights import load_weights, locate_weights, verify_weights
+
+# Configurations inside of the package, by the model's name.
+CONFIGS: dict[str, str] = {
+    'sam2_hiera_tiny': 'configs/sam2/sam2_hiera_t.yaml',
+    'sam2_hiera_small': 'configs/sam2/sam2_hiera_s.yaml',
+    'sam2_hiera_base_plus': 'configs/sam2/sam2_hiera_b+.yaml',
+    'sam2_hiera_large': 'configs/sam2/sam2_hiera_l.yaml',
+    'sam2.1_hiera_tiny': 'configs/sam2.1/sam2.1_hiera_t.yaml',
+    'sam2.1_hiera_small': 'configs/sam2.1/sam2.1_hiera_s.yaml',
+    'sam2.1_hiera_base_plus': 'configs/sam2.1/sam2.1_hiera_b+.yaml',
+    'sam2.1_hiera_large': 'configs/sam2.1/sam2.1_hiera_l.yaml',
+}
+
+
+@MODELS.register_module()
+class SAM2Regions(MaskGeneratorRegions):
+    """Regions from SAM 2's automatic mask generation, overlapping masks painted large to small.
+
+    Held like SAM in :class:`SAMRegions`: built on first use, frozen, in float32, never in a
+    checkpoint. Needs the optional package: ``pip install sam2``.
+
+    What was tried, with ``sam2`` 1.1.0 from the package index (its files equal those of the
+    publisher's repository) on torch 2.12: building the 2.1 tiny model from its real classes with
+    random weights, and generating masks with it on a CPU. Of the other seven models only that
+    their configs exist was checked. The published weights were
+    not at hand: loading them was tried with files of the same layout, their sizes and hashes are
+    known from others' records (of SAM 2.0 the hashes alone), and what masks they give was not seen.
+
+    Args:
+        model_type: One of ``sam2_hiera_{tiny,small,base_plus,large}`` and
+            ``sam2.1_hiera_{tiny,small,base_plus,large}``. Default: ``'sam2.1_hiera_large'``.
+        checkpoint: Path or URL of the weights: ``.pt`` as published, with the state dict under
+            ``'model'`` or bare, or ``.safetensors``. Default: None, the official file of the model
+            type, downloaded once.
+        sha256: Expected SHA-256 of the checkpoint or its beginning. Default: None; files with an
+            official name are always checked.
+        sam: A SAM 2 model to use as it is, instead of the three above; frozen in place.
+        generator: Arguments of the mask generator: those of :class:`SAMRegions`, and
+            ``mask_threshold``, ``use_m2m``, ``multimask_output``. Their defaults are the
+            generator's own; ``pred_iou_thresh`` is 0.8, where SAM's is 0.88. SAM 2 cleans masks by
+            ``min_mask_region_area`` in a compiled extension on CUDA only, and is refused elsewhere.
+        generator_type: ``'reference'`` (default,
+            ``sam2.automatic_mask_generator.SAM2AutomaticMaskGenerator``), a class, or its import
+            path; see :class:`SAMRegions`.
+
+    Shape:
+        - images: ``(N, 3, H, W)``
+        - result: ``(N, H, W)`` int64; ``m + 1`` for the m-th mask, 0 where there is none
+
+    Raises:
+        TypeError: If ``sam`` is not a module, or, at first use, if the generator does not know an
+            argument.
+        ValueError: If the model type is unknown, or ``sam`` is given together with weights.
+
+    Example:
+        >>> regions = SAM2Regions('sam2.1_hiera_tiny', generator=dict(points_per_side=16))
+        >>> list(regions.parameters()), list(regions.state_dict())  # nothing is loaded yet
+        ([], [])
+
+    Source: Ravi et al., SAM 2: Segment Anything in Images and Videos, 2024; the painting order is
+        ours.
+    """
+
+    def __init__(
+        self,
+        model_type: str = 'sam2.1_hiera_large',
+        checkpoint: str | Path | None = None,
+        *,
+        sha256: str | None = None,
+        sam: nn.Module | None = None,
+        generator: dict[str, Any] | None = None,
+        generator_type: str | Callable[..., Any] = 'reference',
+    ) -> None:
+        super().__init__(sam, generator, generator_type)
+        if model_type not in CONFIGS:
+            raise ValueError(
+                f'unknown SAM 2 model_type {model_type!r}; choose from {list(CONFIGS)}'
+            )
+        if sam is not None and (checkpoint is not None or sha256 is not None):
+            raise ValueError('give either sam or checkpoint and sha256, not both')
+        self.model_type = model_type if sam is None else 'custom'
+        self.checkpoint = checkpoint
+        self.sha256 = sha256
+
+    def extra_repr(self) -> str:
+        """The parameters, for ``print(model)``."""
+        return (
+            f'model_type={self.model_type!r}, checkpoint={self.checkpoint!r}, '
+            f'generator={self.generator}'
+        )
+
+    def _describe_model(self) -> dict[str, Any]:
+        return {'model_type': self.model_type}
+
+    def _named_generator(self, name: str) -> Callable[..., Any] | str | None:
+        if name != 'reference':
+            return None
+        original = _import_sam2('automatic_mask_generator').SAM2AutomaticMaskGenerator
+        # It takes any keyword and ignores those that it does not know, typing errors included.
+        known = list(inspect.signature(original).parameters.values())[1:]
+        names = [each.name for each in known if each.kind is not each.VAR_KEYWORD]
+        unknown = sorted(self.generator.keys() - set(names))
+        if unknown:
+            raise TypeError(f'SAM 2 has no generator argument {", ".join(unknown)}; choose {names}')
+        return surviving_empty_crops(original, original.__module__)
+
+    def _generator_on(self, device: torch.device) -> Any:
+        if self.generator_type == 'reference' and self.generator.get('min_mask_region_area', 0) > 0:
+            _check_extension(device)
+        return super()._generator_on(device)
+
+    def _locate(self) -> tuple[Path | None, str]:
+        if self.model_type == 'custom':
+            return None, self._hash_network()
+        source = self.checkpoint or OFFICIAL_SAM2_FILES[self.model_type].url
+        path = locate_weights(source, self.sha256, OFFICIAL_SAM2_FILES)
+        return path, verify_weights(path, self.sha256)
+
+    def _build(self) -> nn.Module:
+        build = _import_sam2('build_sam').build_sam2
+        # Its post-processing replaces unstable single masks; the mask generator asks for several.
+        network = build(
+            CONFIGS[self.model_type], ckpt_path=None, device='cpu', apply_postprocessing=False
+        )
+        path, _ = self._located()
+        load_weights(network, path, self.model_type, key='model', choices=CONFIGS)
+        return network
+
+
+def _import_sam2(module: str) -> Any:
+    try:
+        import sam2  # the module's own import error would not say what to install
+    except ImportError as error:
+        raise ImportError(
+            'SAM2Regions needs the sam2 package: pip install sam2 (with SAM2_BUILD_CUDA=0 in the '
+            'environment where there is no CUDA compiler). SAMRegions, SuperpixelRegions and '
+            'CachedRegions work without it.'
+        ) from error
+    return import_module(f'{sam2.__name__}.{module}')
+
+
+def _check_extension(device: torch.device) -> None:
+    if device.type != 'cuda' or find_spec('sam2._C') is None:
+        raise ValueError(
+            'min_mask_region_area: SAM 2 removes small regions in its compiled extension on CUDA, '
+            f'and skips that on {device.type} or without the extension; set it to 0, or install '
+            'sam2 with SAM2_BUILD_CUDA=1'
+        )

@@ -1,0 +1,245 @@
+"""Finding, checking and safely reading the weights of the Segment Anything Model."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from urllib.parse import urlparse
+
+import torch
+from torch import Tensor, nn
+
+from mmsamdistill.weights.sam_files import OFFICIAL_FILES, OfficialFile, official_of_name
+
+
+def locate_weights(
+    checkpoint: str | Path,
+    sha256: str | None = None,
+    official: Mapping[str, OfficialFile] = OFFICIAL_FILES,
+) -> Path:
+    """Path of a checkpoint on this machine; a URL is downloaded once into torch.hub's folder.
+
+    A download is checked while it runs and appears under its name only when it is whole.
+
+    Args:
+        checkpoint: Path or ``http(s)``/``file`` URL.
+        sha256: Expected SHA-256 (or its beginning) of a download; for the official files it is
+            known without. Default: None.
+        official: Published files that the message for a missing one names. Default: SAM's.
+
+    Returns:
+        The path.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        RuntimeError: If a download does not have the expected hash.
+
+    Example:
+        >>> locate_weights('nowhere/sam.pth')
+        Traceback (most recent call last):
+        FileNotFoundError: no SAM checkpoint at nowhere/sam.pth; ...
+
+    Source: ours.
+    """
+    if urlparse(str(checkpoint)).scheme not in ('http', 'https', 'file'):
+        path = Path(checkpoint).expanduser()
+        if not path.is_file():
+            urls = ', '.join(file.url for file in official.values())
+            raise FileNotFoundError(
+                f'no SAM checkpoint at {path}; the official ones are {urls}, and '
+                f'checkpoint=None downloads the one of the model type'
+            )
+        return path
+    url = str(checkpoint)
+    path = Path(torch.hub.get_dir(), 'checkpoints', Path(urlparse(url).path).name)
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        published = official_of_name(path.name)
+        expected = sha256 or (published.sha256 if published else None)
+        torch.hub.download_url_to_file(url, str(path), hash_prefix=expected)
+    return path
+
+
+def verify_weights(path: Path, sha256: str | None = None) -> str:
+    """Check a checkpoint file against the hash that is expected of it.
+
+    Args:
+        path: The file.
+        sha256: Expected SHA-256 or its beginning. Default: None, which means the published hash
+            for a file with an official name, and no expectation for any other.
+
+    Returns:
+        The file's SHA-256.
+
+    Raises:
+        ValueError: If the file is truncated or is not the file it claims to be.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = Path(folder, 'a.pth').write_bytes(b'')
+        ...     verify_weights(Path(folder, 'a.pth'))[:8]
+        'e3b0c442'
+
+    Source: ours.
+    """
+    official = official_of_name(path.name)
+    if sha256 is None and official is not None and official.size is not None:
+        size = path.stat().st_size
+        if size != official.size:
+            raise ValueError(
+                f'{path} has {size} bytes, but {official.name} has {official.size}: the download '
+                f'was cut short or it is another file; fetch it again from {official.url}'
+            )
+    actual = hash_file(path)
+    expected = sha256 or (official.sha256 if official else '')
+    if not actual.startswith(expected.lower()):
+        raise ValueError(
+            f'{path} has SHA-256 {actual}, expected {expected}: it is damaged or another file'
+        )
+    return actual
+
+
+def read_weights(path: Path, key: str | None = None) -> dict[str, Tensor]:
+    """Read a state dict without executing anything that a file may contain.
+
+    Args:
+        path: ``.safetensors``, or a file written by ``torch.save``.
+        key: Under which the state dict may lie in the file: SAM 2's are under ``'model'``.
+            Default: None, the file is the state dict.
+
+    Returns:
+        The state dict, on the CPU.
+
+    Raises:
+        ValueError: If the file cannot be read or is not a state dict of tensors.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     torch.save({'a': torch.ones(1)}, Path(folder, 'a.pth'))
+        ...     read_weights(Path(folder, 'a.pth'))
+        {'a': tensor([1.])}
+
+    Source: ours.
+    """
+    state = _read_safetensors(path) if path.suffix == '.safetensors' else _read_pickle(path)
+    if key is not None and isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
+        state = state[key]
+    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise ValueError(f'{path} is not a state dict: expected a mapping of names to tensors')
+    return dict(state)
+
+
+def load_weights(
+    network: nn.Module,
+    path: Path,
+    model_type: str,
+    key: str | None = None,
+    choices: Iterable[str] = OFFICIAL_FILES,
+) -> None:
+    """Load a checkpoint into a network, every key of both used.
+
+    Args:
+        network: The network, changed in place.
+        path: The checkpoint.
+        model_type: What the network is called in the message.
+        key: See :func:`read_weights`. Default: None.
+        choices: Names of models that the message offers. Default: SAM's.
+
+    Raises:
+        ValueError: If the file cannot be read or belongs to another architecture.
+
+    Example:
+        >>> import tempfile
+        >>> layer = nn.Linear(1, 1)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     torch.save(nn.Linear(1, 1).state_dict(), Path(folder, 'a.pth'))
+        ...     load_weights(layer, Path(folder, 'a.pth'), 'linear')
+
+    Source: ours.
+    """
+    state = read_weights(path, key)
+    wanted = network.state_dict()
+    wrong = sorted(
+        name
+        for name in state.keys() | wanted.keys()
+        if name not in state or name not in wanted or state[name].shape != wanted[name].shape
+    )
+    if wrong:
+        models = ', '.join(choices)
+        remedy = f'choose the model_type ({models})' if models else 'give the builder of the model'
+        raise ValueError(
+            f'{path} is not a checkpoint of SAM {model_type}: {len(wrong)} of {len(wanted)} '
+            f'tensors are missing, unknown or of another shape, e.g. {", ".join(wrong[:3])}; '
+            f'{remedy} that the file was made for'
+        )
+    network.load_state_dict(state, strict=True)
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file, read in pieces.
+
+    Args:
+        path: The file.
+
+    Returns:
+        64 hexadecimal digits.
+
+    Example:
+        >>> len(hash_file(Path(__file__)))
+        64
+
+    Source: ours.
+    """
+    digest = hashlib.sha256()
+    with path.open('rb') as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def hash_state(network: nn.Module) -> str:
+    """SHA-256 over names and values of a network's state, for networks that came without a file.
+
+    Args:
+        network: The network.
+
+    Returns:
+        64 hexadecimal digits.
+
+    Example:
+        >>> layer = nn.Linear(2, 2)
+        >>> hash_state(layer) == hash_state(layer), hash_state(layer) == hash_state(nn.Linear(2, 2))
+        (True, False)
+
+    Source: ours.
+    """
+    digest = hashlib.sha256()
+    for name, value in sorted(network.state_dict().items()):
+        digest.update(f'{name} {value.dtype} {tuple(value.shape)}'.encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f'{path} is damaged or not a safetensors file: {error}') from error
+
+
+def _read_pickle(path: Path) -> object:
+    try:
+        return torch.load(path, map_location='cpu', weights_only=True)
+    except Exception as error:
+        # Random bytes make the unpickler stumble over almost any exception (IndexError, KeyError,
+        # struct.error, ...); whichever it is, the file is at fault.
+        raise ValueError(
+            f'{path} cannot be read as a checkpoint: it is cut short, damaged, or holds more than '
+            f'tensors ({error})'
+        ) from error

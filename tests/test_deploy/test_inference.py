@@ -1,0 +1,162 @@
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmagic.registry import MODELS
+from mmengine.config import Config
+from torch import nn
+from toy import cascade_model, plain_model
+
+from mmsamdistill.deploy.export import build_model
+from mmsamdistill.deploy.inference import FileRestorer, find_images, loading_step
+
+
+@MODELS.register_module(force=True)
+class ScaleChannels(nn.Module):
+    """Tells the three channels apart."""
+
+    def __init__(self, factors=(0.25, 0.5, 1.0)) -> None:
+        super().__init__()
+        self.factors = nn.Parameter(torch.tensor(factors).view(3, 1, 1))
+
+    def forward(self, x):
+        return x * self.factors
+
+
+def settings(model, order='rgb', **step):
+    load = {'type': 'LoadImageFromFile', 'key': 'img', 'channel_order': order, **step}
+    return Config({'model': model, 'test_pipeline': [load, {'type': 'PackInputs'}]})
+
+
+def save_weights(model, path):
+    torch.save({'state_dict': build_model(Config({'model': model})).state_dict()}, path)
+    return path
+
+
+@pytest.fixture
+def picture(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (37, 45, 3), dtype=np.uint8)
+    cv2.imwrite(str(tmp_path / 'picture.png'), pixels)
+    return tmp_path / 'picture.png', pixels.astype(np.float64)
+
+
+@pytest.mark.parametrize('mean', [0.0, 127.5])
+@pytest.mark.parametrize('output_order', [None, 'RGB', 'BGR'])
+@pytest.mark.parametrize('order', ['rgb', 'bgr'])
+def test_channels_and_range_are_the_configs(picture, tmp_path, order, output_order, mean):
+    preprocess = {
+        'type': 'DataPreprocessor',
+        'mean': [mean] * 3,
+        'std': [255.0 - mean] * 3,
+        'output_channel_order': output_order,
+    }
+    model = plain_model({'type': 'ScaleChannels'}, data_preprocessor=preprocess)
+    weights = save_weights(model, tmp_path / 'w.pth')
+    path, pixels = picture
+    seen_order = (output_order or order).lower()
+    seen = pixels[..., ::-1] if seen_order == 'rgb' else pixels
+    wanted = (seen - mean) * (0.25, 0.5, 1.0) + mean
+    wanted = wanted[..., ::-1] if seen_order == 'rgb' else wanted
+    restored = FileRestorer(settings(model, order), weights, device='cpu')(path)
+    assert restored.dtype == np.uint8
+    # Rounded, not cut off; half a grey level can fall to either side.
+    assert np.abs(restored - wanted).max() <= 0.5 + 1e-3
+
+
+def test_results_are_clamped(picture, tmp_path):
+    model = plain_model({'type': 'ScaleChannels', 'factors': (2.0, -1.0, 1.0)})
+    restored = FileRestorer(settings(model), save_weights(model, tmp_path / 'w.pth'))(picture[0])
+    rgb = picture[1][..., ::-1]
+    assert (restored[..., ::-1][..., 0] == np.minimum(2 * rgb[..., 0], 255)).all()
+    assert (restored[..., ::-1][..., 1] == 0).all()
+
+
+def test_tiled_equals_untiled(picture, tmp_path):
+    # The toy network sees two pixels far.
+    model = plain_model()
+    weights = save_weights(model, tmp_path / 'w.pth')
+    whole = FileRestorer(settings(model), weights)(picture[0])
+    tiled = FileRestorer(settings(model), weights, tile=32, overlap=16)(picture[0])
+    assert np.abs(whole.astype(int) - tiled).max() <= 1  # a rounding at the very most
+    assert (whole == tiled).mean() > 0.999
+    seams = FileRestorer(settings(model), weights, tile=32, overlap=0)(picture[0])
+    assert (whole != seams).any()
+
+
+def test_padding_of_the_preprocessor_is_taken_off(picture, tmp_path):
+    model = plain_model(
+        data_preprocessor={
+            'type': 'DataPreprocessor',
+            'mean': [0.0] * 3,
+            'std': [255.0] * 3,
+            'pad_size_divisor': 16,
+        }
+    )
+    weights = save_weights(model, tmp_path / 'w.pth')
+    assert FileRestorer(settings(model), weights)(picture[0]).shape == (37, 45, 3)
+    tiled = FileRestorer(settings(model), weights, tile=32, overlap=16)
+    assert tiled(picture[0]).shape == (37, 45, 3)
+
+
+def test_of_a_cascade_the_student_is_used(picture, tmp_path):
+    plain = plain_model()
+    cascade = cascade_model(plain, regions={'type': 'SAMRegions', 'checkpoint': '/nowhere.pth'})
+    trained = build_model(Config({'model': cascade_model(plain)}))
+    torch.save({'state_dict': trained.state_dict()}, tmp_path / 'cascade.pth')
+    torch.save({'params': trained.restorer.generator.state_dict()}, tmp_path / 'official.pth')
+    ours = FileRestorer(settings(cascade), tmp_path / 'cascade.pth')
+    theirs = FileRestorer(settings(plain), tmp_path / 'official.pth')
+    assert (ours(picture[0]) == theirs(picture[0])).all()
+
+
+def test_raw_or_averaged_weights(picture, tmp_path):
+    model = plain_model({'type': 'ScaleChannels'})
+    weights = {'params': {'factors': torch.ones(3, 1, 1)}}
+    weights['params_ema'] = {'factors': torch.zeros(3, 1, 1)}
+    torch.save(weights, tmp_path / 'w.pth')
+    assert (FileRestorer(settings(model), tmp_path / 'w.pth')(picture[0]) == 0).all()
+    raw = FileRestorer(settings(model), tmp_path / 'w.pth', ema=False)
+    assert (raw(picture[0]) == picture[1]).all()
+
+
+def test_broken_images_are_named(tmp_path):
+    model = plain_model()
+    restorer = FileRestorer(settings(model), save_weights(model, tmp_path / 'w.pth'))
+    assert restorer.model.data_preprocessor.data_keys is None  # the host is quiet about no truth
+    for name, content in (('text.png', b'no image'), ('empty.png', b'')):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ValueError, match=name):
+            restorer(tmp_path / name)
+    with pytest.raises(FileNotFoundError):
+        restorer(tmp_path / 'absent.png')
+
+
+def load(key, **options):
+    return {'type': 'LoadImageFromFile', 'key': key, **options}
+
+
+def test_loading_step_is_found_where_it_is():
+    inner = {'pipeline': [load('gt', channel_order='bgr'), load('img', channel_order='rgb')]}
+    test_set = {'dataset': {'type': 'Around', 'dataset': {'type': 'Around', 'dataset': inner}}}
+    cfg = Config({'test_dataloader': [test_set, {'dataset': {'pipeline': []}}]})
+    assert loading_step(cfg) == load('img', channel_order='rgb')
+    synthetic = {'dataset': {'pipeline': [load('gt', color_type='grayscale')]}}
+    cfg = Config({'val_dataloader': synthetic})
+    assert loading_step(cfg) == load('img', color_type='grayscale')
+    cfg.test_pipeline = [load('img')]
+    assert loading_step(cfg) == load('img')
+    with pytest.raises(ValueError, match='test_pipeline'):
+        loading_step(Config({'train_pipeline': [load('img')]}))
+
+
+def test_images_are_found_below_folders(tmp_path):
+    for name in ('b.png', 'a/x.JPG', 'a/deep/y.tiff', 'notes.txt'):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    names = [path.relative_to(tmp_path).as_posix() for path in find_images(tmp_path)]
+    assert names == ['a/deep/y.tiff', 'a/x.JPG', 'b.png']
+    assert find_images(tmp_path / 'b.png') == [tmp_path / 'b.png']
+    (tmp_path / 'empty').mkdir()
+    for nothing in ('empty', 'absent'):
+        with pytest.raises(FileNotFoundError, match=nothing):
+            find_images(tmp_path / nothing)
