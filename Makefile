@@ -3,7 +3,7 @@
 
 SHELL = /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help env demo test lint format clean
+.PHONY: help env demo test check lint format clean
 
 # The interpreter that makes the environment; empty: the first one that is found and really works.
 PYTHON ?=
@@ -14,10 +14,13 @@ SAM ?=
 VGG ?=
 WORK_DIR ?= work_dirs/demo
 QUICK ?=
-# Further arguments of pytest, for example ARGS='-k region'.
+# Processes that share the tests, and further arguments of pytest, for example ARGS='-k region'.
+JOBS ?= auto
 ARGS ?=
 
 PY = "$(VENV)/bin/python"
+# The tests of a module share its fixtures, so they stay in one process.
+PYTEST = $(PY) -m pytest -n $(JOBS) --maxprocesses 8 --dist loadscope --no-loadscope-reorder
 CHECKED = mmsamdistill tools demo configs benchmarks tests requirements setup.py
 # The shell expands ~ only at the start of a word, never after `SAM=`.
 home = $(patsubst ~/%,$(HOME)/%,$(1))
@@ -25,7 +28,7 @@ home = $(patsubst ~/%,$(HOME)/%,$(1))
 help: ## show this list
 	@echo 'Targets:'
 	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile
-	@echo 'Variables: PYTHON VENV; demo: SAM VGG WORK_DIR QUICK; test: ARGS'
+	@echo 'Variables: PYTHON VENV; demo: SAM VGG WORK_DIR QUICK; test, check: JOBS ARGS'
 
 env: ## prepare the environment, if it is not ready
 	@python='$(PYTHON)'; option=--this-python; \
@@ -48,7 +51,10 @@ demo: env ## train plain and distilled on real photographs, test, export, compar
 	  $(if $(VGG),--vgg-checkpoint "$(call home,$(VGG))") $(if $(QUICK),--quick)
 
 test: lint ## linters, types, docstring coverage, then all tests
-	$(PY) -m pytest $(ARGS)
+	$(PYTEST) $(ARGS)
+
+check: lint ## the same without the tests marked slow: before every commit
+	$(PYTEST) -m 'not slow' $(ARGS)
 
 # ruff's D rules are the docstring coverage: a public name without a docstring is an error.
 lint: env ## ruff (style, annotations, docstrings, format) and mypy
