@@ -9,7 +9,7 @@ from mmsamdistill.cache import RegionStore, extract, verify
 from mmsamdistill.sources import SAMRegions, SuperpixelRegions
 
 OLD = Path(__file__).parents[1] / 'files/cache_0'
-SAM = dict(points_per_side=2, pred_iou_thresh=-100.0, stability_score_thresh=0.0)
+SAM = {'points_per_side': 2, 'pred_iou_thresh': -100.0, 'stability_score_thresh': 0.0}
 SOURCES = {
     'superpixel': SuperpixelRegions,
     'sam': lambda: SAMRegions(builder='tiny_sam.build_exact_sam', generator=SAM),
