@@ -12,6 +12,7 @@ FLOORS = (
     'version',
     'files',
     'frozen',
+    'value_range',
     'weights',
     'compat',
     'regions',
@@ -29,7 +30,7 @@ FLOORS = (
     'comparison',
 )
 # Imports nothing of ours: could be published alone.
-INDEPENDENT = {'version', 'files', 'frozen', 'fast_sam'}
+INDEPENDENT = {'version', 'files', 'frozen', 'value_range', 'fast_sam'}
 # Derive from MMagic's models, and are themselves imported when a config names them.
 IMPORTED_LATE = {'restorers/multi_stage.py'}
 MODULES = sorted(PACKAGE.rglob('*.py'))
