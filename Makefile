@@ -1,5 +1,5 @@
 # `make demo` and `make test` each prepare the environment they need: nothing to install beforehand but
-# Python 3.10, 3.11 or 3.12 with its venv module. `make help` lists the targets.
+# Python 3.10 to 3.13 with its venv module. `make help` lists the targets.
 
 SHELL = /bin/sh
 .DEFAULT_GOAL := help
@@ -21,7 +21,7 @@ ARGS ?=
 PY = "$(VENV)/bin/python"
 # The tests of a module share its fixtures, so they stay in one process.
 PYTEST = $(PY) -m pytest -n $(JOBS) --maxprocesses 8 --dist loadscope --no-loadscope-reorder
-CHECKED = mmsamdistill tools demo configs benchmarks tests requirements setup.py
+CHECKED = mmsamdistill mmsamdistill_command.py tools demo configs benchmarks tests requirements setup.py
 # The shell expands ~ only at the start of a word, never after `SAM=`.
 home = $(patsubst ~/%,$(HOME)/%,$(1))
 
@@ -34,7 +34,7 @@ env: ## prepare the environment, if it is not ready
 	@python='$(PYTHON)'; option=--this-python; \
 	if [ -z "$$python" ]; then \
 	  option=; \
-	  for candidate in python3.12 python3.11 python3.10 python3; do \
+	  for candidate in python3.12 python3.13 python3.11 python3.10 python3; do \
 	    if "$$candidate" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 10))' \
 	      >/dev/null 2>&1; then python=$$candidate; break; fi; \
 	  done; \

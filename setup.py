@@ -1,10 +1,10 @@
-"""Build and install mmsamdistill, with the files that `mim` looks for inside the package."""
+"""Put the files that `mim` looks for inside the package; all else is said in pyproject.toml."""
 
 import os
 import shutil
 from pathlib import Path
 
-from setuptools import find_packages, setup
+from setuptools import setup
 from setuptools.command.build_py import build_py
 from setuptools.command.editable_wheel import editable_wheel
 
@@ -12,26 +12,6 @@ ROOT = Path(__file__).resolve().parent
 PACKAGE = 'mmsamdistill'
 # What `mim train`, `mim test` and `_base_ = 'mmsamdistill::...'` read from PACKAGE/.mim.
 PAYLOAD = ('configs', 'tools', 'model-index.yml')
-
-
-def read_version() -> str:
-    """Return the version without importing the package, which needs torch."""
-    scope = {}
-    exec((ROOT / PACKAGE / 'version.py').read_text(encoding='utf-8'), scope)
-    return scope['__version__']
-
-
-def read_requirements(name: str) -> list:
-    """Return the requirements of requirements/NAME without comments."""
-    lines = (ROOT / 'requirements' / name).read_text(encoding='utf-8').splitlines()
-    lines = [line.split(' #')[0].strip() for line in lines]
-    return [line for line in lines if line and not line.startswith('#')]
-
-
-def read_readme() -> str:
-    """Return the long description, empty where only the package is at hand."""
-    readme = ROOT / 'README.md'
-    return readme.read_text(encoding='utf-8') if readme.is_file() else ''
 
 
 def remove(path: Path) -> None:
@@ -103,34 +83,4 @@ class EditableWheel(editable_wheel):
         super().run()
 
 
-EXTRAS = {name: read_requirements(f'{name}.txt') for name in ('tests', 'sam', 'sam2')}
-EXTRAS['mim'] = read_requirements('mminstall.txt')
-EXTRAS['all'] = sorted({requirement for extra in EXTRAS.values() for requirement in extra})
-
-setup(
-    name=PACKAGE,
-    version=read_version(),
-    description='Segment Anything region priors for MMagic restorers, distilled away',
-    long_description=read_readme(),
-    long_description_content_type='text/markdown',
-    author='mmsamdistill contributors',
-    license='Apache-2.0',
-    keywords='computer vision, image restoration, knowledge distillation, Segment Anything',
-    classifiers=[
-        'Development Status :: 4 - Beta',
-        'Operating System :: POSIX :: Linux',
-        'Operating System :: MacOS',
-        'Programming Language :: Python :: 3',
-        'Programming Language :: Python :: 3.10',
-        'Programming Language :: Python :: 3.11',
-        'Programming Language :: Python :: 3.12',
-        'Topic :: Scientific/Engineering :: Image Processing',
-    ],
-    packages=find_packages(include=[PACKAGE, f'{PACKAGE}.*']),
-    package_data={PACKAGE: ['py.typed', 'comparison/page/*']},
-    python_requires='>=3.10',
-    install_requires=read_requirements('runtime.txt'),
-    extras_require=EXTRAS,
-    cmdclass={'build_py': BuildPackage, 'editable_wheel': EditableWheel},
-    zip_safe=False,
-)
+setup(cmdclass={'build_py': BuildPackage, 'editable_wheel': EditableWheel}, zip_safe=False)

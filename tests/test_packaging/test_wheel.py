@@ -16,13 +16,13 @@ BUILT = [
     'mmsamdistill',
     'requirements',
     'tools',
+    'mmsamdistill_command.py',
     'setup.py',
     'pyproject.toml',
     'MANIFEST.in',
     'README.md',
     'LICENSE',
     'model-index.yml',
-    'requirements.txt',
     '.gitignore',
     'CITATION.cff',
 ]
@@ -103,7 +103,7 @@ def test_metadata(wheel):
     metadata = archive.read(name).decode()
     assert f'Version: {__version__}\n' in metadata
     assert 'Requires-Python: >=3.10' in metadata
-    for extra in ('mim', 'tests', 'sam', 'sam2', 'all'):
+    for extra in ('mmlab', 'onedl', 'mim', 'tests', 'docs', 'sam', 'edges', 'all'):
         assert f'Provides-Extra: {extra}\n' in metadata
     hard = re.findall(r'^Requires-Dist: ([\w-]+)(?!.*extra ==).*$', metadata, re.MULTILINE)
     assert 'numpy' in hard

@@ -1,0 +1,62 @@
+"""The command `mmsamdistill TOOL ...`: the tools that the package carries, from any folder.
+
+It lies beside the package, not in it: importing anything of the package costs torch, and a list of
+tools should not.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import os
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+
+def find_tools() -> dict[str, Path]:
+    """Return the packaged tools by name; an editable install links to the repository's."""
+    package = importlib.util.find_spec('mmsamdistill').submodule_search_locations[0]
+    folder = Path(package, '.mim', 'tools')
+    tools = {path.stem: path for path in sorted(folder.glob('*.py'))}
+    if not tools:
+        raise SystemExit(f'mmsamdistill: no tools in {folder}; install again: pip install .')
+    return tools
+
+
+def choose(wanted: str, tools: dict[str, Path]) -> Path:
+    """Return the one tool that is called so, or whose name begins so."""
+    name = wanted.replace('-', '_')
+    matches = [name] if name in tools else [tool for tool in tools if tool.startswith(name)]
+    if len(matches) != 1:
+        problem = f'{wanted!r} may be {" or ".join(matches)}' if matches else f'no tool {wanted!r}'
+        raise SystemExit(f'mmsamdistill: {problem}. There are: {", ".join(tools)}')
+    return tools[matches[0]]
+
+
+def describe(tools: dict[str, Path]) -> str:
+    """Return the help: one line a tool, the first of its file."""
+    width = max(map(len, tools))
+    lines = ['usage: mmsamdistill TOOL [ARGUMENT ...]', '', 'tools (any unique beginning will do):']
+    for name, path in tools.items():
+        summary = ast.get_docstring(ast.parse(path.read_bytes())) or ''
+        lines.append(f'  {name:{width}}  {summary.partition(chr(10))[0]}')
+    return '\n'.join([*lines, '', '`mmsamdistill TOOL --help` tells what each one takes.'])
+
+
+def main() -> None:
+    """Become the tool's own process: what holds for `python tools/TOOL.py` holds here."""
+    arguments = sys.argv[1:]
+    if arguments == ['--version']:
+        print('mmsamdistill', version('mmsamdistill'))
+        return
+    tools = find_tools()
+    if not arguments or arguments[0] in ('-h', '--help'):
+        print(describe(tools))
+        return
+    path = choose(arguments[0], tools)
+    os.execv(sys.executable, [sys.executable, str(path), *arguments[1:]])
+
+
+if __name__ == '__main__':
+    main()
