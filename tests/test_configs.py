@@ -35,6 +35,14 @@ TWIN_KEYS = {
     *('model', 'train_dataloader', 'optim_wrapper', 'custom_hooks'),
     *('distill', 'cascade_optim_wrapper', 'region_cache_hook'),
 }
+# Where the maps of each data set lie, said once in its base.
+REGION_FOLDERS = {
+    'gopro': 'data/gopro/train/regions',
+    'rain13k': 'data/rain13k/train/regions',
+    'sidd': 'data/SIDD/train/regions',
+    'dfwb': 'data/dfwb/regions',
+    'photographs': 'data/train/regions',
+}
 
 
 @pytest.fixture(autouse=True)
@@ -88,6 +96,8 @@ def test_twin_differs_from_plain_only_where_it_says_so(name):
 
     loader = twin.train_dataloader.to_dict()
     assert loader['dataset'].keys() == {'type', 'dataset', 'regions'}
+    kind = plain.train_dataloader.dataset.metainfo.dataset_type
+    assert loader['dataset']['regions'] == REGION_FOLDERS[kind]
     assert {**loader, 'dataset': loader['dataset']['dataset']} == plain.train_dataloader.to_dict()
 
     optim = twin.optim_wrapper.to_dict()
@@ -98,6 +108,13 @@ def test_twin_differs_from_plain_only_where_it_says_so(name):
 @pytest.mark.parametrize('name', [name for name in TWINS if not name.startswith('demo')])
 def test_twin_repeats_no_default(name):
     assert load(name).model.keys() == {'type', 'restorer', 'regions'}
+
+
+def test_twins_differ_in_their_plain_configuration_alone():
+    texts = {(CONFIGS / name).read_text() for name in TWINS if not name.startswith('demo')}
+    bodies = {text.partition('\nmodel = ')[2] for text in texts}
+    assert len(texts) > 20
+    assert len(bodies) == 1
 
 
 @pytest.mark.parametrize('name', PLAIN)

@@ -5,6 +5,10 @@ default_scope = 'mmagic'
 # dependencies, so plain configurations need it as well.
 custom_imports = dict(imports=['mmsamdistill'], allow_failed_imports=False)
 
+# Of one or of several data sets, as MMagic wants it.
+val_cfg = dict(type='MultiValLoop')
+test_cfg = dict(type='MultiTestLoop')
+
 default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=100),

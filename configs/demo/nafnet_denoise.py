@@ -66,8 +66,6 @@ val_evaluator = [dict(type='RestorationMetric', protocol='denoise_rgb')]
 test_evaluator = val_evaluator
 
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=600, val_interval=300)
-val_cfg = dict(type='MultiValLoop')
-test_cfg = dict(type='MultiTestLoop')
 optim_wrapper = dict(
     type='OptimWrapper',
     # Higher than published: 600 steps at 1e-3 would end far from what they can reach.

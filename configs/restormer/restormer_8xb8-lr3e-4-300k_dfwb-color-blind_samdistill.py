@@ -7,7 +7,7 @@ train_dataloader = dict(
         _delete_=True,
         type='RegionDataset',
         dataset={{_base_.train_dataloader.dataset}},
-        regions='data/dfwb/regions',
+        regions={{_base_.region_folder}},
     )
 )
 optim_wrapper = {{_base_.cascade_optim_wrapper}}

@@ -41,6 +41,7 @@ train_dataloader = dict(
         pipeline=train_pipeline,
     ),
 )
+region_folder = 'data/dfwb/regions'  # of the distilled twins
 
 test_names = ['CBSD68', 'Kodak24', 'McMaster', 'Urban100']
 test_dataloader = [

@@ -1,33 +1,20 @@
 # GoPro motion deblurring: random crops out of whole frames; tested on GoPro, HIDE and RealBlur, on
 # whole images in RGB.
-load_pair = [
-    dict(type='LoadImageFromFile', key='img', channel_order='rgb'),
-    dict(type='LoadImageFromFile', key='gt', channel_order='rgb'),
-]
-train_pipeline = [
-    *load_pair,
-    dict(type='SetValues', dictionary=dict(scale=1)),
-    dict(type='PairedRandomCrop', gt_patch_size=256),
-    dict(type='Flip', keys=['img', 'gt'], flip_ratio=0.5, direction='horizontal'),
-    dict(type='Flip', keys=['img', 'gt'], flip_ratio=0.5, direction='vertical'),
-    dict(type='RandomTransposeHW', keys=['img', 'gt'], transpose_ratio=0.5),
-    dict(type='PackInputs'),
-]
-test_pipeline = [*load_pair, dict(type='PackInputs')]
+_base_ = '../pipelines/pairs.py'
+
+# A list cannot be overridden in part, so the patch is set where the base has it.
+for pipeline in [_base_.train_pipeline, _base_.train_dataloader['dataset']['pipeline']]:
+    pipeline[3]['gt_patch_size'] = 256
+del pipeline
 
 train_dataloader = dict(
-    batch_size=8,
-    num_workers=8,
-    persistent_workers=True,
-    sampler=dict(type='InfiniteSampler', shuffle=True),
     dataset=dict(
-        type='BasicImageDataset',
         metainfo=dict(dataset_type='gopro', task_name='deblurring'),
         data_root='data/gopro/train',
         data_prefix=dict(gt='sharp', img='blur'),
-        pipeline=train_pipeline,
-    ),
+    )
 )
+region_folder = 'data/gopro/train/regions'  # of the distilled twins
 
 # By name: folder, and its sub-folders of sharp and of blurred images. The papers align their results
 # to the truth of RealBlur before they measure; here nothing is aligned, so that these numbers are
@@ -40,16 +27,13 @@ test_sets = {
 }
 test_dataloader = [
     dict(
-        num_workers=4,
-        persistent_workers=False,
-        drop_last=False,
-        sampler=dict(type='DefaultSampler', shuffle=False),
+        **_base_.test_loader,
         dataset=dict(
             type='BasicImageDataset',
             metainfo=dict(dataset_type=name, task_name='deblurring'),
             data_root=root,
             data_prefix=dict(gt=gt, img=img),
-            pipeline=test_pipeline,
+            pipeline=_base_.test_pipeline,
         ),
     )
     for name, (root, gt, img) in test_sets.items()

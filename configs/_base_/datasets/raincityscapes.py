@@ -1,20 +1,7 @@
 # RainCityscapes deraining: 36 rains (three strengths of 12 patterns) over each photograph of
 # Cityscapes, read from the two archives as they are. All rains of a photograph share its truth and
 # its region map. Crops and measurement are those of Rain13K.
-load_pair = [
-    dict(type='LoadImageFromFile', key='img', channel_order='rgb'),
-    dict(type='LoadImageFromFile', key='gt', channel_order='rgb'),
-]
-train_pipeline = [
-    *load_pair,
-    dict(type='SetValues', dictionary=dict(scale=1)),
-    dict(type='PairedRandomCrop', gt_patch_size=128),
-    dict(type='Flip', keys=['img', 'gt'], flip_ratio=0.5, direction='horizontal'),
-    dict(type='Flip', keys=['img', 'gt'], flip_ratio=0.5, direction='vertical'),
-    dict(type='RandomTransposeHW', keys=['img', 'gt'], transpose_ratio=0.5),
-    dict(type='PackInputs'),
-]
-test_pipeline = [*load_pair, dict(type='PackInputs')]
+_base_ = '../pipelines/pairs.py'
 
 strengths = ['0.01_beta_0.005_dropsize_0.01', '0.02_beta_0.01_dropsize_0.005']
 strengths += ['0.03_beta_0.015_dropsize_0.002']
@@ -41,35 +28,15 @@ train_set, test_set = (
             for rain in rains
         ],
     )
-    for split, pipeline in [('train', train_pipeline), ('val', test_pipeline)]
+    for split, pipeline in [('train', _base_.train_pipeline), ('val', _base_.test_pipeline)]
 )
 
-train_dataloader = dict(
-    batch_size=8,
-    num_workers=8,
-    persistent_workers=True,
-    sampler=dict(type='InfiniteSampler', shuffle=True),
-    dataset=train_set,
-)
-test_dataloader = [
-    dict(
-        num_workers=4,
-        persistent_workers=False,
-        drop_last=False,
-        sampler=dict(type='DefaultSampler', shuffle=False),
-        dataset=test_set,
-    )
-]
+train_dataloader = dict(dataset=dict(_delete_=True, **train_set))
+test_dataloader = [dict(**_base_.test_loader, dataset=test_set)]
 test_evaluator = [
     [dict(type='RestorationMetric', protocol='rain_y_matlab', prefix='RainCityscapes')]
 ]
 
 # Validated on one rain of the 33 test photographs: all 36 are for the test.
-val_dataloader = dict(
-    num_workers=4,
-    persistent_workers=False,
-    drop_last=False,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=test_set['datasets'][-1],
-)
+val_dataloader = dict(**_base_.test_loader, dataset=test_set['datasets'][-1])
 val_evaluator = [dict(type='RestorationMetric', protocol='rain_y_matlab')]

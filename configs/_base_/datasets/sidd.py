@@ -1,45 +1,33 @@
 # SIDD denoising of smartphone photographs, in RGB: crops of 512 pixels of the 320 pairs of SIDD-Medium
 # for training, the benchmark's 1280 validation blocks for validation and test. As NAFNet was trained:
 # patches of 256, neither flipped nor transposed.
-load_pair = [
-    dict(type='LoadImageFromFile', key='img', channel_order='rgb'),
-    dict(type='LoadImageFromFile', key='gt', channel_order='rgb'),
-]
-train_pipeline = [
-    *load_pair,
-    dict(type='SetValues', dictionary=dict(scale=1)),
-    dict(type='PairedRandomCrop', gt_patch_size=256),
-    dict(type='PackInputs'),
-]
-test_pipeline = [*load_pair, dict(type='PackInputs')]
+_base_ = '../pipelines/pairs.py'
+
+# A list cannot be overridden in part, so this is set where the base has it.
+for pipeline in [_base_.train_pipeline, _base_.train_dataloader['dataset']['pipeline']]:
+    pipeline[3]['gt_patch_size'] = 256
+    del pipeline[4:7]
+del pipeline
 
 train_dataloader = dict(
-    batch_size=8,
-    num_workers=8,
-    persistent_workers=True,
-    sampler=dict(type='InfiniteSampler', shuffle=True),
     dataset=dict(
-        type='BasicImageDataset',
         metainfo=dict(dataset_type='sidd', task_name='denoising'),
         data_root='data/SIDD/train',
         data_prefix=dict(gt='gt_crops', img='input_crops'),
-        pipeline=train_pipeline,
-    ),
+    )
 )
+region_folder = 'data/SIDD/train/regions'  # of the distilled twins
 
 # Folders and names are those that MMagic's script exports from the benchmark's two .mat files.
 val_dataloader = dict(
-    num_workers=4,
-    persistent_workers=False,
-    drop_last=False,
-    sampler=dict(type='DefaultSampler', shuffle=False),
+    **_base_.test_loader,
     dataset=dict(
         type='BasicImageDataset',
         metainfo=dict(dataset_type='SIDD', task_name='denoising'),
         data_root='data/SIDD/val',
         data_prefix=dict(gt='gt', img='noisy'),
         filename_tmpl=dict(gt='{}_GT', img='{}_NOISY'),
-        pipeline=test_pipeline,
+        pipeline=_base_.test_pipeline,
     ),
 )
 val_evaluator = [dict(type='RestorationMetric', protocol='sidd_rgb')]

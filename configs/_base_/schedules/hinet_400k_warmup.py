@@ -4,5 +4,5 @@ _base_ = './hinet_400k.py'
 
 param_scheduler = [
     dict(type='LinearLR', by_epoch=False, start_factor=1e-4, begin=0, end=10_000),
-    dict(type='CosineAnnealingLR', by_epoch=False, T_max=400_000, eta_min=1e-7),
+    _base_.param_scheduler,
 ]

@@ -3,8 +3,6 @@
 # it is the same at the beginning of each epoch. Gradients are not clipped.
 epoch = 857
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=250 * epoch, val_interval=20_000)
-val_cfg = dict(type='MultiValLoop')
-test_cfg = dict(type='MultiTestLoop')
 
 optim_wrapper = dict(
     type='OptimWrapper',

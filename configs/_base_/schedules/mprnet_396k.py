@@ -1,26 +1,9 @@
-# MPRNet's published schedule for deblurring, 3000 epochs of GoPro in batches of 16: a warm-up of three
-# epochs, then down a cosine. The official learning rate changes between epochs, here in each iteration;
-# it is the same at the beginning of each epoch. Gradients are not clipped.
+# MPRNet's published schedule for deblurring: 3000 epochs of GoPro in batches of 16.
+_base_ = './mprnet_214k.py'
+
 epoch = 132
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=3000 * epoch, val_interval=20_000)
-val_cfg = dict(type='MultiValLoop')
-test_cfg = dict(type='MultiTestLoop')
-
-optim_wrapper = dict(
-    type='OptimWrapper',
-    optimizer=dict(type='Adam', lr=2e-4, weight_decay=0.0, betas=(0.9, 0.999)),
-)
-param_scheduler = [
-    dict(type='LinearLR', by_epoch=False, start_factor=1 / 3, begin=0, end=2 * epoch + 1),
-    dict(
-        type='CosineAnnealingLR',
-        by_epoch=False,
-        begin=3 * epoch,
-        T_max=2997 * epoch,
-        end=3000 * epoch,
-        eta_min=1e-6,
-    ),
-]
-
-auto_scale_lr = dict(enable=False, base_batch_size=16)
-del epoch
+train_cfg = dict(max_iters=3000 * epoch)
+warmup, cosine = _base_.param_scheduler
+warmup['end'] = 2 * epoch + 1
+cosine.update(begin=3 * epoch, T_max=2997 * epoch, end=3000 * epoch)
+del cosine, epoch, warmup

@@ -1,14 +1,7 @@
-# NAFNet's published schedule of 200k iterations. The official training code clips gradients at 0.01
-# outside of its option files, which is easily lost.
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=200_000, val_interval=20_000)
-val_cfg = dict(type='MultiValLoop')
-test_cfg = dict(type='MultiTestLoop')
+# NAFNet's published schedule of 200k iterations.
+_base_ = './nafnet_400k.py'
 
-optim_wrapper = dict(
-    type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=1e-3, weight_decay=1e-3, betas=(0.9, 0.9)),
-    clip_grad=dict(max_norm=0.01, norm_type=2),
-)
-param_scheduler = dict(type='CosineAnnealingLR', by_epoch=False, T_max=200_000, eta_min=1e-7)
+train_cfg = dict(max_iters=200_000)
+param_scheduler = dict(T_max=200_000)
 
-auto_scale_lr = dict(enable=False, base_batch_size=32)
+auto_scale_lr = dict(base_batch_size=32)

@@ -1,8 +1,6 @@
 # NAFNet's published schedule of 400k iterations. The official training code clips gradients at 0.01
 # outside of its option files, which is easily lost.
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=400_000, val_interval=20_000)
-val_cfg = dict(type='MultiValLoop')
-test_cfg = dict(type='MultiTestLoop')
 
 optim_wrapper = dict(
     type='OptimWrapper',

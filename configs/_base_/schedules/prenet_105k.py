@@ -1,8 +1,6 @@
 # PReNet's published optimiser and decays (after 30, 50 and 80 % of the training), for about as many
 # iterations as the published 100 epochs of Rain100H's 1254 pairs take. Gradients are not clipped.
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=105_000, val_interval=5_000)
-val_cfg = dict(type='MultiValLoop')
-test_cfg = dict(type='MultiTestLoop')
 
 optim_wrapper = dict(
     type='OptimWrapper',

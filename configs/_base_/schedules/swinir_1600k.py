@@ -1,7 +1,5 @@
 # SwinIR's published schedule of 1.6M iterations, without a clip of the gradient.
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=1_600_000, val_interval=20_000)
-val_cfg = dict(type='MultiValLoop')
-test_cfg = dict(type='MultiTestLoop')
 
 optim_wrapper = dict(
     type='OptimWrapper',
