@@ -3,6 +3,7 @@
 from mmsamdistill.engine.hooks.channels_last import ChannelsLastHook
 from mmsamdistill.engine.hooks.collapse import CollapseHook
 from mmsamdistill.engine.hooks.compile import CompileHook
+from mmsamdistill.engine.hooks.local_statistics import LocalStatisticsHook
 from mmsamdistill.engine.hooks.mixup import MixupHook
 from mmsamdistill.engine.hooks.progressive_patch import ProgressivePatchHook
 from mmsamdistill.engine.hooks.random_state import RandomStateHook
@@ -13,6 +14,7 @@ __all__ = [
     'ChannelsLastHook',
     'CollapseHook',
     'CompileHook',
+    'LocalStatisticsHook',
     'MixupHook',
     'ProgressivePatchHook',
     'RandomStateHook',
