@@ -1,4 +1,4 @@
-"""The list of transforms, entry by entry: what stays moves nothing, and nothing that moves stays."""
+"""The list of transforms, entry by entry: what stays moves nothing, nothing that moves stays."""
 
 import mmagic.datasets.transforms  # noqa: F401
 import numpy as np
