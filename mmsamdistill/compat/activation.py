@@ -11,6 +11,8 @@ from mmsamdistill.compat.import_hook import install_import_hook
 from mmsamdistill.compat.lazy_registry import make_registries_lazy
 from mmsamdistill.compat.own_configs import let_configs_inherit_from_this_package
 from mmsamdistill.compat.package_utils import replace_pkg_resources
+from mmsamdistill.compat.resuming import load_complete_checkpoints
+from mmsamdistill.compat.saving import save_whole_checkpoints
 from mmsamdistill.compat.workers import activate_in_spawned_workers
 
 INSTALL = {
@@ -46,6 +48,8 @@ def activate() -> None:
     install_import_hook()
     replace_pkg_resources()
     use_safe_checkpoint_io()
+    save_whole_checkpoints()
+    load_complete_checkpoints()
     let_ema_start_from_any_checkpoint()
     let_configs_inherit_from_this_package()
     make_registries_lazy(importlib.import_module('mmagic.registry'))

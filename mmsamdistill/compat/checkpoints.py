@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import io
 import os
-from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,13 +12,9 @@ from urllib.parse import urlparse
 
 import torch
 
-from mmsamdistill.compat.import_hook import after_import, replace_in_modules
+from mmsamdistill.compat.import_hook import after_import
 from mmsamdistill.weights.reading import CheckpointError, load_checkpoint_file, load_stream
-from mmsamdistill.weights.safe_types import (
-    allow_mmengine_types,
-    plain_numbers,
-    write_history_as_lists,
-)
+from mmsamdistill.weights.safe_types import allow_mmengine_types, write_history_as_lists
 
 MODULE = 'mmengine.runner.checkpoint'
 
@@ -133,13 +128,41 @@ def load_from_pavi(filename: str, map_location: Any = None) -> Any:
     raise CheckpointError(f'{filename}: download the file and give its local path instead')
 
 
-def _plain_save(save: Callable[..., None]) -> Callable[..., None]:
-    @functools.wraps(save)
-    def save_checkpoint(checkpoint: dict, *args: Any, **kwargs: Any) -> None:
-        save(plain_numbers(checkpoint), *args, **kwargs)
+def _safe_torch_load(file: Any, map_location: Any = None, weights_only: Any = None) -> Any:
+    """Stand for the loader of a fork of MMEngine, which falls back to unchecked unpickling."""
+    if isinstance(file, (str, os.PathLike)):
+        return load_checkpoint_file(file, map_location)
+    return load_stream(file, 'the stream', map_location)
 
-    save_checkpoint.of_mmsamdistill = True  # type: ignore[attr-defined]
-    return save_checkpoint
+
+def _without_config_text(loader: type) -> None:
+    """Drop what MMEngine would parse as Python, and import, when it resumes or infers."""
+    load = loader.load_checkpoint.__func__  # type: ignore[attr-defined]
+
+    @functools.wraps(load)
+    def load_checkpoint(cls: type, *args: Any, **kwargs: Any) -> Any:
+        checkpoint = load(cls, *args, **kwargs)
+        meta = checkpoint.get('meta') if isinstance(checkpoint, dict) else None
+        if isinstance(meta, dict):
+            meta.pop('config', None)
+        return checkpoint
+
+    loader.load_checkpoint = classmethod(load_checkpoint)  # type: ignore[attr-defined]
+
+
+def _amend_inferencer(module: ModuleType) -> None:
+    init_model = module.BaseInferencer._init_model
+
+    @functools.wraps(init_model)
+    def _init_model(inferencer: Any, cfg: Any, weights: Any, device: str = 'cpu') -> Any:
+        if not cfg:
+            raise ValueError(
+                f'{weights}: the configuration stored in a checkpoint is not executed; give the '
+                "model's config file"
+            )
+        return init_model(inferencer, cfg, weights, device)
+
+    module.BaseInferencer._init_model = _init_model
 
 
 def _amend_checkpoint_module(module: ModuleType) -> None:
@@ -151,24 +174,24 @@ def _amend_checkpoint_module(module: ModuleType) -> None:
     register(('open-mmlab://', 'openmmlab://'), load_from_openmmlab)
     # MMEngine's loaders for torchvision:// and mmcls:// call this one by its global name.
     module.load_from_http = load_from_http  # type: ignore[attr-defined]
-    if not hasattr(module.save_checkpoint, 'of_mmsamdistill'):
-        replace_in_modules('mmengine', module.save_checkpoint, _plain_save(module.save_checkpoint))
+    module._safe_torch_load = _safe_torch_load  # type: ignore[attr-defined]
+    _without_config_text(module.CheckpointLoader)
 
 
 def use_safe_checkpoint_io() -> None:
-    """Have MMEngine read every checkpoint with ``weights_only=True``, and write plain data.
+    """Have MMEngine read every checkpoint with ``weights_only=True``, and execute nothing in it.
 
     Reason: MMEngine calls ``torch.load`` without ``weights_only``. Up to torch 2.5 that executes
     whatever the file says; from torch 2.6 it refuses MMEngine's own checkpoints. Here all schemes
     (local, http, s3, openmmlab, torchvision, mmcls) read safely on every torch, ``.safetensors``
-    is read as well, and a bad file gives one clear error. NumPy scalars, such as a best score, are
-    written as Python numbers. There is no fallback to unchecked unpickling.
+    is read as well, and a bad file gives one clear error. There is no fallback to unchecked
+    unpickling. The text of a configuration in a checkpoint, which MMEngine parses as Python, is
+    left aside: it told the number of GPUs in a key (``gpu_ids``) that is no longer written.
 
-    Affected: MMEngine up to 0.10.7. Unnecessary once MMEngine passes ``weights_only=True`` and
-    allows its own types.
-
-    Source: ours.
+    Affected: MMEngine up to 0.10.7. Unnecessary once MMEngine passes ``weights_only=True``,
+    allows its own types and reads configurations as data.
     """
     allow_mmengine_types()
     write_history_as_lists()
     after_import(MODULE, _amend_checkpoint_module)
+    after_import('mmengine.infer.infer', _amend_inferencer)

@@ -16,7 +16,7 @@ from mmsamdistill.compat.source_patches import SOURCE_PATCHES
 # Packages whose __init__ does more than gather names: it registers all of diffusers. They are lazy
 # too, and what they do beyond gathering happens when something registered by it is asked for.
 DEFERRED = frozenset({'mmagic.models.archs', 'mmagic.models.diffusion_schedulers'})
-AFTER_IMPORT: dict[str, Callable[[ModuleType], None]] = {}
+AFTER_IMPORT: dict[str, list[Callable[[ModuleType], None]]] = {}
 
 
 class LazyPackageLoader(SourceFileLoader):
@@ -47,7 +47,8 @@ class CallbackLoader(SourceFileLoader):
     def exec_module(self, module: ModuleType) -> None:
         """Execute, then amend."""
         super().exec_module(module)
-        AFTER_IMPORT[module.__name__](module)
+        for amend in AFTER_IMPORT[module.__name__]:
+            amend(module)
 
 
 class CompatFinder(importlib.abc.MetaPathFinder):
@@ -121,7 +122,7 @@ def after_import(name: str, amend: Callable[[ModuleType], None]) -> None:
 
     Source: ours.
     """
-    AFTER_IMPORT[name] = amend
+    AFTER_IMPORT.setdefault(name, []).append(amend)
     if name in sys.modules:
         amend(sys.modules[name])
 

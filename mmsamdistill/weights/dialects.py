@@ -25,6 +25,8 @@ _AVERAGED_NETWORK = 'generator_ema.'
 # SwinIR stores its attention mask for the image size of its constructor and computes another for
 # every other size: its shape says nothing about whether the weights fit.
 _DERIVED = '.attn_mask'
+# Networks saved before PyTorch 0.4.1 have no such counters, and evaluation does not use them.
+_COUNTER = '.num_batches_tracked'
 
 
 def find_state_dict(checkpoint: Mapping[str, Any], ema: bool = True) -> dict[str, Tensor]:
@@ -76,7 +78,7 @@ def find_state_dict(checkpoint: Mapping[str, Any], ema: bool = True) -> dict[str
 
 
 def to_plain_state_dict(
-    state_dict: Mapping[str, Tensor], reference: Mapping[str, Tensor]
+    state_dict: Mapping[str, Tensor], reference: Mapping[str, Tensor], surplus: bool = False
 ) -> dict[str, Tensor]:
     """Translate weights into exactly the keys of a plain restorer.
 
@@ -88,6 +90,7 @@ def to_plain_state_dict(
     Args:
         state_dict: Weights, as :func:`find_state_dict` returns them.
         reference: State dict of the plain restorer, or of its bare network.
+        surplus: Leave aside what ``reference`` does not have. Default: False, which refuses it.
 
     Returns:
         The weights with the keys of ``reference``, in its order; tensors are not copied.
@@ -113,6 +116,10 @@ def to_plain_state_dict(
     for key in reference:
         if key.endswith(_DERIVED) and key in given and given[key].shape != reference[key].shape:
             given[key] = reference[key]
+        if key.endswith(_COUNTER):
+            given.setdefault(key, reference[key])
+    if surplus:
+        given = {key: value for key, value in given.items() if key in reference}
     require_same_keys(given, reference, 'the restorer')
     return {key: given[key] for key in reference}
 
@@ -128,6 +135,11 @@ def student_part(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
         {'generator.bias': 1}
     """
     return _below(state_dict, _STUDENT) if _has(state_dict, _STUDENT) else dict(state_dict)
+
+
+def is_cascade(weights: Mapping[str, Any]) -> bool:
+    """Whether weights are those of a whole cascade."""
+    return _has(weights, _STUDENT)
 
 
 def _select(checkpoint: Mapping[str, Any], ema: bool) -> Mapping[str, Any]:

@@ -1,0 +1,257 @@
+"""Runs that start from complete weights, and go on from the newest whole checkpoint."""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from torch import nn
+
+from mmsamdistill.compat.import_hook import after_import
+from mmsamdistill.compat.saving import checkpoint_pattern
+from mmsamdistill.weights.dialects import find_state_dict, is_cascade, to_plain_state_dict
+from mmsamdistill.weights.matching import require_same_keys
+from mmsamdistill.weights.reading import CheckpointError
+
+RUNNER = 'mmengine.runner.runner'
+DEFAULT_NAMES = ('iter_{}.pth', 'epoch_{}.pth')
+
+
+def _load_or_resume(runner: Any) -> None:
+    """Resume, else start from ``load_from``; stands for ``Runner.load_or_resume``.
+
+    ``resume='auto'`` differs from ``resume=True`` in that ``load_from`` is what a run starts from
+    while there is nothing to resume, and not the file to resume.
+    """
+    if runner._has_loaded:
+        return
+    if runner._resume and (runner._load_from is None or runner._resume == 'auto'):
+        if _resume_newest(runner):
+            return
+        runner._resume = False
+    if runner._resume:
+        runner.resume(runner._load_from)
+    elif runner._load_from is not None:
+        runner.load_checkpoint(runner._load_from)
+
+
+def _resume_newest(runner: Any) -> bool:
+    """Resume from the newest checkpoint that is whole; False if there is none at all."""
+    skipped = []
+    for path in newest_first(runner):
+        try:
+            runner.resume(str(path))
+        except (CheckpointError, FileNotFoundError) as error:
+            runner.logger.warning(f'not resumed from {path}: {error}')
+            skipped.append(f'  {error}')
+        else:
+            runner.logger.info(f'Resumed from the newest whole checkpoint {path}.')
+            return True
+    if skipped:
+        raise CheckpointError(
+            f'--resume: no checkpoint in {runner.work_dir} is whole:\n'
+            + '\n'.join(skipped)
+            + '\nremove them, or choose another work_dir, to start anew'
+        )
+    runner.logger.info(f'No checkpoint in {runner.work_dir}: the run starts.')
+    return False
+
+
+def newest_first(runner: Any) -> list[Path]:
+    """The run's checkpoints in the order in which to try them.
+
+    First what was written after the one that ``last_checkpoint`` names (a kill can come between
+    the two), then that one, then the older ones. Files of a longer run that lie there from before,
+    with higher numbers but older, come last.
+    """
+    note = Path(runner.work_dir, 'last_checkpoint')
+    last = _named_in(note)
+    patterns, folders = _names_and_folders(runner)
+    if last is not None:
+        folders.add(last.parent)
+    found = {path.resolve(): step for path, step in _files(folders, patterns)}
+    if last is None:
+        return sorted(found, key=lambda path: (path.stat().st_mtime_ns, found[path]), reverse=True)
+    moved = Path(runner.work_dir, last.name)
+    if not os.path.exists(last) and os.path.exists(moved):
+        last = moved  # with its folder
+    last = last.resolve()
+    reached = found.pop(last, _step_of(last, patterns))
+    written = note.stat().st_mtime_ns
+    by_step = sorted(found, key=found.__getitem__, reverse=True)
+    beyond = [path for path in by_step if found[path] > reached]
+    later = [path for path in beyond if path.stat().st_mtime_ns >= written]
+    older = [path for path in by_step if found[path] <= reached]
+    return [*later, last, *older, *(path for path in beyond if path not in later)]
+
+
+def _named_in(note: Path) -> Path | None:
+    text = note.read_bytes().decode(errors='replace').strip() if note.is_file() else ''
+    # Anything may stand in a torn file: what can be no path is taken for nothing.
+    return Path(text) if text.isprintable() and 0 < len(text) < 4096 else None
+
+
+def _names_and_folders(runner: Any) -> tuple[list[re.Pattern], set[Path]]:
+    templates, folders = list(DEFAULT_NAMES), {Path(runner.work_dir)}
+    for hook in runner.hooks:
+        if hasattr(hook, 'filename_tmpl') and hasattr(hook, 'out_dir'):
+            templates.append(hook.filename_tmpl)
+            if hook.out_dir is not None and '://' not in str(hook.out_dir):
+                folders.add(Path(hook.out_dir, Path(runner.work_dir).name))
+    return [checkpoint_pattern(template) for template in templates], folders
+
+
+def _files(folders: set[Path], patterns: list[re.Pattern]) -> Iterator[tuple[Path, int]]:
+    for folder in folders:
+        for path in folder.iterdir() if folder.is_dir() else ():
+            step = _step_of(path, patterns)
+            if step >= 0 and path.is_file():
+                yield path, step
+
+
+def _step_of(path: Path, patterns: list[re.Pattern]) -> int:
+    """Number in a checkpoint's name; -1 for other files and the best ones, which lack a state."""
+    matches = [pattern.fullmatch(path.name) for pattern in patterns]
+    steps = [int(match[2]) for match in matches if match and not match[1]]
+    return steps[0] if steps else -1
+
+
+def _marked(resume: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(resume)
+    def method(runner: Any, *args: Any, **kwargs: Any) -> None:
+        runner._resuming = True
+        try:
+            resume(runner, *args, **kwargs)
+        finally:
+            runner._resuming = False
+
+    return method
+
+
+def _complete(load_checkpoint: Callable[..., Any], module: ModuleType) -> Callable[..., Any]:
+    @functools.wraps(load_checkpoint)
+    def method(
+        runner: Any,
+        filename: str,
+        map_location: Any = 'cpu',
+        strict: bool = False,
+        revise_keys: Any = ((r'^module\.', ''),),
+    ) -> Any:
+        # 1. Read it; 2. complete weights in the model's own names, or an error that names the file.
+        checkpoint = module._load_checkpoint(filename, map_location=map_location)
+        model = getattr(runner.model, 'module', runner.model)
+        try:
+            if getattr(runner, '_resuming', False):
+                _require_state(checkpoint, filename)
+                require_same_keys(checkpoint['state_dict'], model.state_dict(), 'this model')
+            else:
+                checkpoint = _weights_alone(checkpoint, model, runner, filename)
+        except CheckpointError:
+            raise
+        except ValueError as error:
+            raise ValueError(f'{filename}: {error}{_mend(checkpoint, runner)}') from error
+        # 3. Averaged weights start from the same; 4. load, all of them.
+        runner.call_hook('after_load_checkpoint', checkpoint=checkpoint)
+        module._load_checkpoint_to_model(model, checkpoint, True)
+        runner._has_loaded = True
+        runner.logger.info(f'Load checkpoint from {filename}')
+        return checkpoint
+
+    return method
+
+
+def _weights_alone(checkpoint: Any, model: nn.Module, runner: Any, filename: str) -> dict[str, Any]:
+    weights = find_state_dict(checkpoint)
+    reference = model.state_dict()
+    if is_cascade(weights) and not is_cascade(reference):
+        runner.logger.warning(f'{filename} holds a cascade: its student is what is loaded')
+    if not _translates(model):
+        weights = to_plain_state_dict(weights, reference)
+    meta = checkpoint.get('meta')
+    return {'meta': meta if isinstance(meta, dict) else {}, 'state_dict': weights}
+
+
+def _translates(model: nn.Module) -> bool:
+    """Whether a model understands foreign dialects itself, as a cascade does."""
+    return type(model)._load_from_state_dict is not nn.Module._load_from_state_dict
+
+
+def _require_state(checkpoint: Any, filename: str) -> None:
+    """Require what MMEngine resumes from."""
+    wanted = {'meta': Mapping, 'message_hub': Mapping, 'state_dict': Mapping}
+    content = checkpoint if isinstance(checkpoint, Mapping) else {}
+    lacking = [name for name, kind in wanted.items() if not isinstance(content.get(name), kind)]
+    if not lacking:
+        counts = [content['meta'].get(name) for name in ('epoch', 'iter')]
+        lacking = [] if all(type(c) is int and c >= 0 for c in counts) else ['meta.epoch or .iter']
+    if lacking:
+        raise CheckpointError(
+            f'{filename} holds no training state to resume from ({", ".join(lacking)} missing); '
+            'to start from its weights, give it as load_from instead'
+        )
+
+
+def _mend(checkpoint: Any, runner: Any) -> str:
+    if not getattr(runner, '_resuming', False):
+        return ''
+    return (
+        '\nonly a checkpoint of the same model can be resumed; to start from its weights, give it '
+        'as load_from instead'
+    )
+
+
+def _amend_pretrained(module: ModuleType) -> None:
+    def initialise(init: Any, model: nn.Module) -> None:
+        from mmengine.runner import checkpoint as host
+
+        checkpoint = host._load_checkpoint(init.checkpoint, map_location=init.map_location)
+        try:
+            weights = find_state_dict(checkpoint)
+            if init.prefix is not None:
+                weights = _below(weights, init.prefix.rstrip('.') + '.')
+            if not _translates(model):
+                weights = to_plain_state_dict(weights, model.state_dict(), surplus=True)
+        except ValueError as error:
+            raise ValueError(f'init_cfg: {init.checkpoint}: {error}') from error
+        host.load_state_dict(model, weights, strict=True, logger='current')
+        if hasattr(model, '_params_init_info'):
+            module.update_init_info(model, init_info=init._get_init_info())
+
+    module.PretrainedInit.__call__ = initialise
+
+
+def _below(weights: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    below = {key.removeprefix(prefix): v for key, v in weights.items() if key.startswith(prefix)}
+    if not below:
+        raise ValueError(f'no weights begin with the prefix {prefix!r}')
+    return below
+
+
+def _amend_runner(module: ModuleType) -> None:
+    runner = module.Runner
+    if getattr(runner, 'of_mmsamdistill', False):
+        return
+    runner.of_mmsamdistill = True
+    runner.load_or_resume = _load_or_resume
+    runner.resume = _marked(runner.resume)
+    runner.load_checkpoint = _complete(runner.load_checkpoint, module)
+
+
+def load_complete_checkpoints() -> None:
+    """Have MMEngine load all weights of a model or none, and resume from what is whole.
+
+    Reason: MMEngine loads with ``strict=False``, so that a plain model starts from random weights
+    where a file has other names or widths, and logs it. It resumes from the file that
+    ``last_checkpoint`` names, torn or not. Now ``load_from`` and ``init_cfg`` understand every
+    dialect and are complete or refused (what ``init_cfg`` does not need of a file it may have, a
+    classifier say), and ``resume`` without a file tries the newest first and says which it skipped.
+
+    Affected: MMEngine up to 0.10.7. Unnecessary once it loads strictly and writes atomically.
+    """
+    after_import(RUNNER, _amend_runner)
+    after_import('mmengine.model.weight_init', _amend_pretrained)

@@ -1,0 +1,257 @@
+"""Checkpoints that are whole or not there, removed only when a newer one is, and only our own."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import os
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import IO, Any
+
+import torch
+from torch import nn
+
+from mmsamdistill.compat.import_hook import after_import, replace_in_modules
+from mmsamdistill.files import atomic_file, write_atomically
+from mmsamdistill.weights.safe_types import plain_numbers
+
+CHECKPOINTS = 'mmengine.runner.checkpoint'
+CHECKPOINT_HOOK = 'mmengine.hooks.checkpoint_hook'
+
+
+def checkpoint_pattern(template: str) -> re.Pattern:
+    """Match the names that a ``CheckpointHook`` gives its files; the last group is the step."""
+    before, _, after = template.partition('{}')
+    return re.compile(rf'(best_.+_)?{re.escape(before)}(\d+){re.escape(after)}')
+
+
+def _save_whole(save: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(save)
+    def save_checkpoint(
+        checkpoint: dict,
+        filename: str,
+        file_client_args: dict | None = None,
+        backend_args: dict | None = None,
+    ) -> None:
+        checkpoint = plain_numbers(checkpoint)
+        if _is_local(filename, file_client_args, backend_args):
+            with atomic_file(filename) as file:
+                torch.save(checkpoint, file)
+        else:
+            save(checkpoint, filename, file_client_args, backend_args)
+
+    save_checkpoint.of_mmsamdistill = True  # type: ignore[attr-defined]
+    return save_checkpoint
+
+
+def _is_local(filename: str, client_args: dict | None, backend_args: dict | None) -> bool:
+    from mmengine.fileio import LocalBackend, get_file_backend
+
+    if '://' in str(filename):
+        return False
+    if client_args is not None:
+        return client_args.get('backend') in ('disk', 'local')
+    return isinstance(get_file_backend(filename, backend_args=backend_args), LocalBackend)
+
+
+@contextlib.contextmanager
+def _open_atomically(path: str, mode: str = 'r') -> Iterator[IO[str]]:
+    """Stand for ``open`` in the hook's module, which writes ``last_checkpoint`` with it."""
+    if mode != 'w':
+        with open(path, mode) as file:
+            yield file
+        return
+    text = io.StringIO()
+    yield text
+    write_atomically(path, text.getvalue().encode())
+
+
+class _RemovingLater:
+    """A file backend that notes what is to be removed until the new checkpoint is whole."""
+
+    def __init__(self, backend: Any) -> None:
+        self.backend = backend
+        self.doomed: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.backend, name)
+
+    def remove(self, path: str) -> None:
+        self.doomed.append(path)
+
+    def rmtree(self, path: str) -> None:
+        self.doomed.append(path)
+
+
+def _remove_afterwards(save: Callable[..., None]) -> Callable[..., None]:
+    """Let one of the hook's saving methods write first and remove then."""
+
+    @functools.wraps(save)
+    def method(hook: Any, runner: Any, *args: Any, **kwargs: Any) -> None:
+        backend = hook.file_backend
+        if isinstance(backend, _RemovingLater):  # a best one saves the last one again
+            save(hook, runner, *args, **kwargs)
+            return
+        hook.file_backend = later = _RemovingLater(backend)
+        try:
+            save(hook, runner, *args, **kwargs)
+        finally:
+            hook.file_backend = backend
+        for path in later.doomed:
+            _remove(hook, runner, path)
+
+    return method
+
+
+def _remove(hook: Any, runner: Any, path: Any) -> None:
+    """Remove a checkpoint of this run that no longer counts, and nothing else."""
+    in_use = {hook.last_ckpt, *_bests(hook).values()}
+    if path in in_use:
+        return
+    if not is_own_checkpoint(hook, path):
+        runner.logger.warning(f'{path} is no checkpoint of this run and is not removed')
+    elif hook.file_backend.isfile(path):
+        hook.file_backend.remove(path)
+
+
+def _bests(hook: Any) -> dict[str, Any]:
+    """The best checkpoints so far by the name under which the message hub keeps them."""
+    if not hook.save_best:
+        return {}
+    if len(hook.key_indicators) == 1:
+        return {'best_ckpt': hook.best_ckpt_path}
+    return {f'best_ckpt_{name}': path for name, path in hook.best_ckpt_path_dict.items()}
+
+
+def is_own_checkpoint(hook: Any, path: Any) -> bool:
+    """Whether a path lies directly in the hook's folder and has a checkpoint's name."""
+    if not isinstance(path, str) or not checkpoint_pattern(hook.filename_tmpl).fullmatch(
+        os.path.basename(path)
+    ):
+        return False
+    folder = os.path.dirname(path)
+    if '://' in path:
+        return folder.rstrip('/') == str(hook.out_dir).rstrip('/')
+    return os.path.realpath(folder) == os.path.realpath(hook.out_dir)
+
+
+def _trust_own_files(before_train: Callable[..., None]) -> Callable[..., None]:
+    """Let the hook take over from a resumed message hub only what this run may remove."""
+
+    @functools.wraps(before_train)
+    def method(hook: Any, runner: Any) -> None:
+        known = runner.message_hub.runtime_info
+        kept = known.get('keep_ckpt_ids')
+        surplus: list[int] = []
+        if kept is not None and hook.max_keep_ckpts > 0:
+            steps = [s for s in kept if type(s) is int] if isinstance(kept, (list, tuple)) else []
+            surplus = steps[: -hook.max_keep_ckpts]
+            known['keep_ckpt_ids'] = steps[-hook.max_keep_ckpts :]
+        before_train(hook, runner)
+        for name, path in _bests(hook).items():
+            if path is not None and not is_own_checkpoint(hook, path):
+                runner.logger.info(f'{path} is of another run: it stays, and is no best of this')
+                _forget_best(hook, name)
+                known.pop(name, None)
+        if _is_main():
+            for step in surplus:
+                path = hook.file_backend.join_path(hook.out_dir, hook.filename_tmpl.format(step))
+                _remove(hook, runner, path)
+            _remove_leftovers(hook, runner)
+
+    return method
+
+
+def _forget_best(hook: Any, name: str) -> None:
+    if name == 'best_ckpt':
+        hook.best_ckpt_path = None
+    else:
+        hook.best_ckpt_path_dict[name.removeprefix('best_ckpt_')] = None
+
+
+def _remove_leftovers(hook: Any, runner: Any) -> None:
+    """Remove the unfinished files of a process that was killed while it wrote."""
+    pattern = checkpoint_pattern(hook.filename_tmpl).pattern
+    unfinished = re.compile(rf'\.({pattern}|last_checkpoint)\.[a-z0-9_]{{8}}')
+    for folder in {str(runner.work_dir), str(hook.out_dir)}:
+        paths = Path(folder).iterdir() if os.path.isdir(folder) else ()
+        for path in paths:
+            if unfinished.fullmatch(path.name) and path.is_file():
+                path.unlink(missing_ok=True)
+
+
+def _is_main() -> bool:
+    from mmengine.dist import is_main_process
+
+    return is_main_process()
+
+
+def _never_the_broken(save: Callable[..., None]) -> Callable[..., None]:
+    """Keep weights that are no numbers from being the best ones, whatever the metric says."""
+
+    @functools.wraps(save)
+    def method(hook: Any, runner: Any, metrics: dict) -> None:
+        if not hook.save_best:
+            return
+        _require_metrics(hook, metrics)
+        averaged = [each.ema_model for each in runner.hooks if hasattr(each, 'ema_model')]
+        broken = next(filter(None, map(_not_finite, [runner.model, *averaged])), None)
+        if broken is None:
+            save(hook, runner, metrics)
+        else:
+            runner.logger.error(f'{broken} is not finite: not saved as best, whatever {metrics}')
+
+    return method
+
+
+def _not_finite(model: nn.Module) -> str | None:
+    for name, value in model.state_dict().items():
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            return name
+    return None
+
+
+def _require_metrics(hook: Any, metrics: dict) -> None:
+    unknown = [name for name in hook.key_indicators if name not in metrics and name != 'auto']
+    if unknown:
+        raise KeyError(
+            f'save_best={unknown[0]!r} of CheckpointHook is no metric of this validation, which '
+            f'has {", ".join(map(repr, metrics))}; write one of these into '
+            'default_hooks.checkpoint.save_best'
+        )
+
+
+def _amend_saving(module: ModuleType) -> None:
+    save = module.save_checkpoint
+    if not hasattr(save, 'of_mmsamdistill'):
+        replace_in_modules('mmengine', save, _save_whole(save))
+
+
+def _amend_checkpoint_hook(module: ModuleType) -> None:
+    hook = module.CheckpointHook
+    if getattr(hook, 'of_mmsamdistill', False):
+        return
+    hook.of_mmsamdistill = True
+    module.open = _open_atomically  # type: ignore[attr-defined]
+    hook.before_train = _trust_own_files(hook.before_train)
+    hook._save_checkpoint_with_step = _remove_afterwards(hook._save_checkpoint_with_step)
+    hook._save_best_checkpoint = _never_the_broken(_remove_afterwards(hook._save_best_checkpoint))
+
+
+def save_whole_checkpoints() -> None:
+    """Have MMEngine write checkpoints atomically, and remove none before its successor is whole.
+
+    Reason: MMEngine writes into the file itself, so that a run killed meanwhile leaves a torn one;
+    ``max_keep_ckpts`` and a new best remove the old file first; ``last_checkpoint`` is empty for a
+    moment. A message hub says which file was the best one so far, and whatever path a resumed
+    checkpoint names there was removed. NumPy scalars, such as a best score, are written as Python
+    numbers, and weights that are not finite are never a best.
+
+    Affected: MMEngine up to 0.10.7. Unnecessary once it writes elsewhere, flushes and renames.
+    """
+    after_import(CHECKPOINTS, _amend_saving)
+    after_import(CHECKPOINT_HOOK, _amend_checkpoint_hook)
