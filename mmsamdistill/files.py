@@ -1,49 +1,77 @@
-"""Files that are whole or not there, and written by one process at a time."""
+"""Files that are whole or not there."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import os
+import socket
 import tempfile
+import time
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
+
+_TEMPORARY = '.mmsamdistill-writing'
+_OLD_S = 86400.0
+_DEEPEST = 50
+# Folders in which what killed writers left has been looked for; once in a process is enough.
+_swept: set[Path] = set()
 
 
-@contextlib.contextmanager
-def locked(path: str | Path) -> Iterator[None]:
-    """Wait until no other process is inside the block with the same path.
+def hash_file(path: str | Path) -> str:
+    """SHA-256 of a file in hexadecimal, read in pieces."""
+    digest = hashlib.sha256()
+    with Path(path).open('rb') as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
-    The operating system releases the lock of a killed process. Where there are no such locks
-    (Windows, some network file systems) nobody waits.
 
-    Args:
-        path: Of an empty file that stands for what is protected; it is made and stays, as do
-            parent folders.
+def parse_json(text: str | bytes, where: str | Path) -> Any:
+    """Parse JSON that anybody may have written; ValueError naming the file for anything else.
 
-    Source: ours.
+    Refused are nesting beyond all use and text that no file or screen can show, which would end in
+    a RecursionError or a UnicodeError far from here.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open('ab') as file:
-        with contextlib.suppress(ImportError, OSError):
-            import fcntl  # not there on Windows
-
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    try:
+        value = json.loads(text)
+        waiting = [(value, 0)]
+        while waiting:
+            item, depth = waiting.pop()
+            if depth > _DEEPEST:
+                raise ValueError(f'nested deeper than {_DEEPEST}')
+            if isinstance(item, dict):
+                waiting += [(each, depth + 1) for pair in item.items() for each in pair]
+            elif isinstance(item, list):
+                waiting += [(each, depth + 1) for each in item if not isinstance(each, int)]
+            elif isinstance(item, str):
+                item.encode()
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f'{where} is damaged or no JSON: {error}') from error
+    return value
 
 
 @contextlib.contextmanager
 def atomic_file(path: str | Path) -> Iterator[BinaryIO]:
     """Open a file to write, which appears under its name whole, flushed to disk, or not at all.
 
+    What earlier writers that were killed left in the folder is removed.
+
     Args:
         path: Where it is to lie; parent folders are made.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # In the same folder, since a rename is atomic only within one file system.
-    handle, temporary = tempfile.mkstemp(prefix=f'.{path.name}.', dir=path.parent)
+    if path.parent not in _swept:
+        _swept.add(path.parent)
+        _remove_leftovers(path.parent)
+    # In the same folder, since a rename is atomic only within one file system. Not named after the
+    # file, whose name may be as long as names can be.
+    prefix = f'{_TEMPORARY}-{_machine()}-{os.getpid()}-'
+    handle, temporary = tempfile.mkstemp(prefix=prefix, dir=path.parent)
     try:
         with os.fdopen(handle, 'wb') as file:
             yield file
@@ -74,6 +102,38 @@ def write_atomically(path: str | Path, data: bytes) -> None:
     """
     with atomic_file(path) as file:
         file.write(data)
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove temporary files of this machine's processes that are no more, and very old ones."""
+    for path in folder.glob(f'{_TEMPORARY}-*'):
+        # A name of another form is nobody's leftover, and a file may go in the same moment.
+        with contextlib.suppress(OSError, ValueError):
+            _, machine, pid, _ = path.name.removeprefix(_TEMPORARY).split('-')
+            is_old = time.time() - path.stat().st_mtime > _OLD_S
+            if is_old or (machine == _machine() and not _is_alive(int(pid))):
+                path.unlink()
+
+
+@cache
+def _machine() -> str:
+    """What tells machines, and containers with processes of their own, from one another."""
+    name = socket.gethostname()
+    with contextlib.suppress(OSError):
+        name += os.readlink('/proc/self/ns/pid')
+    return hashlib.sha256(name.encode()).hexdigest()[:8]
+
+
+def _is_alive(pid: int) -> bool:
+    if os.name != 'posix':
+        return True  # there, the signal below would end the process
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _flush_folder(folder: Path) -> None:

@@ -11,6 +11,7 @@ PACKAGE = Path(__file__).parents[1] / 'mmsamdistill'
 FLOORS = (
     'version',
     'files',
+    'images',
     'frozen',
     'value_range',
     'weights',
@@ -30,7 +31,7 @@ FLOORS = (
     'comparison',
 )
 # Imports nothing of ours: could be published alone.
-INDEPENDENT = {'version', 'files', 'frozen', 'value_range', 'fast_sam'}
+INDEPENDENT = {'version', 'files', 'images', 'frozen', 'value_range', 'fast_sam'}
 # Derive from MMagic's models, and are themselves imported when a config names them.
 IMPORTED_LATE = {'restorers/multi_stage.py'}
 MODULES = sorted(PACKAGE.rglob('*.py'))

@@ -1,9 +1,13 @@
+import hashlib
 import os
+import signal
 import stat
+import subprocess
+import sys
 
 import pytest
 
-from mmsamdistill.files import write_atomically
+from mmsamdistill.files import hash_file, write_atomically
 
 
 def test_writes_replaces_and_makes_folders(tmp_path):
@@ -35,3 +39,40 @@ def test_permissions_follow_the_umask(tmp_path):
     finally:
         os.umask(old)
     assert stat.S_IMODE((tmp_path / 'b.bin').stat().st_mode) == 0o640
+
+
+def test_the_longest_name_can_be_written(tmp_path):
+    name = 'x' * 251 + '.png'
+    write_atomically(tmp_path / name, b'new')
+    assert [each.name for each in tmp_path.iterdir()] == [name]
+
+
+def test_what_killed_writers_left_is_removed_and_nothing_else(tmp_path):
+    script = (
+        'import os, signal, sys; from mmsamdistill import files;'
+        'os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL);'
+        'files.write_atomically(sys.argv[1], b"half")'
+    )
+    killed = subprocess.run([sys.executable, '-c', script, str(tmp_path / 'a')], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    (left,) = tmp_path.iterdir()
+    living = left.with_name(left.name.replace(left.name.split('-')[-2], str(os.getpid())))
+    living.touch()
+    (tmp_path / '.mine').touch()
+    write_atomically(tmp_path / 'b', b'')
+    assert {each.name for each in tmp_path.iterdir()} == {'.mine', living.name, 'b'}
+
+
+def test_leftovers_of_other_machines_go_when_they_are_old(tmp_path):
+    young, old = (tmp_path / f'.mmsamdistill-writing-other-1-{age}' for age in ('new', 'old'))
+    for path in (young, old):
+        path.touch()
+    os.utime(old, (0, 0))
+    write_atomically(tmp_path / 'a', b'')
+    assert {each.name for each in tmp_path.iterdir()} == {young.name, 'a'}
+
+
+def test_hash_is_that_of_the_whole_file(tmp_path):
+    data = bytes(range(256)) * 9000
+    (tmp_path / 'a').write_bytes(data)
+    assert hash_file(tmp_path / 'a') == hashlib.sha256(data).hexdigest()

@@ -14,8 +14,8 @@ from mmengine.config import Config, DictAction
 from tqdm import tqdm
 
 import mmsamdistill  # noqa: F401  (makes MMagic importable)
+from mmsamdistill.cache.check import verify
 from mmsamdistill.cache.extract import extract
-from mmsamdistill.cache.verify import verify
 from mmsamdistill.sources import RegionSource
 
 SOURCES = {'superpixel': 'SuperpixelRegions', 'sam': 'SAMRegions'}
@@ -65,6 +65,12 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         type=int,
         metavar='COUNT',
         help='write nothing: check every map of the cache, and compute COUNT of them again',
+    )
+    parser.add_argument(
+        '--tolerance',
+        type=float,
+        help='fraction of pixels that may be in another region when a map is computed again, since '
+        'networks round differently on other devices (default: 0.01)',
     )
     return parser.parse_args(arguments)
 
@@ -121,7 +127,7 @@ def given_options(args: argparse.Namespace, *names: str) -> dict[str, Any]:
 
 def run_verification(args: argparse.Namespace, source: RegionSource) -> int:
     """Check a cache and say what is wrong with it."""
-    options = given_options(args, 'device')
+    options = given_options(args, 'device', 'tolerance')
     report = verify(args.images, args.out, source, args.verify, **options)
     print(report)
     return 0 if report.ok else 1
@@ -135,6 +141,8 @@ def run_extraction(args: argparse.Namespace, source: RegionSource) -> int:
         f'{len(report.written)} written, {report.skipped} were there, {len(report.failed)} failed: '
         f'{args.out}'
     )
+    if report.remark:
+        print(f'{args.images}: {report.remark}')
     for path, reason in report.failed.items():
         print(f'FAILED {path}: {reason}', file=sys.stderr)
     return 1 if report.failed else 0
@@ -148,7 +156,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         source = build_source(args)
         return (run_extraction if args.verify is None else run_verification)(args, source)
-    except (FileNotFoundError, ImportError, TypeError, ValueError) as error:
+    except (OSError, ImportError, TypeError, ValueError) as error:
         print(f'extract_regions: {error}', file=sys.stderr)
         return 2
 

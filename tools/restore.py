@@ -10,8 +10,9 @@ from mmengine.config import Config, DictAction
 from tqdm import tqdm
 
 import mmsamdistill  # noqa: F401  (makes MMagic importable)
-from mmsamdistill.deploy.inference import FileRestorer, find_images
+from mmsamdistill.deploy.inference import FileRestorer
 from mmsamdistill.files import write_atomically
+from mmsamdistill.images import find_images
 from mmsamdistill.weights import CheckpointError
 
 
@@ -35,6 +36,14 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def list_images(folder: Path) -> list[Path]:
+    """Find the images of a folder and say what else is there."""
+    found = find_images(folder)
+    if found.skipped:
+        print(f'restore: {folder}: {found.remark()}')
+    return list(found.files.values())
+
+
 def plan(images: Path, out: Path, suffix: str) -> dict[Path, Path]:
     """Decide where each result goes.
 
@@ -53,7 +62,8 @@ def plan(images: Path, out: Path, suffix: str) -> dict[Path, Path]:
     root = images if images.is_dir() else images.parent
     inside = out.resolve() != root.resolve()
     results: dict[Path, Path] = {}
-    for path in find_images(images):
+    found = [images] if images.is_file() else list_images(images)
+    for path in found:
         if inside and out.resolve() in path.resolve().parents:
             continue
         relative = path.relative_to(root)

@@ -14,7 +14,8 @@ from tqdm import tqdm
 
 import mmsamdistill  # noqa: F401  (makes MMagic importable)
 from mmsamdistill.cache.image_file import decode_image
-from mmsamdistill.cache.store import RegionStore, find_images
+from mmsamdistill.cache.store import RegionStore
+from mmsamdistill.images import find_images
 from mmsamdistill.regions import RegionMap
 
 BOUNDARY = np.array([255, 235, 0], np.uint8)
@@ -136,7 +137,7 @@ def draw_statistics(found: Statistics, out: Path) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Draw both figures."""
     args = parse_args(arguments)
-    store, images = RegionStore(args.cache), find_images(args.images)
+    store, images = RegionStore(args.cache), find_images(args.images).files
     cached = store.keys()
     keys = [key for key in cached if key in images]
     unknown = sorted(set(args.keys or []) - set(keys))

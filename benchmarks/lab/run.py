@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from filelock import FileLock
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -20,7 +21,6 @@ from torch import nn
 from lab.results import Result, read_results, result_path, write_result
 from lab.table import Table, row_config
 from mmsamdistill.deploy.machine import processor_name
-from mmsamdistill.files import locked
 from mmsamdistill.version import __version__
 
 PACKAGES = ('torch', 'mmengine', 'mmagic', 'numpy')
@@ -65,7 +65,9 @@ def run_row(table: Table, name: str, seed: int, folder: str | Path) -> Path:
     Source: ours.
     """
     path = result_path(folder, table.name, name, seed)
-    with locked(path.with_suffix('') / 'lock'):
+    lock = path.with_suffix('') / 'lock'
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(lock):
         if not path.is_file():
             write_result(folder, _run(table, name, seed, folder))
     return path

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from mmagic.registry import MODELS
 
+from mmsamdistill.cache.check import Judge, index_entry, stamp_of
 from mmsamdistill.cache.image_file import decode_image, find_regions
 from mmsamdistill.cache.manifest import (
+    add_to_index,
     describe_differences,
     fingerprint,
     manifest_lock,
@@ -21,7 +24,8 @@ from mmsamdistill.cache.manifest import (
 )
 from mmsamdistill.cache.map_file import write_map
 from mmsamdistill.cache.mask_file import MASK_SUFFIX, write_masks
-from mmsamdistill.cache.store import RegionStore, find_images, hash_file
+from mmsamdistill.cache.store import RegionStore
+from mmsamdistill.images import find_images
 from mmsamdistill.sources.source import RegionSource
 
 Track = Callable[[Sequence[str], str], Iterable[str]]
@@ -35,11 +39,13 @@ class ExtractionReport:
         written: Keys computed now.
         skipped: Number of maps that were there and valid.
         failed: Reason by image path.
+        remark: What the folder holds besides images, counted; empty if there is nothing.
     """
 
     written: list[str] = field(default_factory=list)
     skipped: int = 0
     failed: dict[str, str] = field(default_factory=dict)
+    remark: str = ''
 
 
 def extract(
@@ -81,58 +87,55 @@ def extract(
         TypeError: If the source cannot give what is asked for.
         ValueError: If two images would share a map, or the folder holds a cache that was made
             differently.
-
-    Source: ours.
     """
     source = _ready_source(source, masks, device)
-    found = find_images(images)
+    folder = find_images(images)
+    found = folder.files
     _refuse_overlap(Path(images), Path(out))
+    # What is there already must have been made the same way.
     description = source.describe()
     Path(out).mkdir(parents=True, exist_ok=True)
     if not overwrite:
         _is_begun(Path(out), description, Path(images))
-    writer = _Writer(RegionStore(out), source, fingerprint(description), masks, device)
-    report = ExtractionReport()
+    store = RegionStore(out)
+    report = ExtractionReport(remark=folder.remark())
+    # Of this process's share, leave out what is done.
     mine = shard_of(list(found), *shard)
     track = track or (lambda keys, title: keys)
-    if overwrite:
-        todo = mine
-    else:
-        todo = [key for key in track(mine, 'check') if not writer.done(key, found[key])]
+    writer = _Writer(store, source, fingerprint(description), masks, device)
+    todo, index = mine, {}
+    if not overwrite:
+        todo, index = _not_done(track(mine, 'check'), found, writer)
     report.skipped = len(mine) - len(todo)
     if todo:
         # A source that cannot work fails here, once, and leaves the folder as it was.
         source.prepare(device)
-    _open_cache(Path(out), description, Path(images), overwrite)
+    is_open = False
     for key in track(todo, 'extract'):
         try:
-            writer.write(key, found[key])
+            entry = writer.compute(found[key])
+        except Exception as error:
+            report.failed[str(found[key])] = f'{type(error).__name__}: {error}'
+            continue
+        # Only now, so that a source that fails at every image leaves nothing in the way of another.
+        if not is_open:
+            _open_cache(Path(out), description, Path(images), overwrite)
+            is_open = True
+        try:
+            index[key] = writer.write(key, entry)
             report.written.append(key)
         except Exception as error:
             report.failed[str(found[key])] = f'{type(error).__name__}: {error}'
-    update_index(out)
+    add_to_index(out, index)
     return report
 
 
 def shard_of(keys: Sequence[str], index: int, count: int) -> list[str]:
     """The share of one process: every ``count``-th key from the ``index``-th on.
 
-    Args:
-        keys: All keys, in an order that every process agrees on.
-        index: Number of the process, from 0.
-        count: Number of processes.
-
-    Returns:
-        The keys of this process.
-
-    Raises:
-        ValueError: If there is no such process.
-
     Example:
         >>> shard_of(['a', 'b', 'c'], 0, 2), shard_of(['a', 'b', 'c'], 1, 2)
         (['a', 'c'], ['b'])
-
-    Source: ours.
     """
     if not 0 <= index < count:
         raise ValueError(
@@ -141,28 +144,15 @@ def shard_of(keys: Sequence[str], index: int, count: int) -> list[str]:
     return list(keys[index::count])
 
 
-def update_index(out: str | Path) -> None:
-    """Rebuild the index in the manifest from the maps themselves.
+@dataclass
+class _Entry:
+    """What was computed of one image."""
 
-    Args:
-        out: Folder of the cache.
-
-    Source: ours.
-    """
-    store = RegionStore(out)
-    with manifest_lock(out):
-        manifest = store.manifest
-        files, keys = {}, store.keys()
-        for key in keys:
-            try:
-                record = store.record(key)
-            except (FileNotFoundError, ValueError):
-                continue  # removed or damaged; `check` tells
-            if record and record.get('fingerprint') == manifest['fingerprint']:
-                files[key] = {
-                    name: record[name] for name in sorted(record.keys() - {'fingerprint'})
-                }
-        write_manifest(out, manifest['source'], manifest['images'], files)
+    image: Path
+    stamp: list[int]
+    digest: str
+    labels: np.ndarray
+    masks: list[dict[str, Any]]
 
 
 class _Writer:
@@ -182,35 +172,50 @@ class _Writer:
         self.masks = masks
         self.device = device
 
-    def done(self, key: str, image: Path) -> bool:
-        """Whether the entry is there and valid."""
-        if self.masks and not self._mask_path(key).is_file():
-            return False
-        return self.store.state(key, hash_file(image), self.mark) == 'valid'
-
-    def write(self, key: str, image: Path) -> None:
-        """Compute one entry from one reading of the image's file."""
-        data = image.read_bytes()
-        labels, records = find_regions(
+    def compute(self, image: Path) -> _Entry:
+        """Find the regions of an image, from one reading of its file."""
+        stamp, data = stamp_of(image), image.read_bytes()
+        labels, masks = find_regions(
             decode_image(data, image), self.source, self.masks, self.device
         )
+        return _Entry(image, stamp, hashlib.sha256(data).hexdigest(), labels, masks)
+
+    def write(self, key: str, entry: _Entry) -> dict[str, Any]:
+        """Write the map; what the index should say of it."""
         record = {
             'fingerprint': self.mark,
-            'image': image.name,
-            'image_sha256': hashlib.sha256(data).hexdigest(),
-            'size': list(labels.shape),
-            'regions': int(labels.max()),
+            'image': entry.image.name,
+            'image_sha256': entry.digest,
+            'size': list(entry.labels.shape),
+            'regions': int(entry.labels.max()),
         }
         if self.masks:
             # First, because the map is what marks an entry as done.
-            write_masks(self._mask_path(key), records)
+            write_masks(self.mask_path(key), entry.masks)
         else:
             # Of another image or source by now; beside the new map they would pass for its own.
-            self._mask_path(key).unlink(missing_ok=True)
-        write_map(self.store.path(key), labels, record)
+            self.mask_path(key).unlink(missing_ok=True)
+        write_map(self.store.path(key), entry.labels, record)
+        return index_entry(record, entry.stamp)
 
-    def _mask_path(self, key: str) -> Path:
+    def mask_path(self, key: str) -> Path:
         return self.store.root / f'{key}{MASK_SUFFIX}'
+
+
+def _not_done(
+    keys: Iterable[str], images: Mapping[str, Path], writer: _Writer
+) -> tuple[list[str], dict[str, dict[str, Any]]]:
+    """Keys without a valid entry, and what the index should say of the others."""
+    judge = Judge(writer.store, writer.store.manifest)
+    judge.mark = writer.mark
+    todo, index = [], {}
+    for key in keys:
+        there = not writer.masks or writer.mask_path(key).is_file()
+        if there and judge.state(key, (images[key],)) == 'valid':
+            index[key] = judge.seen[key]
+        else:
+            todo.append(key)
+    return todo, index
 
 
 def _ready_source(
@@ -239,12 +244,12 @@ def _refuse_overlap(images: Path, out: Path) -> None:
 def _is_begun(out: Path, source: dict[str, Any], images: Path) -> bool:
     """Whether there is a cache already; one that was made differently is refused."""
     manifest = read_manifest(out)
+    if next(RegionStore(out).walk(), None) is None:
+        return False  # nobody loses anything, whatever the manifest says
     if manifest is None:
-        if RegionStore(out).keys():
-            raise ValueError(
-                f'{out} holds maps of unknown origin; choose another folder, or --overwrite'
-            )
-        return False
+        raise ValueError(
+            f'{out} holds maps of unknown origin; choose another folder, or --overwrite'
+        )
     differences = describe_differences(manifest['source'], source)
     before, now = Path(manifest['images']).resolve(), images.resolve()
     # Where the first folder is not to be seen, on another machine, its name has to do.

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from mmsamdistill.cache.jpeg import jpeg_is_whole
-from mmsamdistill.cache.map_file import check_png, compact_for_storage
+from mmsamdistill.cache.map_file import compact_for_storage
+from mmsamdistill.images.png import check_png
 from mmsamdistill.regions.masks import masks_to_labels
 from mmsamdistill.sources.source import RegionSource
 

@@ -13,30 +13,21 @@ from collections.abc import Iterable
 
 import numpy as np
 
-_SIGNATURE = b'\x89PNG\r\n\x1a\n'
+from mmsamdistill.images.png import PNG_SIGNATURE
+
 _HEADER = struct.Struct('>IIBBBBB')
 _LEVEL = 6
 _SAMPLES = {8: 'u1', 16: '>u2'}
 
 
 def encode_labels(labels: np.ndarray, bits: int = 16) -> bytes:
-    """Write a map as a greyscale PNG without filters.
+    """An ``(H, W)`` map as a greyscale PNG without filters, which every decoder of PNG reads.
 
-    Args:
-        labels: The map, in 0..65535, or 0..255 for 8 bits.
-        bits: 16, or 8 for maps of few regions, which are read in half of the time. Default: 16.
-
-    Shape:
-        - labels: ``(H, W)``
-
-    Returns:
-        The file's content, which every decoder of PNG reads.
+    ``bits``: 16, or 8 for maps of few regions, which are read in half of the time.
 
     Example:
         >>> encode_labels(np.array([[0, 1]]))[1:4]
         b'PNG'
-
-    Source: ours; the format is the PNG specification's.
     """
     height, width = labels.shape
     samples = np.ascontiguousarray(labels, _SAMPLES[bits]).view(np.uint8).reshape(height, -1)
@@ -44,26 +35,18 @@ def encode_labels(labels: np.ndarray, bits: int = 16) -> bytes:
     # Greyscale, the only compression and filtering that there is, not interlaced.
     header = _HEADER.pack(width, height, bits, 0, 0, 0, 0)
     chunks = ((b'IHDR', header), (b'IDAT', zlib.compress(rows, _LEVEL)), (b'IEND', b''))
-    return _SIGNATURE + b''.join(_chunk(*each) for each in chunks)
+    return PNG_SIGNATURE + b''.join(_chunk(*each) for each in chunks)
 
 
 def decode_labels(chunks: Iterable[tuple[bytes, bytes]]) -> np.ndarray | None:
-    """Decode a map that :func:`encode_labels` wrote.
+    """Decode a map that :func:`encode_labels` wrote, from its verified chunks.
 
-    Args:
-        chunks: Type and content of the file's chunks, their checksums verified.
-
-    Shape:
-        - result: ``(H, W)``
-
-    Returns:
-        int32 labels, or None for a PNG of another kind, which a general decoder has to read.
+    None for a PNG of another kind, which a general decoder has to read. Its declared size has been
+    checked before: no more than that is inflated.
 
     Example:
         >>> decode_labels([(b'IHDR', bytes(13)), (b'IEND', b'')]) is None
         True
-
-    Source: ours.
     """
     chunks = list(chunks)
     content = dict(chunks)
@@ -77,10 +60,11 @@ def decode_labels(chunks: Iterable[tuple[bytes, bytes]]) -> np.ndarray | None:
     try:
         # Without zlib's own checksum of the content: the chunk's has been verified, and computing
         # a second one takes as long as inflating.
-        flat = zlib.decompress(_deflated(data[0]), -zlib.MAX_WBITS, length)
+        inflating = zlib.decompressobj(-zlib.MAX_WBITS)
+        flat = inflating.decompress(_deflated(data[0]), length + 1)
     except zlib.error:
         return None
-    if len(flat) != length:
+    if len(flat) != length or not inflating.eof:
         return None
     rows = np.frombuffer(flat, np.uint8).reshape(height, -1)
     if rows[:, 0].any():

@@ -2,21 +2,21 @@
 
 ``regions.json`` says once for the whole folder which source with which parameters and weights made
 the maps, and from which images. Each map carries the fingerprint of that description in itself
-(see ``map_file.py``), and so does everything that can differ between maps. The index in the
-manifest is therefore derived: it is for people and other programs, is rebuilt from the maps at the
-end of every run, and is never asked whether an entry is done.
+(see ``map_file.py``), and so does everything that can differ between maps. The index is derived
+and is never asked whether an entry is done: it is for people and other programs, and remembers
+the size and the times of each image's file when its hash was last seen.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mmsamdistill.files import locked, write_atomically
+from filelock import FileLock
+
+from mmsamdistill.files import parse_json, write_atomically
 
 FORMAT_VERSION = 1
 MANIFEST_NAME = 'regions.json'
@@ -25,73 +25,61 @@ MANIFEST_NAME = 'regions.json'
 def fingerprint(source: dict[str, Any]) -> str:
     """Short hash of a source's description: equal for equal parameters and weights.
 
-    Args:
-        source: What ``RegionSource.describe()`` returns, plain JSON types.
-
-    Returns:
-        16 hexadecimal digits.
-
     Example:
         >>> fingerprint({'a': 1, 'b': 2}) == fingerprint({'b': 2, 'a': 1})
         True
-
-    Source: ours.
     """
     text = json.dumps([FORMAT_VERSION, source], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def describe_differences(cached: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
-    """Which parameters differ between two descriptions of sources.
+def describe_differences(cached: Any, wanted: Any, *, partial: bool = False) -> list[str]:
+    """Which parameters differ between two descriptions of sources; nested ones with dots.
 
-    Args:
-        cached: Description that a cache was made with.
-        wanted: Description of the source at hand.
-
-    Returns:
-        One phrase per parameter, nested ones with dots.
+    ``partial``: what is not wanted may be anything.
 
     Example:
         >>> describe_differences({'a': {'b': 1}, 'c': 2}, {'a': {'b': 3}, 'c': 2})
         ['a.b: 1 in the cache, 3 now']
-
-    Source: ours.
     """
-    left, right = _flatten(cached), _flatten(wanted)
+    left, right = flatten(cached), flatten(wanted)
     return [
         f'{name}: {left.get(name, "not there")} in the cache, {right.get(name, "not there")} now'
-        for name in sorted(left.keys() | right.keys())
+        for name in sorted(right if partial else left.keys() | right.keys())
         if left.get(name, ...) != right.get(name, ...)
     ]
 
 
+def flatten(value: Any, prefix: str = '') -> dict[str, Any]:
+    """Entries of nested dictionaries, their names joined by dots."""
+    if not isinstance(value, dict):
+        return {prefix: value}
+    flat: dict[str, Any] = {}
+    for name, item in value.items():
+        flat.update(flatten(item, f'{prefix}.{name}' if prefix else str(name)))
+    return flat
+
+
 def read_manifest(root: str | Path) -> dict[str, Any] | None:
-    """Read the manifest of a cache.
-
-    Args:
-        root: Folder of the cache.
-
-    Returns:
-        The manifest, or None if the folder has none: its maps were made by other means.
+    """Read the manifest of a cache; None if the folder has none: made by other means.
 
     Raises:
         ValueError: If it cannot be understood or was written by a newer version.
-
-    Source: ours.
     """
     path = Path(root, MANIFEST_NAME)
     try:
-        manifest = json.loads(path.read_text(encoding='utf-8'))
+        manifest = parse_json(path.read_bytes(), path)
     except FileNotFoundError:
         return None
-    except ValueError as error:
-        raise ValueError(f'{path} is no manifest of a region cache: {error}') from error
+    except OSError as error:
+        raise ValueError(f'{path} cannot be read: {error}') from error
     version = manifest.get('format') if isinstance(manifest, dict) else None
     if version != FORMAT_VERSION:
         raise ValueError(
             f'{path} has format {version!r}, this version reads {FORMAT_VERSION}; upgrade, or '
             f'extract the regions again into another folder'
         )
+    _check_entries(path, manifest)
     return manifest
 
 
@@ -101,16 +89,7 @@ def write_manifest(
     images: str,
     files: dict[str, dict[str, Any]] | None = None,
 ) -> None:
-    """Write the manifest of a cache, atomically.
-
-    Args:
-        root: Folder of the cache.
-        source: What ``RegionSource.describe()`` returned.
-        images: Folder of the images as the user gave it.
-        files: Index of the entries by key. Default: None, empty.
-
-    Source: ours.
-    """
+    """Write the manifest of a cache, atomically; ``files`` is the index by key."""
     manifest = {
         'format': FORMAT_VERSION,
         'source': source,
@@ -122,26 +101,35 @@ def write_manifest(
     write_atomically(Path(root, MANIFEST_NAME), text.encode())
 
 
-@contextlib.contextmanager
-def manifest_lock(root: str | Path) -> Iterator[None]:
-    """Let one process at a time read, derive and write the manifest.
-
-    Without it, a process that was slow to write could replace a newer index by an older one. Where
-    files cannot be locked, the manifest may stay behind the maps until the next run.
-
-    Args:
-        root: Folder of the cache; made if it is not there.
-
-    Source: ours.
-    """
-    with locked(Path(root, f'.{MANIFEST_NAME}.lock')):
-        yield
+def add_to_index(root: str | Path, entries: dict[str, dict[str, Any]]) -> None:
+    """Add entries to the index, whatever other processes add at the same time."""
+    if not entries:
+        return
+    with manifest_lock(root):
+        manifest = read_manifest(root)
+        if manifest is not None:
+            files = {**manifest['files'], **entries}
+            write_manifest(root, manifest['source'], manifest['images'], files)
 
 
-def _flatten(value: Any, prefix: str = '') -> dict[str, Any]:
-    if not isinstance(value, dict):
-        return {prefix: value}
-    flat: dict[str, Any] = {}
-    for name, item in value.items():
-        flat.update(_flatten(item, f'{prefix}.{name}' if prefix else str(name)))
-    return flat
+def manifest_lock(root: str | Path) -> FileLock:
+    """Let one process at a time read, derive and write the manifest."""
+    Path(root).mkdir(parents=True, exist_ok=True)
+    return FileLock(Path(root, f'.{MANIFEST_NAME}.lock'))
+
+
+def _check_entries(path: Path, manifest: dict[str, Any]) -> None:
+    manifest.setdefault('files', {})
+    for name, kind, what in (
+        ('source', dict, 'the description of a region source'),
+        ('images', str, 'the folder of the images'),
+        ('files', dict, 'entries by key'),
+    ):
+        if not isinstance(manifest.get(name), kind) or '\0' in str(manifest.get('images')):
+            raise ValueError(
+                f'{path} is damaged: {name!r} must be {what}; extract the regions again by '
+                f'tools/extract_regions.py with --overwrite'
+            )
+    for key, entry in manifest['files'].items():
+        if not isinstance(entry, dict):
+            raise ValueError(f'{path} is damaged: the entry of {key!r} in "files" is no dictionary')

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from mmsamdistill.cache.image_file import decode_image
-from mmsamdistill.deploy.inference import find_images
+from mmsamdistill.images import find_images
 
 TRUTH = 'truth'
 """Name of the column that the others are measured against."""
@@ -140,7 +140,7 @@ def find_columns(folders: Mapping[str, str | Path], images: Sequence[str] | None
     if TRUTH not in folders or len(folders) < 2:
         raise KeyError(f'columns {list(folders)}: expected {TRUTH!r} and at least one other')
     order = [name for name in folders if name != TRUTH] + [TRUTH]
-    files = {name: _by_key(Path(folders[name])) for name in order}
+    files = {name: find_images(folders[name]).files for name in order}
     for key in images or ():
         if key not in files[TRUTH]:
             raise KeyError(
@@ -151,23 +151,6 @@ def find_columns(folders: Mapping[str, str | Path], images: Sequence[str] | None
     for name in order:
         _check_partners(name, folders, files, keys, whole=images is None)
     return Columns(files, tuple(keys))
-
-
-def _by_key(folder: Path) -> dict[str, Path]:
-    if folder.is_file():
-        raise FileNotFoundError(f'{folder} is a file; give the folder of the images')
-    found: dict[str, Path] = {}
-    for path in find_images(folder):
-        key = path.relative_to(folder).with_suffix('').as_posix()
-        if path.name.startswith('.'):  # what macOS and half-written files leave behind
-            continue
-        if key in found:
-            raise ValueError(
-                f'{found[key]} and {path} have the same name but for the suffix, which of them is '
-                f'meant? Move or rename one'
-            )
-        found[key] = path
-    return found
 
 
 def _check_partners(

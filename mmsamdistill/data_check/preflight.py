@@ -10,9 +10,9 @@ from typing import Any
 
 from mmengine.config import Config
 
-from mmsamdistill.cache.map_file import check_png
 from mmsamdistill.data_check.check import SHOWN, DataReport, check_data
 from mmsamdistill.data_check.files import datasets_of, leaves_of, missing_folders
+from mmsamdistill.images.png import check_png
 
 _PNG = b'\x89PNG'
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from mmagic.registry import DATASETS
 
-from mmsamdistill.cache.store import extract_command
 from mmsamdistill.datasets.region_pipeline import Geometric, add_regions_to_pipeline
 
 
@@ -129,6 +128,7 @@ def _one_folder(regions: str | Sequence[str], dataset: dict[str, Any]) -> str:
         prefix = dataset.get('data_prefix') or {}
         images = Path(dataset.get('data_root') or '', prefix.get('gt') or prefix.get('img') or '')
         raise FileNotFoundError(
-            f'there is no region cache {regions}; make it by: {extract_command(images, regions)}'
+            f'there is no region cache {regions}; make it by: python tools/extract_regions.py '
+            f'{images} {regions} --source sam --checkpoint SAM.pth'
         )
     return regions

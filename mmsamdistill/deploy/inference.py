@@ -18,8 +18,6 @@ from mmsamdistill.deploy.export import build_model, plain_config
 from mmsamdistill.deploy.tiling import check_tile, restore_tiled
 from mmsamdistill.weights import load_plain
 
-IMAGE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff', '.webp')
-
 
 class FileRestorer:
     """Restore image files with the plain restorer of a config.
@@ -145,33 +143,6 @@ def loading_step(cfg: Config) -> dict[str, Any]:
         "tell how images are loaded; add test_pipeline=[dict(type='LoadImageFromFile', key='img', "
         'channel_order=...)]'
     )
-
-
-def find_images(source: str | Path) -> list[Path]:
-    """List the image files of a folder and all folders below it, or the one file given.
-
-    Args:
-        source: A folder or an image file.
-
-    Returns:
-        Paths in sorted order.
-
-    Raises:
-        FileNotFoundError: If the source does not exist or holds no image.
-    """
-    source = Path(source)
-    if source.is_file():
-        return [source]
-    if not source.is_dir():
-        raise FileNotFoundError(f'{source} does not exist')
-    found = sorted(
-        path
-        for path in source.rglob('*')
-        if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
-    )
-    if not found:
-        raise FileNotFoundError(f'{source} holds no image ({", ".join(IMAGE_SUFFIXES)})')
-    return found
 
 
 def _pipelines(cfg: Config) -> Iterator[list[Mapping]]:

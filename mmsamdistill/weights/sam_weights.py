@@ -10,6 +10,7 @@ from urllib.parse import urlparse
 import torch
 from torch import Tensor, nn
 
+from mmsamdistill.files import hash_file
 from mmsamdistill.weights.sam_files import OFFICIAL_FILES, OfficialFile, official_of_name
 
 
@@ -176,28 +177,6 @@ def load_weights(
             f'{remedy} that the file was made for'
         )
     network.load_state_dict(state, strict=True)
-
-
-def hash_file(path: Path) -> str:
-    """SHA-256 of a file, read in pieces.
-
-    Args:
-        path: The file.
-
-    Returns:
-        64 hexadecimal digits.
-
-    Example:
-        >>> len(hash_file(Path(__file__)))
-        64
-
-    Source: ours.
-    """
-    digest = hashlib.sha256()
-    with path.open('rb') as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def hash_state(network: nn.Module) -> str:

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 import torch
 
+from mmsamdistill.cache.check import TOLERANCE, verify
 from mmsamdistill.cache.extract import extract, shard_of
 from mmsamdistill.cache.map_file import write_map
 from mmsamdistill.cache.mask_file import read_masks
 from mmsamdistill.cache.store import RegionStore
-from mmsamdistill.cache.verify import verify
 from mmsamdistill.sources import CachedRegions, RegionSource
 
 ROOT = Path(__file__).parents[2]
@@ -94,12 +94,89 @@ def test_manifest_says_all(images, out):
     assert manifest['images'] == str(images)
     assert sorted(manifest['files']) == RegionStore(out).keys()
     assert set(manifest['files']['0']) == {'image', 'image_sha256', 'regions', 'size'}
-    assert RegionStore(out).check(images).ok
+    assert verify(images, out).ok
 
 
 def test_source_may_be_a_configuration(images, out):
     extract(images, out, {'type': 'SuperpixelRegions', 'min_size': 5})
     assert RegionStore(out).manifest['source']['min_size'] == 5
+
+
+def test_channels_reach_the_source_as_rgb(images, out):
+    class Channels(Bands):
+        """A region for each combination of strong channels: no two channels count alike."""
+
+        def find(self, images, data_samples=None):
+            red, green, blue = (images > 0.5).long().unbind(1)
+            return 1 + 4 * red + 2 * green + blue
+
+    for path in [*images.glob('*.jpg'), *images.glob('*/*.png')]:
+        path.unlink()
+    from PIL import Image
+
+    colours = np.array([[[250, 5, 5], [250, 250, 5], [5, 5, 250]]], np.uint8).repeat(8, 0)
+    Image.fromarray(colours).save(images / 'rgb.png')  # an encoder that has no order of its own
+    extract(images, out, Channels())
+    # Blue alone is 2, red alone 5, red and green 7; numbered without gaps.
+    assert RegionStore(out).read('rgb')[0].tolist() == [2, 3, 1]
+    assert verify(images, out, Channels(), 1).ok
+
+
+def test_a_source_that_always_fails_leaves_nothing_in_the_way(images, out):
+    class Broken(Bands):
+        def find(self, images, data_samples=None):
+            raise TypeError('scale must be a number')
+
+    assert len(extract(images, out, Broken(levels='abc')).failed) == 6
+    assert not (out / 'regions.json').exists()
+    assert len(extract(images, out, Bands()).written) == 6
+
+
+def test_a_manifest_without_maps_is_in_nobodys_way(images, out):
+    extract(images, out, Bands(levels=3))
+    for path in out.rglob('*.png'):
+        path.unlink()
+    assert len(extract(images, out, Bands()).written) == 6
+    assert RegionStore(out).manifest['source'] == Bands().describe()
+
+
+def test_what_is_no_image_is_remarked_on(images, out):
+    (images / 'a/7.heic').touch()
+    (images / 'loop').symlink_to(images)
+    report = extract(images, out, Bands())
+    assert len(report.written) == 6
+    assert report.remark == 'skipped 2 files (1 .heic, 1 link to a folder around it)'
+
+
+def test_a_shard_reads_no_maps_but_its_own(images, out, monkeypatch):
+    extract(images, out, Bands(), shard=(0, 2))
+    read = []
+    record = RegionStore.record
+    monkeypatch.setattr(
+        RegionStore, 'record', lambda self, key: (read.append(key), record(self, key))[1]
+    )
+    written = extract(images, out, Bands(), shard=(1, 2)).written
+    assert read == written
+    assert sorted(RegionStore(out).manifest['files']) == RegionStore(out).keys()
+
+
+def test_verification_accepts_what_the_hook_accepts(images, out):
+    extract(images, out, Bands())
+    store = RegionStore(out)
+    labels, record = store.read('0'), store.record('0')
+    few = labels.copy()
+    few[0, 0] = 1 + few[0, 0] % record['regions']
+    assert 1 / labels.size < TOLERANCE
+    write_map(out / '0.png', few, record)
+    assert verify(images, out, Bands(), 6).ok
+    assert verify(images, out, Bands(), 6, tolerance=0.0).different == ['0']
+
+
+def test_another_source_is_named_in_verification(images, out):
+    extract(images, out, Bands())
+    report = verify(images, out, Bands(levels=9))
+    assert report.differences == ['levels: 4 in the cache, 9 now']
+    assert not report.ok
 
 
 def test_second_run_does_nothing(images, out):
@@ -116,14 +193,14 @@ def test_overwrite_computes_everything_again(images, out):
     report = extract(images, out, source, overwrite=True)
     assert (len(report.written), source.calls) == (6, 6)
     assert RegionStore(out).manifest['source']['levels'] == 7
-    assert RegionStore(out).check(images).ok
+    assert verify(images, out).ok
     assert len(extract(images, out, source, overwrite=True).written) == 6
 
 
 def test_changed_image_is_computed_again(images, out):
     extract(images, out, Bands())
     cv2.imwrite(str(images / '2.jpg'), np.zeros((5, 5, 3), np.uint8))
-    assert RegionStore(out).check(images).stale == ['2']
+    assert verify(images, out).stale == ['2']
     report = extract(images, out, Bands())
     assert (report.written, report.skipped) == (['2'], 5)
     assert RegionStore(out).read('2').shape == (5, 5)
@@ -213,7 +290,7 @@ def test_broken_image_is_named_and_does_not_stop_the_rest(images, out, damage):
     report = extract(images, out, Bands())
     assert list(report.failed) == [str(images / name)]
     assert len(report.written) == 5
-    assert RegionStore(out).check(images).missing == [name[:-4]]
+    assert verify(images, out).missing == [name[:-4]]
 
 
 def test_too_many_regions_are_a_failure_of_that_image(images, out):
@@ -309,7 +386,7 @@ def test_verify_finds_every_kind_of_fault(images, out):
     write_map(out / '0.png', store.read('0')[:-1], store.record('0'))
     write_map(out / '2.png', np.where(store.read('2') == 1, 3, store.read('2')), store.record('2'))
     write_map(out / '4.png', store.read('4')[::-1], store.record('4'))
-    assert store.check(images).ok
+    assert verify(images, out).damaged == ['0', '2']
     report = verify(images, out, Bands(), 6)
     assert (report.damaged, report.different) == (['0', '2'], ['4'])
     assert verify(images, out).different == []
@@ -366,14 +443,14 @@ def test_killed_writer_leaves_nothing_corrupt_and_is_resumed(many_images, out, t
     store, kept = RegionStore(out), contents(out)
     assert 25 <= len(kept) < 40
     assert all(store.read(path.stem).shape == (60, 80) for path in kept)
-    report = store.check(many_images)
+    report = verify(many_images, out)
     assert set(report.missing) == set(mine) - {path.stem for path in kept}
     assert (report.stale, report.damaged, report.orphaned) == ([], [], [])
     # Resuming does what is left, and touches nothing that was done.
     times = {path: (out / path).stat().st_mtime_ns for path in kept}
     assert sorted(extract(many_images, out, Slow()).written) == report.missing
     assert times == {path: (out / path).stat().st_mtime_ns for path in kept}
-    assert store.check(many_images).ok
+    assert verify(many_images, out).ok
     assert len(store.manifest['files']) == 40
     extract(many_images, tmp_path / 'whole', Bands())
     assert contents(out) == contents(tmp_path / 'whole')

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
+from mmsamdistill.cache.check import CacheReport, verify
 from mmsamdistill.cache.manifest import (
     describe_differences,
     fingerprint,
@@ -23,7 +24,8 @@ from mmsamdistill.cache.map_file import (
     write_map,
 )
 from mmsamdistill.cache.mask_file import decode_rle, encode_rle, read_masks, write_masks
-from mmsamdistill.cache.store import CacheReport, RegionStore, find_images, hash_file
+from mmsamdistill.cache.store import RegionStore
+from mmsamdistill.files import hash_file
 
 MAPS = arrays(
     np.int64, array_shapes(min_dims=2, max_dims=2, max_side=9), elements=st.integers(0, 65535)
@@ -173,39 +175,18 @@ def test_check_compares_hashes_parameters_and_names(tmp_path):
         image = images / f'{name}.jpg'
         mark = fingerprint({'type': 'B'} if name == 'other' else source)
         known = hash_file(image) if image.exists() else ''
-        record = {'fingerprint': mark, 'image_sha256': known}
+        record = {'fingerprint': mark, 'image_sha256': known, 'size': [2, 2], 'regions': 1}
         write_map(root / f'{name}.png', np.ones((2, 2), int), record)
     (images / 'changed.jpg').write_bytes(b'new')
     (root / 'broken.png').write_bytes((root / 'broken.png').read_bytes()[:-1])
-    report = RegionStore(root).check(images)
+    report = verify(images, root)
     assert report == CacheReport(
         missing=['missing'], stale=['changed', 'other'], damaged=['broken'], orphaned=['left']
     )
     assert not report.ok
     assert '2 stale: changed, other' in str(report)
     assert CacheReport(orphaned=['x']).ok
-    assert str(CacheReport()) == 'complete'
-
-
-def test_images_are_found_in_sub_folders_in_one_order(tmp_path):
-    (tmp_path / 'b').mkdir()
-    for name in ('b/1.PNG', 'a.jpeg', 'notes.txt', '.hidden.png'):
-        (tmp_path / name).write_bytes(b'')
-    assert list(find_images(tmp_path)) == ['a', 'b/1']
-
-
-def test_images_that_would_share_a_map_are_refused(tmp_path):
-    for name in ('a.png', 'a.jpg'):
-        (tmp_path / name).write_bytes(b'')
-    with pytest.raises(ValueError, match=r'a\.jpg and .*a\.png would share'):
-        find_images(tmp_path)
-
-
-def test_no_images_is_an_error(tmp_path):
-    with pytest.raises(FileNotFoundError, match='contains no image'):
-        find_images(tmp_path)
-    with pytest.raises(FileNotFoundError, match='no image folder'):
-        find_images(tmp_path / 'none')
+    assert str(CacheReport()) == 'fits'
 
 
 @settings(deadline=None, max_examples=50)

@@ -8,7 +8,7 @@ from torch import nn
 from toy import cascade_model, plain_model
 
 from mmsamdistill.deploy.export import build_model
-from mmsamdistill.deploy.inference import FileRestorer, find_images, loading_step
+from mmsamdistill.deploy.inference import FileRestorer, loading_step
 
 
 @MODELS.register_module(force=True)
@@ -147,16 +147,3 @@ def test_loading_step_is_found_where_it_is():
     assert loading_step(cfg) == load('img')
     with pytest.raises(ValueError, match='test_pipeline'):
         loading_step(Config({'train_pipeline': [load('img')]}))
-
-
-def test_images_are_found_below_folders(tmp_path):
-    for name in ('b.png', 'a/x.JPG', 'a/deep/y.tiff', 'notes.txt'):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
-    names = [path.relative_to(tmp_path).as_posix() for path in find_images(tmp_path)]
-    assert names == ['a/deep/y.tiff', 'a/x.JPG', 'b.png']
-    assert find_images(tmp_path / 'b.png') == [tmp_path / 'b.png']
-    (tmp_path / 'empty').mkdir()
-    for nothing in ('empty', 'absent'):
-        with pytest.raises(FileNotFoundError, match=nothing):
-            find_images(tmp_path / nothing)

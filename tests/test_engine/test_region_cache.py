@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 import runpy
 import shlex
 import shutil
@@ -16,8 +17,11 @@ from mmagic.registry import DATASETS, MODELS
 from mmengine.config import Config
 from toy import cascade_model, config, plain_model, run_training, write_data
 
+from mmsamdistill import files
+from mmsamdistill.cache import check as check_module
+from mmsamdistill.cache.check import check_cache, verify
+from mmsamdistill.cache.command import fitting_command
 from mmsamdistill.cache.extract import extract
-from mmsamdistill.cache.fit import check_fit, fitting_command
 from mmsamdistill.cache.manifest import read_manifest
 from mmsamdistill.cache.map_file import read_record, write_map
 from mmsamdistill.cache.store import RegionStore
@@ -49,7 +53,7 @@ def check(data, settings=None, **options):
     dataset = DATASETS.build(copy.deepcopy(settings.train_dataloader.dataset.to_dict()))
     loader = SimpleNamespace(dataset=dataset)
     RegionCacheHook(**options).before_train(
-        SimpleNamespace(train_dataloader=loader, model=torch.nn.Linear(1, 1))
+        SimpleNamespace(train_dataloader=loader, model=torch.nn.Linear(1, 1), cfg=settings)
     )
 
 
@@ -110,6 +114,50 @@ def test_another_type_is_refused(data):
     assert words[words.index('--source') + 1] == 'SAMRegions'
     assert words[words.index('--checkpoint') + 1] == 'FILE_WITH_SHA256_abc'
     assert 'min_size' not in ' '.join(words)
+
+
+def test_another_type_can_be_accepted_knowingly(data):
+    message = refusal(data, expected={'type': 'SAMRegions'})
+    option = message.partition('knowingly: --cfg-options ')[2].split('. ')[0]
+    assert option == 'custom_hooks.0.expected.type=SuperpixelRegions'
+    settings = settings_of(data, expected={'type': 'SAMRegions'})
+    settings.merge_from_dict(dict([option.split('=')]))
+    assert settings.custom_hooks[0].expected == {'type': 'SuperpixelRegions'}
+    assert 'source=None' in refusal(data, source={**SOURCE, 'min_size': 9})
+
+
+def test_images_are_hashed_only_when_their_files_changed(data, monkeypatch):
+    monkeypatch.setattr(check_module, '_SETTLED_NS', 0)
+    hashed = []
+
+    def hash_file(path):
+        hashed.append(path.relative_to(data).as_posix())
+        return files.hash_file(path)
+
+    monkeypatch.setattr(check_module, 'hash_file', hash_file)
+    shutil.rmtree(data / 'regions')
+    extract(data / 'gt', data / 'regions', dict(SOURCE))
+    check(data)
+    assert hashed == []  # extraction has remembered sizes and times
+    # A copy with the times of another: size and time of change are the same, not all of them.
+    image = data / 'gt/1.png'
+    times = image.stat()
+    pixels = image.read_bytes()
+    image.write_bytes(pixels[:-20] + bytes([pixels[-20] ^ 1]) + pixels[-19:])
+    os.utime(image, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert '1 stale: 1' in refusal(data)
+    assert hashed == ['gt/1.png', 'img/1.png']
+    # Back again: hashed once, and remembered.
+    image.write_bytes(pixels)
+    check(data)
+    assert hashed[2:] == ['gt/1.png']
+    check(data)
+    assert len(hashed) == 3
+    # The thorough check trusts nothing, and writes nothing.
+    before = (data / 'regions/regions.json').read_bytes()
+    assert verify(data / 'gt', data / 'regions').ok
+    assert len(hashed) == 3 + len(list((data / 'gt').iterdir()))
+    assert (data / 'regions/regions.json').read_bytes() == before
 
 
 def test_missing_maps_are_completed_by_the_command(data):
@@ -228,8 +276,8 @@ def test_command_from_the_description_of_sam(data):
     ]
 
 
-def test_check_fit_alone(data):
+def test_check_alone(data):
     store = RegionStore(data / 'regions')
     images = {key: (data / f'gt/{key}.png',) for key in '0123'}
-    assert check_fit(store, images, source=MODELS.build(dict(SOURCE))).ok
-    assert check_fit(store, {**images, 'a/9': (data / 'gt/9.png',)}).missing == ['a/9']
+    assert check_cache(store, images, source=MODELS.build(dict(SOURCE))).ok
+    assert check_cache(store, {**images, 'a/9': (data / 'gt/9.png',)}).missing == ['a/9']

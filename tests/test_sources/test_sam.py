@@ -11,8 +11,9 @@ from safetensors.torch import save_file
 from segment_anything import SamAutomaticMaskGenerator, sam_model_registry
 from tiny_sam import build_tiny_sam
 
+from mmsamdistill.files import hash_file
 from mmsamdistill.sources import SAMRegions
-from mmsamdistill.weights.sam_weights import OFFICIAL_FILES, hash_file, locate_weights
+from mmsamdistill.weights.sam_weights import OFFICIAL_FILES, locate_weights
 
 # A random network predicts no quality; all of its masks are welcome.
 EVERYTHING = {

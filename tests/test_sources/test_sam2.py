@@ -12,10 +12,10 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from mmsamdistill.files import hash_file
 from mmsamdistill.sources import SAM2Regions
 from mmsamdistill.sources.sam2 import CONFIGS
 from mmsamdistill.weights.sam_files import OFFICIAL_SAM2_FILES
-from mmsamdistill.weights.sam_weights import hash_file
 
 TINY = 'sam2.1_hiera_tiny'
 

@@ -8,9 +8,9 @@ import torch
 from mmagic.registry import MODELS
 from torch import nn
 
+from mmsamdistill.files import hash_file
 from mmsamdistill.sources import SAMRegions
 from mmsamdistill.sources.import_path import import_from
-from mmsamdistill.weights.sam_weights import hash_file
 
 OPTIONS = {'points_per_side': 3, 'pred_iou_thresh': -100.0, 'stability_score_thresh': 0.0}
 IMAGES = torch.rand(2, 3, 40, 56, generator=torch.Generator().manual_seed(0))

@@ -88,7 +88,7 @@ def test_nothing_is_overwritten_unasked(files, monkeypatch):
     run(monkeypatch, files, files / 'images', files / 'images', '--suffix', '_restored')
     assert (files / 'images/a_restored.png').exists()
     (files / 'images/a.jpg').write_bytes(before)
-    with pytest.raises(SystemExit, match='would both become'):
+    with pytest.raises(SystemExit, match='same name but for the suffix'):
         run(monkeypatch, files, files / 'images', files / 'out')
 
 

@@ -14,7 +14,7 @@ import torch
 from mmagic.registry import TRANSFORMS
 from mmcv.transforms import BaseTransform
 
-from mmsamdistill.cache.fit import fitting_command
+from mmsamdistill.cache.command import fitting_command
 from mmsamdistill.cache.store import RegionStore
 
 IMAGE_KEYS = ('gt', 'img')

@@ -13,8 +13,10 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
-from mmsamdistill.cache.fit import check_fit, fitting_command, spot_check
+from mmsamdistill.cache.check import TOLERANCE, check_cache, compute_again
+from mmsamdistill.cache.command import fitting_command
 from mmsamdistill.cache.store import RegionStore
+from mmsamdistill.datasets.region_pipeline import type_name
 
 
 @HOOKS.register_module()
@@ -42,8 +44,8 @@ class RegionCacheHook(Hook):
             be anything. Default: None.
         source: Configuration of the source that must have made the cache. Its weights are read to
             be hashed. Default: None.
-        hash_images: Compare the images with those that the maps were made from, by hash; reads
-            every image once. Default: True.
+        hash_images: Compare the images with those that the maps were made from, by hash. Read are
+            those whose size or times are not as the cache remembers them. Default: True.
         spot_check: How many maps of each cache are computed again, on the model's device; needs
             ``source``. Default: 0.
         tolerance: Fraction of pixels that may then be in another region. Default: 0.01.
@@ -52,8 +54,6 @@ class RegionCacheHook(Hook):
     Raises:
         ValueError: If maps are to be computed without a source; before training, if a cache does
             not fit, or if no cache is used at all.
-
-    Source: ours.
     """
 
     priority = 'VERY_HIGH'
@@ -64,7 +64,7 @@ class RegionCacheHook(Hook):
         source: dict[str, Any] | None = None,
         hash_images: bool = True,
         spot_check: int = 0,
-        tolerance: float = 0.01,
+        tolerance: float = TOLERANCE,
         seed: int = 0,
     ) -> None:
         if spot_check and source is None:
@@ -78,6 +78,8 @@ class RegionCacheHook(Hook):
         self.spot_check = spot_check
         self.tolerance = tolerance
         self.seed = seed
+        self.place: int | str = 'N'
+        """Where the hook is among the config's custom hooks."""
 
     def before_train(self, runner: Runner) -> None:
         """Check all caches that the training data are read with.
@@ -88,6 +90,9 @@ class RegionCacheHook(Hook):
         Raises:
             ValueError: If a cache does not fit, or if no cache is used at all.
         """
+        hooks = runner.cfg.get('custom_hooks') or []
+        named = [place for place, hook in enumerate(hooks) if _is_this(hook)]
+        self.place = named[0] if named else 'N'
         reason: list[Any] = [None]
         if is_main_process():
             # Whatever goes wrong here must not leave the other processes waiting.
@@ -118,10 +123,11 @@ class RegionCacheHook(Hook):
     ) -> str | None:
         store = RegionStore(root)
         source = None if self.source is None else MODELS.build(dict(self.source))
-        fit = check_fit(store, images, self.expected, source, hash_images=self.hash_images)
+        hashes = 'changed' if self.hash_images else 'none'
+        fit = check_cache(store, images, self.expected, source, hashes=hashes)
         if fit.ok and self.spot_check:
             options = {'tolerance': self.tolerance, 'device': device, 'seed': self.seed}
-            fit.different = spot_check(store, images, source, self.spot_check, **options)
+            fit.different = compute_again(store, images, source, self.spot_check, **options)
         if fit.ok:
             return None
         wanted = self.source
@@ -130,7 +136,24 @@ class RegionCacheHook(Hook):
             same_type = self.expected.get('type') in (None, made_by.get('type'))
             wanted = _merged(made_by if same_type else {}, self.expected)
         command = fitting_command(store, images, wanted, fit.keeps_maps)
-        return f'the region cache {root} does not fit: {fit}. Make it fit by: {command}'
+        accept = f'{self._acceptance(store)} ' if fit.differences else ''
+        return f'the region cache {root} does not fit: {fit}. {accept}Make it fit by: {command}'
+
+    def _acceptance(self, store: RegionStore) -> str:
+        """How to train with a cache that was made otherwise, knowing that."""
+        made_by = (store.manifest or {}).get('source', {}).get('type')
+        if self.source is None and list(self.expected or {}) == ['type'] and made_by:
+            option = f'expected.type={made_by}'
+        else:
+            option = 'expected=None' if self.source is None else 'source=None'
+        return (
+            f'To train with it as it is, knowingly: --cfg-options '
+            f'custom_hooks.{self.place}.{option}.'
+        )
+
+
+def _is_this(hook: Any) -> bool:
+    return isinstance(hook, dict) and type_name(hook) == RegionCacheHook.__name__
 
 
 def _caches_of(dataset: Any) -> dict[str, dict[str, tuple[Path, ...]]]:

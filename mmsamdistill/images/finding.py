@@ -1,0 +1,98 @@
+"""Which files of a folder are its images: one rule for every tool."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+IMAGE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff', '.webp')
+
+
+@dataclass(frozen=True)
+class ImageFolder:
+    """The images of a folder and of all folders below it.
+
+    Attributes:
+        files: Paths by key, the path relative to the folder without its suffix; sorted by key.
+        skipped: What is there and not taken: the reason by path.
+
+    Example:
+        >>> folder = ImageFolder({}, {Path('a.heic'): '.heic', Path('b.heic'): '.heic'})
+        >>> folder.remark()
+        'skipped 2 files (2 .heic)'
+    """
+
+    files: dict[str, Path]
+    skipped: dict[Path, str]
+
+    def remark(self) -> str:
+        """One line on what was not taken; empty if nothing was left out."""
+        if not self.skipped:
+            return ''
+        kinds = ', '.join(f'{n} {kind}' for kind, n in Counter(self.skipped.values()).most_common())
+        return f'skipped {len(self.skipped)} file{"s" * (len(self.skipped) > 1)} ({kinds})'
+
+
+def find_images(folder: str | Path) -> ImageFolder:
+    """Find the images of a folder.
+
+    Taken are files with one of :data:`IMAGE_SUFFIXES` in upper, lower or mixed case, in the folder
+    and in all folders below it, linked ones too. Not taken are other suffixes, names that begin
+    with a dot, which systems and half-written files have, and links that lead back to a folder
+    around themselves.
+
+    Args:
+        folder: Folder of images.
+
+    Returns:
+        The images and what was skipped.
+
+    Raises:
+        FileNotFoundError: If there is no such folder, or no image in it.
+        OSError: If a folder below it cannot be listed.
+        ValueError: If two images differ in their suffix only: everything that belongs to an image,
+            its region map or its partner in another folder, is found by its name without suffix.
+    """
+    folder = Path(folder)
+    if not folder.exists():
+        raise FileNotFoundError(f'the image folder {folder} does not exist')
+    if not folder.is_dir():
+        raise FileNotFoundError(f'{folder} is a file; give the folder of the images')
+    found: dict[str, Path] = {}
+    skipped: dict[Path, str] = {}
+    for path, reason in _walk(folder, (folder.resolve(),)):
+        if reason:
+            skipped[path] = reason
+            continue
+        key = path.relative_to(folder).with_suffix('').as_posix()
+        if key in found:
+            raise ValueError(
+                f'{found[key]} and {path} have the same name but for the suffix, and would share '
+                f'one region map, result or partner: rename or move one'
+            )
+        found[key] = path
+    images = ImageFolder(dict(sorted(found.items())), skipped)
+    if not found:
+        remark = f'; {images.remark()}' if skipped else ''
+        raise FileNotFoundError(
+            f'{folder} holds no image ({", ".join(IMAGE_SUFFIXES)}, in any case){remark}'
+        )
+    return images
+
+
+def _walk(folder: Path, around: tuple[Path, ...]) -> Iterator[tuple[Path, str]]:
+    """Files with the reason why each is skipped, or '', in one order everywhere."""
+    for entry in sorted(os.scandir(folder), key=lambda each: each.name):
+        path = Path(entry.path)
+        if entry.name.startswith('.'):
+            yield path, 'hidden'
+        elif not entry.is_dir():
+            suffix = path.suffix.lower()
+            yield path, '' if suffix in IMAGE_SUFFIXES else suffix or 'without suffix'
+        elif path.resolve() in around:
+            yield path, 'link to a folder around it'
+        else:
+            yield from _walk(path, (*around, path.resolve()))
