@@ -18,7 +18,7 @@ from mmsamdistill.cache.check import verify
 from mmsamdistill.cache.extract import extract
 from mmsamdistill.sources import RegionSource
 
-SOURCES = {'superpixel': 'SuperpixelRegions', 'sam': 'SAMRegions'}
+SOURCES = {'superpixel': 'SuperpixelRegions', 'edges': 'LearnedEdgeRegions', 'sam': 'SAMRegions'}
 
 
 def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -31,7 +31,9 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('images', help='folder of images')
     parser.add_argument('out', help='folder of the cache: one PNG per image, and regions.json')
     parser.add_argument(
-        '--source', required=True, help='superpixel, sam, or the name of a registered region source'
+        '--source',
+        required=True,
+        help=f'{", ".join(SOURCES)}, or the name of a registered region source',
     )
     parser.add_argument('--checkpoint', help="path or URL of the source's weights")
     parser.add_argument('--model-type', help='which SAM the weights are of: vit_b, vit_l, vit_h')

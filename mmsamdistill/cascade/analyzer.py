@@ -11,6 +11,7 @@ from mmagic.registry import MODELS
 from torch import Tensor, nn
 
 from mmsamdistill.frozen import FrozenNetwork
+from mmsamdistill.weights.edge_weights import BGR_MEAN, locate_edge_weights, read_edge_weights
 from mmsamdistill.weights.vgg_weights import imagenet_weights, read_vgg_weights
 
 # Convolutions in each of the five blocks, and their width.
@@ -64,18 +65,23 @@ class VGGAnalyzer(FrozenNetwork):
             cost more and leave few cells to a small region.
         weights: 'imagenet' downloads torchvision's pretrained weights (cached, checked against
             their hash) at the first forward pass, so that building a model needs no network. A path
-            to such a file, ``.pth`` or ``.safetensors``, is read at once. 'random' is for tests and
-            for machines where no weights can be had: it always gives the same network, and a
+            to such a file, ``.pth`` or ``.safetensors``, is read at once. 'edges' takes the trunk
+            of the edge network that installs by pip, a VGG-16 fine-tuned from ImageNet's on the
+            contours of BSDS500 (see :class:`LearnedEdgeRegions`), at the first forward pass too;
+            the path of such an ``.h5`` file is read at once. 'random' is for tests
+            and for machines where no weights can be had: it always gives the same network, and a
             warning.
 
     Shape:
         - images: (N, 3, H, W), RGB in [0, 1]
-        - returns: a list of (N, C_l, H / 2^b, W / 2^b), sizes rounded down, b poolings before l
+        - returns: a list of (N, C_l, H / 2^b, W / 2^b), b poolings before l;
+          sizes rounded down, with the edge network's weights up, as it was trained
 
     Raises:
         ValueError: If an argument is out of range, a file's weights do not fit, or the images have
             a wrong shape.
         FileNotFoundError: If the weights are not there, or cannot be downloaded.
+        CheckpointError: If the edge network's file is damaged.
 
     Example:
         >>> with warnings.catch_warnings():
@@ -104,7 +110,11 @@ class VGGAnalyzer(FrozenNetwork):
             )
         self.depth = depth
         self.layers = tuple(layers)
-        self._missing_download = str(weights) == 'imagenet'
+        # Read at the first forward pass: building a model needs neither network nor wheel.
+        self._to_read = str(weights) if str(weights) in ('imagenet', 'edges') else None
+        self._of_edges = str(weights) == 'edges' or Path(weights).suffix == '.h5'
+        if self._of_edges and depth != 16:
+            raise ValueError(f'the edge network is a VGG-16, got depth={depth!r}')
         self.hold(_NormalisedTrunk(depth, [available[layer] for layer in layers]))
         if str(weights) == 'random':
             warnings.warn(
@@ -113,8 +123,8 @@ class VGGAnalyzer(FrozenNetwork):
                 stacklevel=2,
             )
             self.network.randomise()
-        elif not self._missing_download:
-            self._load(read_vgg_weights(Path(weights)))
+        elif self._to_read is None:
+            self._read(weights)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Extract features.
@@ -125,10 +135,10 @@ class VGGAnalyzer(FrozenNetwork):
         Returns:
             The features of each of ``layers``, in that order.
         """
-        if self._missing_download:
-            self._load(imagenet_weights(self.depth))
-            self._missing_download = False
-        smallest = 2**self.network.poolings
+        if self._to_read is not None:
+            self._read(self._to_read)
+            self._to_read = None
+        smallest = 1 if self._of_edges else 2**self.network.poolings
         if images.ndim != 4 or images.shape[1] != 3 or min(images.shape[-2:]) < smallest:
             raise ValueError(
                 f'expected images of shape (N, 3, H, W), H and W at least {smallest} for '
@@ -139,6 +149,15 @@ class VGGAnalyzer(FrozenNetwork):
     def extra_repr(self) -> str:
         """Say what this analyser reads, for ``print(model)``."""
         return f'depth={self.depth}, layers={self.layers}'
+
+    def _read(self, weights: str | Path) -> None:
+        if self._of_edges:
+            self._load(read_edge_weights(locate_edge_weights(weights)[0]))
+            self.network.become_edge_trunk()
+        elif weights == 'imagenet':
+            self._load(imagenet_weights(self.depth))
+        else:
+            self._load(read_vgg_weights(Path(weights)))
 
     def _load(self, weights: dict[str, Tensor]) -> None:
         """Copy weights into the network where it lies: device and dtype are its own."""
@@ -177,6 +196,17 @@ class _NormalisedTrunk(nn.Module):
             if position in self.positions:
                 seen[position] = x
         return [seen[position] for position in self.positions]
+
+    def become_edge_trunk(self) -> None:
+        """Normalise and pool as the edge network does, so that its features are exact.
+
+        Folding another normalisation into the first weights would differ at the padded border.
+        """
+        self.mean.copy_(torch.tensor(BGR_MEAN[::-1]).view(1, 3, 1, 1) / 255)
+        self.std.fill_(1 / 255)
+        for layer in self.features:
+            if isinstance(layer, nn.MaxPool2d):
+                layer.ceil_mode = True
 
     def randomise(self) -> None:
         """Draw weights that keep the features' variance, the same ones each time."""

@@ -3,6 +3,7 @@
 from mmsamdistill.sources.alternating import AlternatingRegions
 from mmsamdistill.sources.cached import CachedRegions
 from mmsamdistill.sources.controls import NoRegions, ShuffledRegions
+from mmsamdistill.sources.learned_edges import LearnedEdgeRegions
 from mmsamdistill.sources.sam import SAMRegions
 from mmsamdistill.sources.sam2 import SAM2Regions
 from mmsamdistill.sources.source import RegionSource
@@ -11,6 +12,7 @@ from mmsamdistill.sources.superpixel import SuperpixelRegions
 __all__ = [
     'AlternatingRegions',
     'CachedRegions',
+    'LearnedEdgeRegions',
     'NoRegions',
     'RegionSource',
     'SAM2Regions',

@@ -9,6 +9,7 @@ import pytest
 import torch
 from mmagic.registry import MODELS
 from torch import nn
+from toy_edges import random_arrays, transcription, write_arrays
 
 from mmsamdistill.cascade.analyzer import VGGAnalyzer, vgg_layers
 from mmsamdistill.weights.vgg_weights import imagenet_weights, read_vgg_weights
@@ -242,3 +243,51 @@ def test_refuses_bad_images():
 
 def test_is_registered():
     assert MODELS.module_dict['VGGAnalyzer'] is VGGAnalyzer
+
+
+@pytest.fixture(scope='module')
+def arrays():
+    pytest.importorskip('h5py')
+    return random_arrays()
+
+
+@pytest.fixture(scope='module')
+def file(arrays, tmp_path_factory):
+    return write_arrays(tmp_path_factory.mktemp('edges') / 'own.h5', arrays)
+
+
+class TestEdgeTrunk:
+    """The edge network's trunk against a transcription of that network."""
+
+    LAYERS = ('relu1_2', 'relu2_2', 'relu3_3')
+
+    @pytest.mark.parametrize('size', [(1, 3), (16, 24), (19, 21)])
+    def test_features_are_exact_up_to_the_border(self, size, arrays, file):
+        images = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(1))
+        expected = transcription(arrays, images)[0]
+        features = VGGAnalyzer(layers=self.LAYERS, weights=file)(images)
+        for ours, theirs in zip(features, expected, strict=False):
+            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+    def test_by_name_it_is_read_at_the_first_pass(self, file, monkeypatch):
+        asked = []
+
+        def locate(weights):
+            asked.append(weights)
+            return file, ''
+
+        monkeypatch.setattr('mmsamdistill.cascade.analyzer.locate_edge_weights', locate)
+        analyzer = VGGAnalyzer(layers=self.LAYERS, weights='edges')
+        assert asked == []
+        images = torch.rand(1, 3, 8, 8)
+        for ours, theirs in zip(
+            analyzer(images), VGGAnalyzer(layers=self.LAYERS, weights=file)(images), strict=True
+        ):
+            assert torch.equal(ours, theirs)
+        analyzer(images)
+        assert asked == ['edges', file]
+
+    def test_it_is_a_vgg_16(self, file):
+        for weights in ('edges', file):
+            with pytest.raises(ValueError, match='the edge network is a VGG-16, got depth=19'):
+                VGGAnalyzer(depth=19, weights=weights)

