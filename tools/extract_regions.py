@@ -8,6 +8,8 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+SOURCES = {'superpixel': 'SuperpixelRegions', 'edges': 'LearnedEdgeRegions', 'sam': 'SAMRegions'}
+
 
 def parse_shard(text: str) -> tuple[int, int]:
     """Read ``I/N``."""
@@ -88,8 +90,6 @@ from mmsamdistill.cache.check import verify
 from mmsamdistill.cache.extract import extract
 from mmsamdistill.command_line import read_options, run
 from mmsamdistill.sources import RegionSource
-
-SOURCES = {'superpixel': 'SuperpixelRegions', 'edges': 'LearnedEdgeRegions', 'sam': 'SAMRegions'}
 
 
 def rank_of_torchrun() -> tuple[int, int] | None:
