@@ -30,8 +30,19 @@ def build_teacher(restorer: dict, changes: dict | None, data_preprocessor: nn.Mo
     return teacher
 
 
-def build_average(momentum: float, spf: nn.Module | None, teacher: nn.Module) -> AveragedNetworks:
+def need_a_target(spd_loss: nn.Module | None, sgr_loss: nn.Module | None) -> bool:
+    """Tell whether a loss draws to the teacher; relations of the truth do without."""
+    return spd_loss is not None or (
+        sgr_loss is not None and getattr(sgr_loss, 'target', 'teacher') == 'teacher'
+    )
+
+
+def build_average(
+    momentum: float | None, spf: nn.Module | None, teacher: nn.Module
+) -> AveragedNetworks | None:
     """Build the average of SPF and teacher, which shares the one preprocessor."""
+    if momentum is None:
+        return None
     networks = {} if spf is None else {'spf': spf}
     average = AveragedNetworks(momentum, **networks, teacher=teacher)
     average.teacher.data_preprocessor = teacher.data_preprocessor

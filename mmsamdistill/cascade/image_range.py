@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from mmsamdistill.value_range import value_range
@@ -38,6 +39,22 @@ def span_of(data_preprocessor: nn.Module) -> float:
     """Tell the distance from black to white in the restorer's own range of values."""
     white = value_range(data_preprocessor)
     return white / data_preprocessor.std.mean().item() if _normalises(data_preprocessor) else white
+
+
+@torch.no_grad()
+def logged_psnr(
+    student: Tensor, teacher: Tensor, truth: Tensor, data_preprocessor: nn.Module
+) -> dict[str, Tensor]:
+    """Measure a batch's PSNR in dB for the log; nothing of a batch without any image."""
+    if not len(truth):
+        return {}
+    # Channel order does not matter to an error, so the data samples are not asked for it.
+    wanted = to_unit_rgb(truth.float(), data_preprocessor)
+    psnr = {}
+    for name, image in (('psnr_student', student), ('psnr_teacher', teacher)):
+        error = (to_unit_rgb(image.float(), data_preprocessor) - wanted).square().mean()
+        psnr[name] = -10 * error.clamp_min(1e-10).log10()
+    return psnr
 
 
 def _normalises(data_preprocessor: nn.Module) -> bool:

@@ -9,7 +9,12 @@ from mmagic.registry import MODELS
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
-from mmsamdistill.cascade.building import build_average, build_part, build_teacher
+from mmsamdistill.cascade.building import (
+    build_average,
+    build_part,
+    build_teacher,
+    need_a_target,
+)
 from mmsamdistill.cascade.checks import (
     check_options,
     check_region_size,
@@ -19,13 +24,12 @@ from mmsamdistill.cascade.checks import (
     check_warmup,
 )
 from mmsamdistill.cascade.feature_tap import FeatureTap
-from mmsamdistill.cascade.image_range import span_of, to_unit_rgb
+from mmsamdistill.cascade.image_range import logged_psnr, span_of, to_unit_rgb
 from mmsamdistill.cascade.loading import cascade_state_dict
 from mmsamdistill.cascade.stages import run_stages, stage_losses
 from mmsamdistill.cascade.truth import ground_truth, known_or, labelled_images, of_images
 from mmsamdistill.cascade.warmup import warmup_factor
 from mmsamdistill.losses.matching import gradient_ratio
-from mmsamdistill.losses.relations import connected_zero
 from mmsamdistill.regions import RegionMap
 from mmsamdistill.value_range import value_range as told_range
 
@@ -137,7 +141,7 @@ class SAMDistillRestorer(BaseModel):
         self.spd_warmup = check_warmup('spd_warmup', spd_warmup)
         self.sgr_warmup = check_warmup('sgr_warmup', sgr_warmup)
         self.average = None
-        if stage == 'joint' and teacher_momentum is not None and self._needs_target():
+        if stage == 'joint' and need_a_target(self.spd_loss, self.sgr_loss):
             self.average = build_average(teacher_momentum, self.spf, self.teacher)
         for part in self._fixed_parts():
             part.requires_grad_(False)
@@ -230,7 +234,8 @@ class SAMDistillRestorer(BaseModel):
             if self.stage != 'teacher' and self.sgr_loss is not None:
                 loss = self._relation(restored, target, truth, regions, labelled, data_samples)
                 losses['loss_sgr'] = warmup_factor(self.sgr_warmup) * loss
-        return losses | self._log(restored, target, truth, labelled)
+        images = of_images([restored, target, truth], labelled)
+        return losses | logged_psnr(*images, self.data_preprocessor)
 
     def train(self, mode: bool = True) -> SAMDistillRestorer:
         """Switch to training mode, except for what the stage keeps fixed."""
@@ -244,10 +249,6 @@ class SAMDistillRestorer(BaseModel):
         super().init_weights()
         if self.average is not None:
             self.average.restart()
-
-    def _needs_target(self) -> bool:
-        relation = getattr(self.sgr_loss, 'target', 'teacher') if self.sgr_loss else 'truth'
-        return self.spd_loss is not None or relation == 'teacher'
 
     def _fixed_parts(self) -> list[nn.Module]:
         if self.stage == 'teacher':
@@ -311,26 +312,8 @@ class SAMDistillRestorer(BaseModel):
             return loss
         # In units of the reconstruction's gradient, of the images that have one.
         image, known = of_images([restored, truth], labelled)
-        if not len(known):
-            return connected_zero(loss)
-        count, criterion = len(restored), self.restorer.pixel_loss
-        return loss * gradient_ratio(image, known, criterion, count, self._span)
-
-    @torch.no_grad()
-    def _log(
-        self, restored: Tensor, target: Tensor, truth: Tensor, labelled: Tensor | None
-    ) -> dict[str, Tensor]:
-        # Channel order does not matter to an error, so the data samples are not asked for it.
-        images = of_images([restored, target, truth], labelled)
-        if not len(images[0]):
-            return {}
-        student, teacher, wanted = (
-            to_unit_rgb(image.float(), self.data_preprocessor) for image in images
-        )
-        return {
-            'psnr_student': _psnr(student, wanted),
-            'psnr_teacher': _psnr(teacher, wanted),
-        }
+        criterion = self.restorer.pixel_loss
+        return loss * gradient_ratio(image, known, criterion, len(restored), self._span)
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
@@ -347,7 +330,3 @@ class SAMDistillRestorer(BaseModel):
 def _image(inputs: Tensor | dict[str, Tensor]) -> Tensor:
     # MMagic's pipelines give a dict where there is more than the image.
     return inputs['img'] if isinstance(inputs, dict) else inputs
-
-
-def _psnr(image: Tensor, truth: Tensor) -> Tensor:
-    return -10 * (image - truth).square().mean().clamp_min(1e-10).log10()

@@ -41,8 +41,11 @@ def gradient_ratio(
     .. math:: mean_n \|g_n\|_2 / \frac{1}{count \, span \sqrt{CHW}}
 
     ``span`` is the distance from black to white in the range of the images, and ``count`` the
-    number of images over which the loss that is to be matched takes its mean.
+    number of images over which the loss that is to be matched takes its mean. Without any image it
+    is zero: nothing says what to match.
     """
+    if not len(student):
+        return student.new_zeros(())
     gradient = _gradient(student, gt, pixel_loss).flatten(1)
     unit = 1 / (count * span * math.sqrt(gradient.shape[1]))
     return gradient.norm(dim=1).mean() / unit
