@@ -17,7 +17,6 @@ from mmsamdistill.cascade.building import (
 )
 from mmsamdistill.cascade.checks import (
     check_options,
-    check_region_size,
     check_restorer,
     check_restorer_config,
     check_same_size,
@@ -26,6 +25,7 @@ from mmsamdistill.cascade.checks import (
 from mmsamdistill.cascade.feature_tap import FeatureTap
 from mmsamdistill.cascade.image_range import logged_psnr, span_of, to_unit_rgb
 from mmsamdistill.cascade.loading import cascade_state_dict
+from mmsamdistill.cascade.region_maps import regions_of
 from mmsamdistill.cascade.stages import run_stages, stage_losses
 from mmsamdistill.cascade.truth import ground_truth, known_or, labelled_images, of_images
 from mmsamdistill.cascade.warmup import warmup_factor
@@ -183,7 +183,7 @@ class SAMDistillRestorer(BaseModel):
         inputs = _image(inputs)
         restored = self.restorer(inputs, data_samples, mode='tensor')
         spf, teacher = self._target_networks()
-        regions = self._region_map(restored, data_samples)
+        regions = regions_of(restored, self.regions, self.data_preprocessor, data_samples)
         return teacher(self._fuse(spf, inputs, restored, regions), data_samples, mode='predict')
 
     def forward_train(self, inputs: Tensor, data_samples: Any) -> dict[str, Tensor]:
@@ -210,7 +210,7 @@ class SAMDistillRestorer(BaseModel):
             check_same_size(inputs, restored, truth)
 
             # The teacher restores what regions say of it: R = regions(I1), I2 = f2(SPF(I1, R)).
-            regions = self._region_map(restored, data_samples)
+            regions = regions_of(restored, self.regions, self.data_preprocessor, data_samples)
             shielded = restored.detach() if self.detach_cascade else restored
             with torch.set_grad_enabled(self.stage != 'student'):
                 fused = self._fuse(self.spf, inputs, shielded, regions)
@@ -261,15 +261,6 @@ class SAMDistillRestorer(BaseModel):
         if self.average is None:
             return self.spf, self.teacher
         return getattr(self.average, 'spf', None), self.average.teacher
-
-    def _region_map(self, restored: Tensor, data_samples: Any) -> RegionMap:
-        if self.regions is None:
-            labels = restored.new_zeros((len(restored), *restored.shape[-2:]), dtype=torch.long)
-        else:
-            seen = to_unit_rgb(restored.detach(), self.data_preprocessor, data_samples)
-            labels = self.regions(seen.float().clamp(0, 1), data_samples)
-        check_region_size(labels, restored)
-        return RegionMap.from_labels(labels)
 
     def _fuse(
         self, spf: nn.Module | None, inputs: Tensor, restored: Tensor, regions: RegionMap
