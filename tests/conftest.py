@@ -1,11 +1,15 @@
-"""What every test needs."""
+"""What every test needs, and what keeps the quick ones quick."""
 
+import functools
 import os
+import subprocess
 
 # Before torch is imported, and for the processes that tests start: the networks are tiny.
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 
+import mmengine.config.config
 import mmengine.registry
+import mmengine.runner.runner
 import pytest
 import torch
 
@@ -17,9 +21,46 @@ collect_ignore = [
     *('toy_gallery.py', 'toy_pictures.py', 'toy_table.py'),
 ]
 
+# A Runner lays out its configuration's text with every checkpoint, and asks compilers for their
+# versions when it is built: more than many a run takes. The text itself stays as it is.
+mmengine.config.config.FormatCode = lambda text, **options: (text, True)
+mmengine.runner.runner.collect_env = functools.cache(mmengine.runner.runner.collect_env)
+
 
 @pytest.fixture(autouse=True)
 def host():
     """MMagic's scope, as a Runner would set it, and one thread."""
     mmengine.registry.init_default_scope('mmagic')
     torch.set_num_threads(1)
+
+
+class OnlySlowTests:
+    """What `make check` leaves out has a mark: a Runner or a process asks the test for it."""
+
+    def __init__(self):
+        self.item = None
+        self.watch(mmengine.runner.Runner, 'builds a Runner')
+        self.watch(subprocess.Popen, 'starts a process')
+
+    def watch(self, kind, deed):
+        constructor = kind.__init__
+
+        @functools.wraps(constructor)
+        def construct(instance, *args, **kwargs):
+            if self.item and not self.item.get_closest_marker('slow'):
+                pytest.fail(f'this test {deed}: mark it with @pytest.mark.slow')
+            constructor(instance, *args, **kwargs)
+
+        kind.__init__ = construct
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item):
+        self.item = item
+        try:
+            return (yield)
+        finally:
+            self.item = None
+
+
+def pytest_configure(config):
+    config.pluginmanager.register(OnlySlowTests())

@@ -314,6 +314,7 @@ def write_images(folder):
         cv2.imwrite(str(folder / f'{index}.png'), image)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('distilled', [False, True])
 @pytest.mark.parametrize('name', RUNS)
 def test_run(name, distilled, tmp_path):
@@ -340,6 +341,7 @@ def test_run(name, distilled, tmp_path):
     runner.test()
 
 
+@pytest.mark.slow
 def test_averaged_weights_are_what_is_kept(tmp_path):
     cfg = tiny_run(RUNS[2].replace('.py', '_samdistill.py'), tmp_path)
     cfg.train_dataloader.dataset = cfg.train_dataloader.dataset.dataset

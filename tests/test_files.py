@@ -47,6 +47,7 @@ def test_the_longest_name_can_be_written(tmp_path):
     assert [each.name for each in tmp_path.iterdir()] == [name]
 
 
+@pytest.mark.slow
 def test_what_killed_writers_left_is_removed_and_nothing_else(tmp_path):
     script = (
         'import os, signal, sys; from mmsamdistill import files;'

@@ -6,6 +6,21 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
+import torch
+from mmengine.config import Config, DictAction
+from mmengine.optim import OptimWrapper
+from torch import Tensor, nn
+
+from mmsamdistill.deploy.cost import (
+    count_flops,
+    count_parameters,
+    peak_memory,
+    time_side_by_side,
+)
+from mmsamdistill.deploy.export import build_model, is_distilled, plain_config
+from mmsamdistill.deploy.machine import describe_machine
+from mmsamdistill.evaluation.report import to_markdown
+
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
@@ -24,31 +39,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action='extend',
-        metavar='KEY=VALUE',
+        action=DictAction,
         help='override settings of the config, such as model.analyzer.weights=random',
     )
-    parser.add_argument('--debug', action='store_true', help='show the traceback of an error')
     return parser.parse_args()
-
-
-if __name__ == '__main__':  # before anything heavy is imported, so that help costs nothing
-    parse_args()
-
-import torch
-from mmengine.optim import OptimWrapper
-from torch import Tensor, nn
-
-from mmsamdistill.command_line import read_config, run
-from mmsamdistill.deploy.cost import (
-    count_flops,
-    count_parameters,
-    peak_memory,
-    time_side_by_side,
-)
-from mmsamdistill.deploy.export import build_model, is_distilled, plain_config
-from mmsamdistill.deploy.machine import describe_machine
-from mmsamdistill.evaluation.report import to_markdown
 
 
 def make_batch(shape: tuple[int, int], device: torch.device) -> dict[str, Any]:
@@ -122,7 +116,8 @@ def main() -> None:
     args = parse_args()
     if min(args.shape) < 1 or args.steps < 1:
         raise SystemExit('--shape: height and width in pixels; --steps: at least 1')
-    cfg = read_config(args.config, args.cfg_options)
+    cfg = Config.fromfile(args.config)
+    cfg.merge_from_dict(args.cfg_options or {})
     device = torch.device(args.device or ('cuda' if torch.cuda.is_available() else 'cpu'))
     configs = {'plain': plain_config(cfg)}
     if is_distilled(cfg):
@@ -140,4 +135,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    run(main)
+    main()

@@ -1,6 +1,6 @@
 """A tiny archive in the public layout becomes images and region maps."""
 
-import subprocess
+import runpy
 import sys
 from pathlib import Path
 
@@ -30,45 +30,46 @@ def write_archive(root, annotators=(5, 2, 3, 4)):
     return root
 
 
-def run(*arguments):
-    return subprocess.run(
-        [sys.executable, str(TOOL), *map(str, arguments)], capture_output=True, text=True
-    )
+@pytest.fixture
+def run(monkeypatch):
+    def call(*arguments):
+        monkeypatch.setattr(sys, 'argv', [str(TOOL), *map(str, arguments)])
+        runpy.run_path(str(TOOL), run_name='__main__')
+
+    return call
 
 
 # Of an even number the lower median.
 @pytest.mark.parametrize(('annotators', 'median'), [((5, 2, 3, 4), 3), ((5, 1, 4), 4), ((2,), 2)])
-def test_images_are_copied_and_the_median_segmentation_is_taken(tmp_path, annotators, median):
+def test_images_are_copied_and_the_median_segmentation_is_taken(
+    tmp_path, run, capsys, annotators, median
+):
     archive = write_archive(tmp_path / 'archive', annotators)
-    done = run(archive, tmp_path / 'out')
-    assert done.returncode == 0, done.stderr
+    run(archive, tmp_path / 'out')
     for split in ('train', 'test'):
         copied = tmp_path / 'out' / split / 'images/7.jpg'
         assert copied.read_bytes() == (archive / 'images' / split / '7.jpg').read_bytes()
         labels = read_map(tmp_path / 'out' / split / 'regions/7.png')
         assert np.array_equal(labels, segmentation(median)[:, :5])
     assert not (tmp_path / 'out/val').exists()
-    assert 'warning: 1 photographs in train/, the public archive has 200' in done.stdout
+    assert 'warning: 1 photographs in train/, the public archive has 200' in capsys.readouterr().out
 
 
-def test_a_missing_file_is_named_before_anything_is_written(tmp_path):
+def test_a_missing_file_is_named_before_anything_is_written(tmp_path, run):
     archive = write_archive(tmp_path / 'archive')
     (archive / 'groundTruth/test/7.mat').unlink()
-    done = run(archive, tmp_path / 'out')
-    assert done.returncode == 1
-    assert '7.jpg has no segmentations' in done.stderr
+    with pytest.raises(SystemExit, match='has no segmentations'):
+        run(archive, tmp_path / 'out')
     assert not (tmp_path / 'out').exists()
 
 
-def test_a_wrong_folder_says_which_one_is_meant(tmp_path):
-    done = run(tmp_path, tmp_path / 'out')
-    assert done.returncode == 1
-    assert 'BSR/BSDS500/data' in done.stderr
+def test_a_wrong_folder_says_which_one_is_meant(tmp_path, run):
+    with pytest.raises(SystemExit, match='BSR/BSDS500/data'):
+        run(tmp_path, tmp_path / 'out')
 
 
-def test_a_damaged_file_is_named(tmp_path):
+def test_a_damaged_file_is_named(tmp_path, run):
     archive = write_archive(tmp_path / 'archive')
     (archive / 'groundTruth/train/7.mat').write_bytes(b'nothing')
-    done = run(archive, tmp_path / 'out')
-    assert done.returncode == 1
-    assert '7.mat is no file of segmentations' in done.stderr
+    with pytest.raises(SystemExit, match='is no file of segmentations'):
+        run(archive, tmp_path / 'out')

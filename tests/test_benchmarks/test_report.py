@@ -1,7 +1,7 @@
 """Tables, figures and the overview come from result files, the committed ones included."""
 
 import json
-import subprocess
+import runpy
 import sys
 from pathlib import Path
 
@@ -24,9 +24,13 @@ def tables(tmp_path):
     return [load_table(tmp_path / f'{name}.py') for name in ('first', 'second')]
 
 
-def report(*arguments):
-    command = [sys.executable, str(ROOT / 'benchmarks/report.py'), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+@pytest.fixture
+def report(monkeypatch):
+    def run(*arguments):
+        monkeypatch.setattr(sys, 'argv', ['report.py', *map(str, arguments)])
+        runpy.run_path(str(ROOT / 'benchmarks/report.py'), run_name='__main__')
+
+    return run
 
 
 def write(folder, table, results):
@@ -46,36 +50,34 @@ def test_overview_has_the_gains_of_rows_that_tables_share(tmp_path):
     ]
 
 
-def test_reports_are_written_for_every_table_with_results(tmp_path):
+def test_reports_are_written_for_every_table_with_results(tmp_path, report):
     tables(tmp_path)
     write(tmp_path / 'results', 'first', runs(0.25))
     paths = [tmp_path / name for name in ('_rows_.py', 'first.py', 'second.py')]
     settings = ['--results', tmp_path / 'results', '--out', tmp_path / 'out']
-    run = report(*paths, *settings)
-    assert run.returncode == 0, run.stderr
+    report(*paths, *settings)
     names = {path.name for path in (tmp_path / 'out').iterdir()}
     assert names == {'first.md', 'first.csv', 'first.json', 'first.png'}
     write(tmp_path / 'results', 'second', runs(-0.5))
-    assert report(*paths, *settings).returncode == 0
+    report(*paths, *settings)
     assert '+0.25 ± 0.00' in (tmp_path / 'out/overview.md').read_text()
     content = json.loads((tmp_path / 'out/second.json').read_text())
     assert content['results'][1]['gain'] == '-0.50 ± 0.00'
     assert content['environments'] == [{'torch': '2'}]
 
 
-def test_no_results_are_an_error(tmp_path):
+def test_no_results_are_an_error(tmp_path, report):
     tables(tmp_path)
-    run = report(tmp_path / 'first.py', tmp_path / 'second.py', '--results', tmp_path)
-    assert run.returncode != 0
-    assert 'no results of these tables' in run.stderr
+    with pytest.raises(SystemExit, match='no results of these tables'):
+        report(tmp_path / 'first.py', tmp_path / 'second.py', '--results', tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not (ROOT / 'benchmarks').is_dir(), reason='benchmarks are in the repository')
-def test_committed_reports_are_what_the_committed_results_say(tmp_path):
+def test_committed_reports_are_what_the_committed_results_say(tmp_path, report):
     folder = ROOT / 'benchmarks/bsds500'
     files = sorted((folder / 'tables').glob('*.py'))
-    run = report(*files, '--results', folder / 'results', '--out', tmp_path)
-    assert run.returncode == 0, run.stderr
+    report(*files, '--results', folder / 'results', '--out', tmp_path)
     made = {path.name: path.read_text() for path in tmp_path.glob('*.md')}
     committed = {path.name: path.read_text() for path in (folder / 'reports').glob('*.md')}
     assert made == committed

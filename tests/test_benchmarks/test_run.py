@@ -37,26 +37,40 @@ ROWS = """dict(
 )"""
 
 
-@pytest.fixture
-def table(tmp_path):
-    path = write_table(tmp_path, ROWS)
-    text = (tmp_path / 'plain.py').read_text()
+def make_table(folder):
+    path = write_table(folder, ROWS)
+    text = (folder / 'plain.py').read_text()
     # As the benchmark's configs do: each test set has its name.
     text += (
         "\ntest_evaluator = [dict(type='RestorationMetric', protocol='denoise_rgb', prefix='test')]"
     )
     text += "\nval_evaluator = [dict(type='RestorationMetric', protocol='denoise_rgb')]\n"
-    (tmp_path / 'plain.py').write_text(text)
+    (folder / 'plain.py').write_text(text)
     return load_table(path)
 
 
-def test_a_table_from_runs_to_results(table, tmp_path):
-    for name in ('plain', 'tight', 'longer'):
-        run_row(table, name, 0, tmp_path / 'out')
-    plain, tight, longer = (
-        read_results([result_path(tmp_path / 'out', 'toy', name, 0)])[0]
-        for name in ('plain', 'tight', 'longer')
-    )
+@pytest.fixture
+def table(tmp_path):
+    return make_table(tmp_path)
+
+
+@pytest.fixture(scope='module')
+def finished(tmp_path_factory):
+    """Table and results of a run of each row, for all tests that look at them."""
+    folder = tmp_path_factory.mktemp('finished')
+    table = make_table(folder)
+    for name in ('plain', 'tight', 'longer', 'second', 'first'):
+        run_row(table, name, 0, folder / 'out')
+    return table, folder / 'out'
+
+
+def result_of(finished, name):
+    return read_results([result_path(finished[1], 'toy', name, 0)])[0]
+
+
+@pytest.mark.slow
+def test_a_table_from_runs_to_results(finished):
+    plain, tight, longer = (result_of(finished, name) for name in ('plain', 'tight', 'longer'))
     assert set(plain.student) == {'test'}
     assert set(plain.student['test']) == {'PSNR', 'SSIM'}
     assert plain.teacher == {}
@@ -70,6 +84,7 @@ def test_a_table_from_runs_to_results(table, tmp_path):
     assert torch.__version__.startswith(plain.environment['torch'])
 
 
+@pytest.mark.slow
 def test_the_degraded_image_is_measured_without_training(table, tmp_path, monkeypatch):
     monkeypatch.setattr(Runner, 'train', lambda runner: pytest.fail('trained'))
     run_row(table, 'degraded', 0, tmp_path / 'out')
@@ -83,14 +98,17 @@ def test_the_degraded_image_is_measured_without_training(table, tmp_path, monkey
     assert (result.seconds, result.iterations, result.curve) == (0, 0, [])
 
 
-def test_a_finished_run_is_left_alone(table, tmp_path, monkeypatch):
-    path = run_row(table, 'plain', 0, tmp_path / 'out')
-    before = path.read_bytes()
+@pytest.mark.slow
+def test_a_finished_run_is_left_alone(finished, monkeypatch):
+    table, out = finished
+    before = result_path(out, 'toy', 'plain', 0).read_bytes()
     monkeypatch.setattr(Runner, 'from_cfg', lambda cfg: pytest.fail('ran again'))
-    assert run_row(table, 'plain', 0, tmp_path / 'out') == path
+    path = run_row(table, 'plain', 0, out)
+    assert path == result_path(out, 'toy', 'plain', 0)
     assert path.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_of_two_processes_at_one_run_the_second_waits(table, tmp_path, monkeypatch):
     started = []
 
@@ -106,8 +124,11 @@ def test_of_two_processes_at_one_run_the_second_waits(table, tmp_path, monkeypat
     assert read_results(paths[:1]) == read_results(paths[1:])
 
 
-def test_a_killed_run_is_resumed_and_ends_as_if_it_had_not_been(table, tmp_path, monkeypatch):
-    whole = read_results([run_row(table, 'tight', 0, tmp_path / 'whole')])[0]
+@pytest.mark.slow
+def test_a_killed_run_is_resumed_and_ends_as_if_it_had_not_been(
+    finished, table, tmp_path, monkeypatch
+):
+    whole = result_of(finished, 'tight')
 
     def die(hook, runner, metrics=None):
         raise KeyboardInterrupt
@@ -129,6 +150,7 @@ class KeepTest(Hook):
         self.metrics = metrics
 
 
+@pytest.mark.slow
 def test_scores_are_those_of_the_host_loop(table, tmp_path):
     cfg = row_config(table, 'plain', 0, 4)
     cfg.work_dir = str(tmp_path / 'host')
@@ -143,35 +165,32 @@ def test_scores_are_those_of_the_host_loop(table, tmp_path):
     assert measure_network(runner, lambda i, s: model(i, s, mode='predict'), only='other') == {}
 
 
-def weights(tmp_path, row):
-    last = result_path(tmp_path / 'out', 'toy', row, 0).with_suffix('') / 'last_checkpoint'
+def weights(out, row):
+    last = result_path(out, 'toy', row, 0).with_suffix('') / 'last_checkpoint'
     return torch.load(last.read_text().strip(), weights_only=True)['state_dict']
 
 
-def test_a_second_stage_starts_from_the_weights_of_the_first(table, tmp_path):
-    for name in ('tight', 'second'):
-        run_row(table, name, 0, tmp_path / 'out')
-    first, second = weights(tmp_path, 'tight'), weights(tmp_path, 'second')
+@pytest.mark.slow
+def test_a_second_stage_starts_from_the_weights_of_the_first(finished):
+    first, second = (weights(finished[1], name) for name in ('tight', 'second'))
     fixed = [key for key in first if key.startswith('teacher.')]
     assert fixed
     assert all(torch.equal(first[key], second[key]) for key in fixed)
     trained = [key for key in first if key.startswith('restorer.')]
     assert any(not torch.equal(first[key], second[key]) for key in trained)
-    before, after = (
-        read_results([result_path(tmp_path / 'out', 'toy', name, 0)])[0]
-        for name in ('tight', 'second')
-    )
+    before, after = (result_of(finished, name) for name in ('tight', 'second'))
     assert after.seconds_before == before.seconds_per_iteration * 4
     assert after.seconds == pytest.approx(before.seconds + 4 * after.seconds_per_iteration)
 
 
-def test_where_a_teacher_alone_was_trained_there_is_no_student(table, tmp_path):
-    run_row(table, 'first', 0, tmp_path / 'out')
-    result = read_results([result_path(tmp_path / 'out', 'toy', 'first', 0)])[0]
+@pytest.mark.slow
+def test_where_a_teacher_alone_was_trained_there_is_no_student(finished):
+    result = result_of(finished, 'first')
     assert result.student == {}
     assert result.teacher['test']['PSNR'] > 5
 
 
+@pytest.mark.slow
 def test_what_a_row_needs_must_have_run(table, tmp_path):
     with pytest.raises(FileNotFoundError, match="'longer' needs the result of 'plain'"):
         run_row(table, 'longer', 0, tmp_path / 'out')
@@ -190,6 +209,7 @@ def test_pending_runs_are_ordered_by_seed_and_need(table, tmp_path):
         pending_runs(table, ['nothing'], [0], tmp_path)
 
 
+@pytest.mark.slow
 def test_failures_take_along_what_needs_them_and_nothing_else(table, tmp_path):
     script = tmp_path / 'job.py'
     script.write_text(
@@ -208,11 +228,13 @@ def test_failures_take_along_what_needs_them_and_nothing_else(table, tmp_path):
     assert 'broken' in (tmp_path / 'toy/tight/seed0.log').read_text()
 
 
+@pytest.mark.slow
 def test_no_more_runs_at_a_time_than_told(table, tmp_path):
     with pytest.raises(ValueError, match='jobs must be above 0'):
         run_all(table, [], tmp_path, 0, lambda row, seed: [])
 
 
+@pytest.mark.slow
 def test_runs_keep_their_memory_unless_told_otherwise(table, tmp_path, monkeypatch):
     script = tmp_path / 'say.py'
     script.write_text('import os; print({k: v for k, v in os.environ.items() if "MALLOC_" in k})')

@@ -431,6 +431,7 @@ def many_images(tmp_path):
     return folder
 
 
+@pytest.mark.slow
 def test_killed_writer_leaves_nothing_corrupt_and_is_resumed(many_images, out, tmp_path):
     workers = [start_worker(many_images, out, index, 2) for index in range(2)]
     mine = [f'{index:03}' for index in range(0, 40, 2)]

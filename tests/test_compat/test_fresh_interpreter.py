@@ -2,6 +2,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 # One interpreter for all that needs a fresh one: MMagic and a failing part of it come first, no
@@ -44,6 +46,7 @@ if __name__ == '__main__':
 """
 
 
+@pytest.mark.slow
 def test_a_fresh_interpreter(tmp_path):
     script = tmp_path / 'script.py'
     script.write_text(SCRIPT)

@@ -60,6 +60,7 @@ DIALECTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('dialect', DIALECTS)
 @pytest.mark.parametrize('averaged', [False, True])
 def test_a_plain_run_starts_from_any_dialect(data, tmp_path, network, dialect, averaged):
@@ -76,6 +77,7 @@ def test_a_plain_run_starts_from_any_dialect(data, tmp_path, network, dialect, a
             assert torch.equal(model.generator.state_dict()[key], value), key
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('way', ['load_from', 'init_cfg'])
 def test_partial_and_wide_weights_are_refused_by_name(data, tmp_path, network, way):
     path = tmp_path / 'net.pth'
@@ -92,6 +94,7 @@ def test_partial_and_wide_weights_are_refused_by_name(data, tmp_path, network, w
             started(data, tmp_path / 'run', model, **changes)
 
 
+@pytest.mark.slow
 def test_init_cfg_reads_dialects_and_prefixes(data, tmp_path, network):
     path = tmp_path / 'net.pth'
     for weights, prefix in (
@@ -107,6 +110,7 @@ def test_init_cfg_reads_dialects_and_prefixes(data, tmp_path, network):
         assert torch.equal(runner.model.generator.first.weight, network['first.weight'])
 
 
+@pytest.mark.slow
 def test_auto_resume_starts_from_load_from_the_first_time(data, tmp_path, network):
     torch.save({'params': network}, tmp_path / 'net.pth')
     settings = {'load_from': str(tmp_path / 'net.pth'), 'resume': 'auto'}
@@ -118,6 +122,7 @@ def test_auto_resume_starts_from_load_from_the_first_time(data, tmp_path, networ
     assert runner.iter == 4
 
 
+@pytest.mark.slow
 def test_resume_skips_what_is_torn_and_says_so(data, tmp_path, monkeypatch):
     run = trained(data, tmp_path / 'run')
     newest, note = run / 'iter_4.pth', run / 'last_checkpoint'
@@ -146,6 +151,7 @@ def test_resume_skips_what_is_torn_and_says_so(data, tmp_path, monkeypatch):
         started(data, run, **quiet)
 
 
+@pytest.mark.slow
 def test_what_was_written_after_the_note_is_newer_and_an_older_run_is_not(data, tmp_path):
     run = trained(data, tmp_path / 'run')
     (run / 'last_checkpoint').write_text(str(run / 'iter_2.pth'))
@@ -156,6 +162,7 @@ def test_what_was_written_after_the_note_is_newer_and_an_older_run_is_not(data, 
     assert started(data, run, resume=True).iter == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('how', 'model'), [('file', plain_model), ('auto', cascade_model)])
 def test_nothing_stored_in_a_checkpoint_is_executed(data, tmp_path, how, model):
     once = {'type': 'IterBasedTrainLoop', 'max_iters': 1, 'val_interval': 9}
@@ -173,6 +180,7 @@ def test_nothing_stored_in_a_checkpoint_is_executed(data, tmp_path, how, model):
     assert not marker.exists()
 
 
+@pytest.mark.slow
 def test_resuming_another_model_or_bare_weights_is_refused(data, tmp_path, network):
     plain, cascade = trained(data, tmp_path / 'plain') / 'iter_4.pth', tmp_path / 'cascade.pth'
     checkpoint = torch.load(plain, weights_only=True)

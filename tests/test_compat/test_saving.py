@@ -43,6 +43,7 @@ def killed_at_write(monkeypatch, number):
     monkeypatch.setattr(torch, 'save', dying)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('keep', [-1, 1])
 def test_a_write_that_ends_half_way_costs_the_new_file_only(data, tmp_path, monkeypatch, keep):
     hooks = saving(max_keep_ckpts=keep)
@@ -56,6 +57,7 @@ def test_a_write_that_ends_half_way_costs_the_new_file_only(data, tmp_path, monk
     assert not [name for name in names(tmp_path / 'run') if 'iter_4' in name]
 
 
+@pytest.mark.slow
 def test_the_old_best_is_kept_until_the_new_one_is_whole(data, tmp_path, monkeypatch):
     loop = {'type': 'IterBasedTrainLoop', 'max_iters': 4, 'val_interval': 1}
     hooks = saving(save_best='PSNR', rule='greater', interval=10)
@@ -67,6 +69,7 @@ def test_the_old_best_is_kept_until_the_new_one_is_whole(data, tmp_path, monkeyp
     assert 'best_PSNR_iter_1.pth' in names(tmp_path / 'run')
 
 
+@pytest.mark.slow
 def test_one_checkpoint_is_kept_and_leftovers_of_killed_writers_go(data, tmp_path):
     work_dir = tmp_path / 'run'
     work_dir.mkdir()
@@ -91,6 +94,7 @@ class Hostile(Hook):
             runner.message_hub.update_info(name, value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('kind', ['file', 'folder', 'elsewhere', 'link', 'number'])
 def test_only_checkpoints_in_the_work_directory_are_ever_removed(data, tmp_path, kind):
     work_dir, other = tmp_path / 'run', tmp_path / 'other'
@@ -127,6 +131,7 @@ class Poison(Hook):
             runner.model.generator.last.bias[0] = float('nan')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('poisoned', [False, True])
 def test_weights_that_are_no_numbers_are_never_best(data, tmp_path, monkeypatch, poisoned):
     from mmagic.evaluation import PSNR
@@ -142,6 +147,7 @@ def test_weights_that_are_no_numbers_are_never_best(data, tmp_path, monkeypatch,
     assert best == ([] if poisoned else ['best_PSNR_iter_4.pth'])
 
 
+@pytest.mark.slow
 def test_an_unknown_best_metric_says_which_there_are(data, tmp_path):
     hooks = saving(save_best='SSIM', rule='greater')
     with pytest.raises(KeyError, match=r"save_best='SSIM'.*'PSNR'"):

@@ -155,6 +155,7 @@ class KeepMetrics(Hook):
         self.metrics = metrics
 
 
+@pytest.mark.slow
 def test_one_run_measures_every_test_set(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_images(tmp_path / 'data', LAYOUTS['gopro'], 32)

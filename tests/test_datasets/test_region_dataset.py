@@ -244,6 +244,7 @@ def test_every_transform_that_is_said_to_be_known_exists():
         assert TRANSFORMS.get(name) is not None, name
 
 
+@pytest.mark.slow
 def test_import_does_not_load_the_hosts_datasets():
     code = (
         'import sys; sys.path.insert(0, sys.argv[1]); import mmsamdistill.datasets;'

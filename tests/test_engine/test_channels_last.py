@@ -1,5 +1,6 @@
 """The layout changes, and nothing else does."""
 
+import pytest
 import torch
 from mmengine.runner import Runner
 from toy import config, plain_model, run_training, write_data
@@ -7,6 +8,7 @@ from toy import config, plain_model, run_training, write_data
 import mmsamdistill  # noqa: F401
 
 
+@pytest.mark.slow
 def test_weights_are_channels_last_and_training_is_the_same(tmp_path):
     data = write_data(tmp_path / 'data')
     hooks = [{'type': 'ChannelsLastHook'}]
@@ -19,6 +21,7 @@ def test_weights_are_channels_last_and_training_is_the_same(tmp_path):
         torch.testing.assert_close(changed.model.state_dict()[key], value, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_keeps_the_layout(tmp_path):
     data = write_data(tmp_path / 'data')
     hooks = [{'type': 'ChannelsLastHook'}]

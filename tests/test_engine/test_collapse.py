@@ -40,30 +40,37 @@ def train(tmp_path, spoil=None, resume=False, max_iters=4, then=None, **argument
     return runner.message_hub.get_info('collapse')
 
 
+@pytest.mark.slow
 def test_a_sound_run_has_no_finding(tmp_path):
     assert train(tmp_path) is None
 
 
+@pytest.mark.slow
 def test_a_fall_of_the_metric_is_found(tmp_path):
     assert train(tmp_path, Spoil(4, 0.5)).startswith('iteration 4: PSNR ')
 
 
+@pytest.mark.slow
 def test_a_finding_outlives_the_test_after_the_training(tmp_path):
     assert train(tmp_path, Spoil(4, 0.5), then=Runner.test).startswith('iteration 4: PSNR ')
 
 
+@pytest.mark.slow
 def test_a_smaller_fall_than_allowed_is_not(tmp_path):
     assert train(tmp_path, Spoil(4, 0.5), max_drop=40.0) is None
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_no_number_is_found_where_it_starts(tmp_path):
     assert train(tmp_path, Spoil(1, math.nan)) == 'iteration 2: loss not finite'
 
 
+@pytest.mark.slow
 def test_a_validation_that_is_no_number_is_found(tmp_path):
     assert train(tmp_path, Spoil(2, math.nan)).startswith('iteration 2: PSNR nan')
 
 
+@pytest.mark.slow
 def test_runs_of_one_name_do_not_share_a_finding(tmp_path, monkeypatch):
     # Runs are named by the second of their start.
     monkeypatch.setattr('time.strftime', lambda *_: '20200101_000000')
@@ -71,11 +78,13 @@ def test_runs_of_one_name_do_not_share_a_finding(tmp_path, monkeypatch):
     assert train(tmp_path) is None
 
 
+@pytest.mark.slow
 def test_stop_ends_the_run_and_says_what_to_do(tmp_path):
     with pytest.raises(RuntimeError, match=r'iteration 4: .* lower the learning rate'):
         train(tmp_path, Spoil(4, 0.5), stop=True)
 
 
+@pytest.mark.slow
 def test_the_best_value_is_remembered_by_a_resumed_run(tmp_path):
     train(tmp_path)
     finding = train(tmp_path, Spoil(5, 0.5), resume=True, max_iters=6)

@@ -36,6 +36,7 @@ def train(tmp_path, name, model, **hook):
     return runner
 
 
+@pytest.mark.slow
 def test_training_is_the_same_and_validation_is_not_compiled(tmp_path):
     shapes, backend = counting_backend()
     compiled = train(tmp_path, 'compiled', plain_model(), backend=backend)
@@ -50,12 +51,14 @@ def test_training_is_the_same_and_validation_is_not_compiled(tmp_path):
     assert len(shapes) == compiled.max_iters  # nor is anything after training
 
 
+@pytest.mark.slow
 def test_student_and_teacher_are_compiled(tmp_path):
     shapes, backend = counting_backend()
     runner = train(tmp_path, 'run', cascade_model(), backend=backend)
     assert len(shapes) == 2 * runner.max_iters
 
 
+@pytest.mark.slow
 def test_features_are_tapped_anew_at_each_step(tmp_path):
     taps = {'feature_layers': ('generator.first',), 'feature_weight': 1.0}
     model = cascade_model(spd_loss={'type': 'SPDLoss', **taps})
@@ -66,6 +69,7 @@ def test_features_are_tapped_anew_at_each_step(tmp_path):
     np.testing.assert_allclose(*losses, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_nafnet_is_one_graph():
     blocks = {'enc_blk_nums': [1], 'dec_blk_nums': [1]}
     network = MODELS.build({'type': 'NAFNet', 'mid_channels': 4, **blocks})
@@ -75,6 +79,7 @@ def test_nafnet_is_one_graph():
     assert network.intro.weight.grad.abs().sum() > 0
 
 
+@pytest.mark.slow
 def test_a_name_that_nothing_has_is_an_error(tmp_path):
     with pytest.raises(ValueError, match=r"names=\('generater',\).*BaseEditModel has no such"):
         train(tmp_path, 'run', plain_model(), names=['generater'])

@@ -11,6 +11,7 @@ import torch
 TESTS = Path(__file__).parents[1]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not torch.distributed.is_available(), reason='torch without distributed')
 def test_ddp_needs_no_search_for_unused_parameters(tmp_path):
     out = tmp_path / 'names.pth'

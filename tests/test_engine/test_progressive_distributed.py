@@ -42,6 +42,7 @@ def work(data, out):
     torch.save({'seen': watch.seen, 'weights': weights}, out / f'{runner.rank}.pth')
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not torch.distributed.is_available(), reason='torch without distributed')
 def test_processes_share_the_stage_and_the_weights_but_not_the_images(tmp_path):
     from toy import write_data

@@ -179,6 +179,7 @@ def run(data, work_dir, stop=None, **changes):
     return runner, watch.seen
 
 
+@pytest.mark.slow
 def test_training_sees_the_stages_and_a_resumed_run_equals_the_uninterrupted_one(tmp_path):
     data = write_data(tmp_path / 'data')
     shapes = [(2, 3, 8, 8), (2, 3, 8, 8), (2, 3, 12, 12), *[(1, 3, 16, 16)] * 3]
@@ -191,6 +192,7 @@ def test_training_sees_the_stages_and_a_resumed_run_equals_the_uninterrupted_one
         assert torch.equal(value, resumed.model.state_dict()[key]), key
 
 
+@pytest.mark.slow
 def test_plain_restorers_need_no_regions(tmp_path):
     data = write_data(tmp_path / 'data')
     hook = {'type': 'ProgressivePatchHook', 'iters': [9], 'patch_sizes': [8], 'batch_sizes': [1]}
@@ -198,6 +200,7 @@ def test_plain_restorers_need_no_regions(tmp_path):
     Runner.from_cfg(settings).train()
 
 
+@pytest.mark.slow
 def test_a_pipeline_of_smaller_patches_is_refused(tmp_path):
     data = write_data(tmp_path / 'data')
     hook = {'type': 'ProgressivePatchHook', 'iters': [9], 'patch_sizes': [32], 'batch_sizes': [1]}

@@ -242,6 +242,7 @@ def test_no_cache_at_all(data):
         check(data, settings_of(data, plain_model()))
 
 
+@pytest.mark.slow
 def test_whole_runs(data):
     settings = settings_of(data, source=SOURCE, spot_check=1)
     with_hook = run_training(settings).model.state_dict()

@@ -37,10 +37,11 @@ def scalars(work_dir):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_cascade_trains_validates_and_saves_nothing_frozen(data, tmp_path):
     run_training(config(data, tmp_path / 'run', cascade_model(**FULL)))
     keys = newest(tmp_path / 'run')['state_dict']
-    assert {key.split('.')[0] for key in keys} == {'restorer', 'teacher', 'spf', 'average'}
+    assert {key.split('.')[0] for key in keys} == {'restorer', 'teacher', 'spf'}
     log = scalars(tmp_path / 'run')
     assert {'loss_rec', 'loss_rec_teacher', 'loss_spd', 'loss_sgr', 'psnr_teacher'} <= set(log[0])
     assert any('PSNR' in entry for entry in log)
@@ -60,6 +61,7 @@ class Interrupt(Hook):
 
 # A validation draws from the random state as well; with an interval of 2 there is one between the
 # checkpoint and the interruption.
+@pytest.mark.slow
 @pytest.mark.parametrize('val_interval', [2, 4])
 @pytest.mark.parametrize('generator', [None, {'type': 'ToyDropoutNet'}], ids=['plain', 'dropout'])
 def test_resumed_run_equals_the_uninterrupted_one(data, tmp_path, generator, val_interval):
@@ -83,6 +85,7 @@ def test_resumed_run_equals_the_uninterrupted_one(data, tmp_path, generator, val
         assert torch.equal(state['exp_avg'], resumed['optimizer']['state'][key]['exp_avg'])
 
 
+@pytest.mark.slow
 def test_random_state_hook_is_what_makes_dropout_resume(data, tmp_path):
     # The test above must not pass by luck.
     model = cascade_model(plain_model({'type': 'ToyDropoutNet'}))
@@ -121,6 +124,7 @@ def test_random_state_of_an_epoch_and_of_the_gpu_in_use(monkeypatch):
     assert seeds[0] == seeds[2] != seeds[1] == seeds[3]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('content', ['params', 'bare'])
 def test_averaging_starts_from_weights_without_a_state_dict(data, tmp_path, content):
     weights = ToyNet().state_dict()
@@ -140,6 +144,7 @@ def test_averaging_starts_from_weights_without_a_state_dict(data, tmp_path, cont
         assert torch.allclose(averaged[f'restorer.generator.{key}'], value, atol=1.1e-3), key
 
 
+@pytest.mark.slow
 def test_load_from_plain_run_and_go_on_in_two_stages(data, tmp_path):
     run_training(config(data, tmp_path / 'plain', plain_model()))
     plain = newest(tmp_path / 'plain')['state_dict']
@@ -160,6 +165,7 @@ def test_load_from_plain_run_and_go_on_in_two_stages(data, tmp_path):
     assert any(not torch.equal(second[f'restorer.{key}'], value) for key, value in plain.items())
 
 
+@pytest.mark.slow
 def test_teacher_is_evaluated_beside_the_student(data, tmp_path):
     hooks = [{'type': 'TeacherEvaluationHook'}]
     # An online source, since the toy validation data bring no regions.
@@ -179,6 +185,7 @@ def test_teacher_is_evaluated_beside_the_student(data, tmp_path):
     assert entry['teacher/PSNR'] != entry['PSNR']
 
 
+@pytest.mark.slow
 def test_teacher_is_measured_by_the_protocol_of_the_student(data, tmp_path):
     # An identical teacher has identical scores, which two protocols would not give.
     metric = {'type': 'RestorationMetric', 'protocol': 'rain_y_matlab'}
@@ -196,6 +203,7 @@ def test_teacher_is_measured_by_the_protocol_of_the_student(data, tmp_path):
     assert entry['teacher/SSIM'] == pytest.approx(entry['SSIM'])
 
 
+@pytest.mark.slow
 def test_teacher_evaluation_needs_a_teacher(data, tmp_path):
     hooks = [{'type': 'TeacherEvaluationHook'}]
     with pytest.raises(TypeError, match='custom_hooks'):

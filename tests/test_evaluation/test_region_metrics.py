@@ -207,6 +207,7 @@ class Keep(Hook):
         self.metrics = metrics
 
 
+@pytest.mark.slow
 def test_in_a_run_with_cached_regions(tmp_path):
     data = write_data(tmp_path / 'data')
     settings = config(data, tmp_path / 'run', plain_model())

@@ -128,6 +128,7 @@ def test_speaks_to_both_evaluators():
     assert {k: v for k, v in result.items() if k[0] == 'a'} == plain.evaluate(3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('order', ['rgb', 'bgr'])
 def test_in_a_run_beside_the_metrics_of_the_host(tmp_path, order):
     """The toy restorer, tested by MMagic's loop on two data sets in one run."""
@@ -228,6 +229,7 @@ print('RESULT', json.dumps(metric.evaluate(3)))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not torch.distributed.is_available(), reason='torch without distributed')
 def test_two_processes_measure_one_data_set(tmp_path):
     root = Path(__file__).parents[2]
@@ -250,6 +252,7 @@ def test_two_processes_measure_one_data_set(tmp_path):
         assert float(line.split()[-1].rstrip('}')) == pytest.approx(expected, abs=1e-9)
 
 
+@pytest.mark.slow
 def test_registering_does_not_import_the_models_of_the_host():
     code = (
         'import sys, mmsamdistill, mmsamdistill.evaluation.restoration_metric, '

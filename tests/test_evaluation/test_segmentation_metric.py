@@ -249,6 +249,7 @@ class Keep(Hook):
         self.metrics = metrics
 
 
+@pytest.mark.slow
 def test_in_a_run_with_a_real_network(tmp_path):
     """LR-ASPP with random weights; names and label ids as in Cityscapes."""
     from torchvision.models import get_model
@@ -326,6 +327,7 @@ print('RESULT', json.dumps(metric.evaluate(3)))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not torch.distributed.is_available(), reason='torch without distributed')
 def test_two_processes_measure_one_data_set(tmp_path):
     write_labels(tmp_path, 3)

@@ -149,6 +149,7 @@ def dry_run(target, *variables):
     ).stdout
 
 
+@pytest.mark.slow
 def test_make_demo_passes_its_variables_on():
     plain = dry_run('demo')
     assert 'demo/run_demo.py' in plain
@@ -160,6 +161,7 @@ def test_make_demo_passes_its_variables_on():
     assert '--quick' in full
 
 
+@pytest.mark.slow
 def test_make_test_runs_every_gate_and_the_tests_last():
     lines = dry_run('test', 'ARGS=-k region').strip().splitlines()
     commands = [line.split(' -m ')[1].split()[0] for line in lines if ' -m ' in line]

@@ -215,6 +215,7 @@ print('found', len(named))
 """
 
 
+@pytest.mark.slow
 def test_every_config_is_looked_up_with_the_required_packages_alone(tmp_path):
     """What only an extra brings, or MMagic once imported, is kept from being imported."""
     extras = set(LOCKED_EXTRAS) - {'mmlab', 'tests', 'docs'}

@@ -71,6 +71,7 @@ def wheel(copy, tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('folder', ['configs', 'tools'])
 def test_wheel_carries_every_file(copy, wheel, folder):
     names = set(zipfile.ZipFile(wheel).namelist())
@@ -80,6 +81,7 @@ def test_wheel_carries_every_file(copy, wheel, folder):
     assert not missing
 
 
+@pytest.mark.slow
 def test_wheel_carries_package_and_index(wheel, copy):
     names = set(zipfile.ZipFile(wheel).namelist())
     assert 'mmsamdistill/.mim/model-index.yml' in names
@@ -91,11 +93,13 @@ def test_wheel_carries_package_and_index(wheel, copy):
     assert not [name for name in names if name.split('/')[0] in {'tests', 'configs', 'tools'}]
 
 
+@pytest.mark.slow
 def test_building_leaves_the_tree_clean(copy, wheel):
     assert run('git', 'status', '--porcelain', cwd=copy) == ''
     assert not (copy / 'mmsamdistill' / '.mim').exists()
 
 
+@pytest.mark.slow
 def test_metadata(wheel):
     assert wheel.name.startswith(f'mmsamdistill-{__version__}-')
     archive = zipfile.ZipFile(wheel)
@@ -125,6 +129,7 @@ def installed(wheel, tmp_path_factory):
     return target
 
 
+@pytest.mark.slow
 def test_installed_payload_is_found_by_mmengine_and_mim(installed, tmp_path):
     pytest.importorskip('mim')
     code = (
@@ -136,6 +141,7 @@ def test_installed_payload_is_found_by_mmengine_and_mim(installed, tmp_path):
     assert out.split()[-2:] == [str(installed / 'mmsamdistill')] * 2
 
 
+@pytest.mark.slow
 def test_configs_can_be_inherited_from_the_installed_package(installed, tmp_path):
     (tmp_path / 'mine.py').write_text("_base_ = 'mmsamdistill::demo/nafnet_denoise.py'\n")
     code = (
@@ -151,6 +157,7 @@ def test_configs_can_be_inherited_from_the_installed_package(installed, tmp_path
     assert (kind, scope) == ('BaseEditModel', 'mmagic')
 
 
+@pytest.mark.slow
 def test_editable_install_links_the_payload(copy, tmp_path):
     pip = (sys.executable, '-m', 'pip', 'install', '--no-deps', '--no-build-isolation')
     run(*pip, '--target', tmp_path, '-e', '.', cwd=copy)

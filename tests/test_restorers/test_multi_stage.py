@@ -119,9 +119,11 @@ def test_cascade_learns_and_deploys_the_student_alone(restorer):
         assert torch.equal(model(**data), deployed(**data))
 
 
+@pytest.mark.slow
 def test_run_saves_loads_exports_and_verifies(restorer, tmp_path):
     data = write_data(tmp_path / 'data')
     settings = config(data, tmp_path / 'run', cascade_model(restorer))
+    settings.train_cfg.update(max_iters=2, val_interval=2)
     runner = run_training(settings)
     path = Path((tmp_path / 'run/last_checkpoint').read_text().strip())
     for fmt, name in (('mmagic', 'a.pth'), ('safetensors', 'a.safetensors')):
@@ -132,13 +134,16 @@ def test_run_saves_loads_exports_and_verifies(restorer, tmp_path):
     assert type(plain) is type(build(restorer))
     content = torch.load(tmp_path / 'a.pth', weights_only=True)['state_dict']
     assert list(content) == list(plain.state_dict())
-    again = config(data, tmp_path / 'next', cascade_model(restorer))
-    again.load_from = str(tmp_path / 'a.pth')
+    again = config(
+        data, tmp_path / 'next', cascade_model(restorer), load_from=str(tmp_path / 'a.pth')
+    )
+    again.train_cfg.update(max_iters=1, val_interval=2)
     run_training(again)
 
 
-def test_export_tool_verifies(restorer, tmp_path):
-    cfg = Config({'model': cascade_model(restorer), 'default_scope': 'mmagic'})
+@pytest.mark.slow
+def test_export_tool_verifies_in_a_process_of_its_own(tmp_path):
+    cfg = Config({'model': cascade_model(HINET), 'default_scope': 'mmagic'})
     cfg.dump(tmp_path / 'distilled.py')
     torch.save({'state_dict': build_model(cfg).state_dict()}, tmp_path / 'iter_4.pth')
     tool = Path(__file__).parents[2] / 'tools/export_restorer.py'

@@ -96,6 +96,7 @@ class StopAt(Hook):
             raise Stop
 
 
+@pytest.mark.slow
 def test_a_resumed_run_alternates_as_an_uninterrupted_one(tmp_path):
     data = write_data(tmp_path / 'data')
     regions = {'type': 'AlternatingRegions', 'interval': 2, 'offset': 1}
@@ -115,6 +116,7 @@ def test_a_resumed_run_alternates_as_an_uninterrupted_one(tmp_path):
         assert torch.equal(value, resumed.model.state_dict()[name]), name
 
 
+@pytest.mark.slow
 def test_sam_in_training_takes_the_batch_at_once_and_leaves_no_trace(tmp_path, monkeypatch):
     sizes = []
     original = FastSamMaskGenerator.label_maps

@@ -64,6 +64,7 @@ def test_senseless_shape(tmp_path, monkeypatch, capsys):
         run(monkeypatch, capsys, tmp_path / 'plain.py', '--shape', '0', '16')
 
 
+@pytest.mark.slow
 def test_starts_in_a_fresh_interpreter():
     environment = {**os.environ, 'PYTHONPATH': str(TOOL.parents[1])}
     command = [sys.executable, TOOL, '--help']

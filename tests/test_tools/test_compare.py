@@ -197,6 +197,7 @@ def test_something_must_be_made(call, capsys):
     assert 'give --out FIGURE, --gallery FOLDER, or both' in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_starts_in_a_fresh_interpreter():
     environment = {**os.environ, 'PYTHONPATH': str(TOOL.parents[1])}
     command = [sys.executable, TOOL, '--help']

@@ -59,6 +59,7 @@ def test_options_reach_the_export(files, monkeypatch, capsys):
         run(monkeypatch, config, checkpoint, out, '--cfg-options', wider)
 
 
+@pytest.mark.slow
 def test_failure_is_one_clear_line_and_an_exit_status(files):
     config, checkpoint, out, _ = files
     checkpoint.write_bytes(checkpoint.read_bytes()[:500])

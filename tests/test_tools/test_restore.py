@@ -102,6 +102,7 @@ def test_senseless_tiles_stop_at_once(files, monkeypatch, options, message):
     assert not (files / 'out').exists()
 
 
+@pytest.mark.slow
 def test_starts_in_a_fresh_interpreter():
     environment = {**os.environ, 'PYTHONPATH': str(TOOL.parents[1])}
     command = [sys.executable, TOOL, '--help']

@@ -57,6 +57,7 @@ def test_chooses_between_raw_and_averaged(checkpoint):
     assert same(find_state_dict(checkpoint, ema=False), RAW)
 
 
+@pytest.mark.slow
 def test_averaged_weights_of_mmengine_as_its_hook_saves_them():
     class Runner:
         model = nn.Linear(2, 1)
