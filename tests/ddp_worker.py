@@ -28,7 +28,9 @@ for step in range(3):
             sample.regions.zero_()
     distributed.train_step(data, optimiser)
 
-weights = torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+# Buffers too: the average of the teacher is nothing that DDP keeps alike.
+state = [*model.parameters(), *model.average.state_dict().values()]
+weights = torch.cat([value.detach().flatten() for value in state])
 gathered = [torch.empty_like(weights) for _ in range(dist.get_world_size())]
 dist.all_gather(gathered, weights)
 assert torch.equal(*gathered), 'the processes have drifted apart'

@@ -10,6 +10,7 @@ PACKAGE = Path(__file__).parents[1] / 'mmsamdistill'
 # own package, never from above. Every package and every loose module stands here.
 FLOORS = (
     'version',
+    'command_line',
     'files',
     'images',
     'frozen',

@@ -6,21 +6,6 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
-import torch
-from mmengine.config import Config, DictAction
-from mmengine.optim import OptimWrapper
-from torch import Tensor, nn
-
-from mmsamdistill.deploy.cost import (
-    count_flops,
-    count_parameters,
-    peak_memory,
-    time_side_by_side,
-)
-from mmsamdistill.deploy.export import build_model, is_distilled, plain_config
-from mmsamdistill.deploy.machine import describe_machine
-from mmsamdistill.evaluation.report import to_markdown
-
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
@@ -39,10 +24,31 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action='extend',
+        metavar='KEY=VALUE',
         help='override settings of the config, such as model.analyzer.weights=random',
     )
+    parser.add_argument('--debug', action='store_true', help='show the traceback of an error')
     return parser.parse_args()
+
+
+if __name__ == '__main__':  # before anything heavy is imported, so that help costs nothing
+    parse_args()
+
+import torch
+from mmengine.optim import OptimWrapper
+from torch import Tensor, nn
+
+from mmsamdistill.command_line import read_config, run
+from mmsamdistill.deploy.cost import (
+    count_flops,
+    count_parameters,
+    peak_memory,
+    time_side_by_side,
+)
+from mmsamdistill.deploy.export import build_model, is_distilled, plain_config
+from mmsamdistill.deploy.machine import describe_machine
+from mmsamdistill.evaluation.report import to_markdown
 
 
 def make_batch(shape: tuple[int, int], device: torch.device) -> dict[str, Any]:
@@ -116,8 +122,7 @@ def main() -> None:
     args = parse_args()
     if min(args.shape) < 1 or args.steps < 1:
         raise SystemExit('--shape: height and width in pixels; --steps: at least 1')
-    cfg = Config.fromfile(args.config)
-    cfg.merge_from_dict(args.cfg_options or {})
+    cfg = read_config(args.config, args.cfg_options)
     device = torch.device(args.device or ('cuda' if torch.cuda.is_available() else 'cpu'))
     configs = {'plain': plain_config(cfg)}
     if is_distilled(cfg):
@@ -135,4 +140,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run(main)

@@ -7,18 +7,6 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-# First, since it prepares MMEngine and MMagic for what follows.
-import mmsamdistill  # noqa: F401
-
-# isort: split
-from mmengine.config import Config, DictAction
-from mmengine.registry import init_default_scope
-from tqdm import tqdm
-
-from mmsamdistill.data_check.check import DataReport, check_data
-from mmsamdistill.data_check.files import SPLITS
-from mmsamdistill.evaluation.report import to_markdown
-
 
 def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
@@ -29,7 +17,10 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('config', help='path of the config')
     parser.add_argument(
-        '--split', choices=[*SPLITS, 'all'], default='all', help='which data to check'
+        '--split',
+        choices=['train', 'val', 'test', 'all'],
+        default='all',
+        help='which data to check',
     )
     parser.add_argument(
         '--full', action='store_true', help='decode every file, not only its header and its end'
@@ -41,10 +32,28 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action='extend',
+        metavar='KEY=VALUE',
         help='override settings of the config: key=value, nested keys joined by dots',
     )
+    parser.add_argument('--debug', action='store_true', help='show the traceback of an error')
     return parser.parse_args(arguments)
+
+
+if __name__ == '__main__':  # before anything heavy is imported, so that help costs nothing
+    parse_args()
+
+# First, since it prepares MMEngine and MMagic for what follows.
+import mmsamdistill  # noqa: F401
+
+# isort: split
+from mmengine.registry import init_default_scope
+from tqdm import tqdm
+
+from mmsamdistill.command_line import read_config, run
+from mmsamdistill.data_check.check import DataReport, check_data
+from mmsamdistill.data_check.files import SPLITS
+from mmsamdistill.evaluation.report import to_markdown
 
 
 def show_progress(items: Iterable[Any], title: str, total: int) -> Iterable[Any]:
@@ -70,13 +79,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Check, say what is wrong, print the table."""
     args = parse_args(arguments)
     try:
-        cfg = Config.fromfile(args.config)
-        cfg.merge_from_dict(args.cfg_options or {})
+        cfg = read_config(args.config, args.cfg_options, needs=())
         init_default_scope(cfg.get('default_scope', 'mmagic'))
         splits = SPLITS if args.split == 'all' else (args.split,)
         options = {'full': args.full, 'workers': args.workers, 'track': show_progress}
         reports = check_data(cfg, splits, **options)
     except (FileNotFoundError, KeyError, TypeError, ValueError) as error:
+        if args.debug:
+            raise
         print(f'check_data: {error}', file=sys.stderr)
         return 2
     if not reports:
@@ -90,4 +100,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    run(main)

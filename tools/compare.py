@@ -13,34 +13,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-import mmsamdistill  # noqa: F401  (makes MMagic importable)
-from mmsamdistill.comparison import (
-    DEGRADED,
-    PICKS,
-    TRUTH,
-    Box,
-    Columns,
-    CropChoice,
-    FigureRow,
-    FigureStyle,
-    Scores,
-    check_format,
-    check_gallery,
-    describe_pick,
-    draw_comparison,
-    find_columns,
-    format_score,
-    parse_crop,
-    pick_images,
-    restore_column,
-    score_images,
-    summary_rows,
-    write_gallery,
-)
-from mmsamdistill.evaluation import PROTOCOLS
-from mmsamdistill.evaluation.report import to_markdown
-from mmsamdistill.weights import CheckpointError
-
 
 class Source(NamedTuple):
     """Where a column comes from: a folder, or a config and a checkpoint."""
@@ -68,55 +40,6 @@ def model(text: str) -> Source:
     return Source(name, None, config, checkpoint)
 
 
-def crop(text: str) -> tuple[str | None, Box]:
-    """Understand ``X,Y,SIZE`` and ``IMAGE=X,Y,SIZE``."""
-    try:
-        return parse_crop(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-
-
-def parse_args() -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    _add_inputs(parser.add_argument_group('what is compared, columns in the order given'))
-    choice = parser.add_argument_group('which images')
-    only = choice.add_mutually_exclusive_group()
-    only.add_argument('--images', nargs='+', metavar='IMAGE', help='these, by hand')
-    only.add_argument(
-        '--pick',
-        choices=list(PICKS),
-        default='first',
-        help='rule by which the figure picks images; gains are those of the last model over the '
-        'first, or of the only one over the degraded images (default: first, by name)',
-    )
-    choice.add_argument('--count', type=int, default=4, help='how many the rule picks (default: 4)')
-    figure = parser.add_argument_group('figure')
-    figure.add_argument('--out', type=Path, help='path of the figure: png, jpg, pdf or svg')
-    figure.add_argument(
-        '--crop',
-        action='append',
-        type=crop,
-        default=[],
-        metavar='[IMAGE=]X,Y,SIZE',
-        help='zoom into this square of one image, or of all that have none of their own; repeat '
-        '(default: where the squared errors of those two columns differ most)',
-    )
-    figure.add_argument('--crop-size', type=int, default=96, help='side of automatic crops')
-    figure.add_argument('--error-maps', action='store_true', help='draw |restored - truth|')
-    figure.add_argument('--error-max', type=float, help='end of their scale, in grey levels of 255')
-    figure.add_argument('--width', type=float, default=7.0, help='in inches (default: 7)')
-    figure.add_argument('--dpi', type=int, default=300, help='pixels per inch (default: 300)')
-    gallery = parser.add_argument_group('gallery')
-    gallery.add_argument('--gallery', type=Path, help='folder for index.html and what it shows')
-    gallery.add_argument('--title', help='heading of the page')
-    gallery.add_argument('--link', action='store_true', help='link to images, do not copy them')
-    args = parser.parse_args()
-    if not args.out and not args.gallery:
-        parser.error('nothing to make: give --out FIGURE, --gallery FOLDER, or both')
-    return args
-
-
 def _add_inputs(parser: argparse._ArgumentGroup) -> None:
     parser.add_argument('--truth', type=Path, required=True, help='folder of true images')
     parser.add_argument('--degraded', type=Path, help='folder of degraded images: the first column')
@@ -142,8 +65,78 @@ def _add_inputs(parser: argparse._ArgumentGroup) -> None:
     parser.add_argument('--tile-overlap', type=int, help='overlap of windows in pixels')
     parser.add_argument('--device', help='cpu, cuda, cuda:1, ...; default: CUDA if there is any')
     parser.add_argument(
-        '--protocol', choices=sorted(PROTOCOLS), default='denoise_rgb', help='of PSNR and SSIM'
+        '--protocol', default='denoise_rgb', help='of PSNR and SSIM (default: denoise_rgb)'
     )
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    _add_inputs(parser.add_argument_group('what is compared, columns in the order given'))
+    choice = parser.add_argument_group('which images')
+    only = choice.add_mutually_exclusive_group()
+    only.add_argument('--images', nargs='+', metavar='IMAGE', help='these, by hand')
+    only.add_argument(
+        '--pick',
+        choices=['first', 'best', 'worst', 'typical'],
+        default='first',
+        help='rule by which the figure picks images; gains are those of the last model over the '
+        'first, or of the only one over the degraded images (default: first, by name)',
+    )
+    choice.add_argument('--count', type=int, default=4, help='how many the rule picks (default: 4)')
+    figure = parser.add_argument_group('figure')
+    figure.add_argument('--out', type=Path, help='path of the figure: png, jpg, pdf or svg')
+    figure.add_argument(
+        '--crop',
+        action='append',
+        default=[],
+        metavar='[IMAGE=]X,Y,SIZE',
+        help='zoom into this square of one image, or of all that have none of their own; repeat '
+        '(default: where the squared errors of those two columns differ most)',
+    )
+    figure.add_argument('--crop-size', type=int, default=96, help='side of automatic crops')
+    figure.add_argument('--error-maps', action='store_true', help='draw |restored - truth|')
+    figure.add_argument('--error-max', type=float, help='end of their scale, in grey levels of 255')
+    figure.add_argument('--width', type=float, default=7.0, help='in inches (default: 7)')
+    figure.add_argument('--dpi', type=int, default=300, help='pixels per inch (default: 300)')
+    gallery = parser.add_argument_group('gallery')
+    gallery.add_argument('--gallery', type=Path, help='folder for index.html and what it shows')
+    gallery.add_argument('--title', help='heading of the page')
+    gallery.add_argument('--link', action='store_true', help='link to images, do not copy them')
+    parser.add_argument('--debug', action='store_true', help='show the traceback of an error')
+    args = parser.parse_args()
+    if not args.out and not args.gallery:
+        parser.error('nothing to make: give --out FIGURE, --gallery FOLDER, or both')
+    return args
+
+
+if __name__ == '__main__':  # before anything heavy is imported, so that help costs nothing
+    parse_args()
+
+import mmsamdistill  # noqa: F401  (makes MMagic importable)
+from mmsamdistill.command_line import run
+from mmsamdistill.comparison import (
+    DEGRADED,
+    TRUTH,
+    Columns,
+    CropChoice,
+    FigureRow,
+    FigureStyle,
+    Scores,
+    check_format,
+    check_gallery,
+    describe_pick,
+    draw_comparison,
+    find_columns,
+    format_score,
+    parse_crop,
+    pick_images,
+    restore_column,
+    score_images,
+    summary_rows,
+    write_gallery,
+)
+from mmsamdistill.evaluation.report import to_markdown
 
 
 def check(args: argparse.Namespace) -> dict[str, Source]:
@@ -235,7 +228,7 @@ def plan_figure(
     return rows, notes
 
 
-def run(args: argparse.Namespace, work: Path) -> None:
+def compare(args: argparse.Namespace, work: Path) -> None:
     """Compare."""
     sources = check(args)
     style = FigureStyle(args.width, args.dpi, 7.0, args.error_maps, args.error_max)
@@ -257,15 +250,12 @@ def run(args: argparse.Namespace, work: Path) -> None:
 
 
 def main() -> None:
-    """Compare, and put errors into one line."""
+    """Compare."""
     args = parse_args()
-    try:
-        with tempfile.TemporaryDirectory(prefix='compare-') as work:
-            run(args, Path(work))
-    except (CheckpointError, ValueError, KeyError, OSError, ImportError) as error:
-        text = error.args[0] if isinstance(error, KeyError) else error
-        raise SystemExit(f'{type(error).__name__}: {text}') from error
+    args.crop = [parse_crop(text) for text in args.crop]
+    with tempfile.TemporaryDirectory(prefix='compare-') as work:
+        compare(args, Path(work))
 
 
 if __name__ == '__main__':
-    main()
+    run(main)

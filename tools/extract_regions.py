@@ -8,17 +8,18 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import torch
-from mmagic.registry import MODELS
-from mmengine.config import Config, DictAction
-from tqdm import tqdm
-
-import mmsamdistill  # noqa: F401  (makes MMagic importable)
-from mmsamdistill.cache.check import verify
-from mmsamdistill.cache.extract import extract
-from mmsamdistill.sources import RegionSource
-
 SOURCES = {'superpixel': 'SuperpixelRegions', 'edges': 'LearnedEdgeRegions', 'sam': 'SAMRegions'}
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """Read ``I/N``."""
+    try:
+        index, count = (int(part) for part in text.split('/'))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f'{text!r} is not I/N, e.g. 0/4') from None
+    if not 0 <= index < count:
+        raise argparse.ArgumentTypeError(f'I of I/N lies in 0..N-1, got {text}')
+    return index, count
 
 
 def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -40,7 +41,8 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action='extend',
+        metavar='KEY=VALUE',
         help='arguments of the source: key=value, nested keys joined by dots, '
         'e.g. generator.points_per_side=16',
     )
@@ -48,7 +50,6 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         '--shard',
         type=parse_shard,
         metavar='I/N',
-        default=rank_of_torchrun(),
         help='do the I-th of N shares only, I from 0; run all N in parallel, on any machines '
         '(default under torchrun: a share for each process, else everything)',
     )
@@ -58,9 +59,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--masks', action='store_true', default=None, help='also write full masks as COCO RLE'
     )
-    parser.add_argument(
-        '--device', default=own_gpu(), help='where to compute (default: a GPU if there is one)'
-    )
+    parser.add_argument('--device', help='where to compute (default: a GPU if there is one)')
     parser.add_argument('--import', dest='module', help='module that registers the source')
     parser.add_argument(
         '--verify',
@@ -74,7 +73,23 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         help='fraction of pixels that may be in another region when a map is computed again, since '
         'networks round differently on other devices (default: 0.01)',
     )
+    parser.add_argument('--debug', action='store_true', help='show the traceback of an error')
     return parser.parse_args(arguments)
+
+
+if __name__ == '__main__':  # before anything heavy is imported, so that help costs nothing
+    parse_args()
+
+import torch
+from mmagic.registry import MODELS
+from mmengine.config import Config
+from tqdm import tqdm
+
+import mmsamdistill  # noqa: F401  (makes MMagic importable)
+from mmsamdistill.cache.check import verify
+from mmsamdistill.cache.extract import extract
+from mmsamdistill.command_line import read_options, run
+from mmsamdistill.sources import RegionSource
 
 
 def rank_of_torchrun() -> tuple[int, int] | None:
@@ -91,23 +106,12 @@ def own_gpu() -> str | None:
     return f'cuda:{int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count()}'
 
 
-def parse_shard(text: str) -> tuple[int, int]:
-    """Read ``I/N``."""
-    try:
-        index, count = (int(part) for part in text.split('/'))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f'{text!r} is not I/N, e.g. 0/4') from None
-    if not 0 <= index < count:
-        raise argparse.ArgumentTypeError(f'I of I/N lies in 0..N-1, got {text}')
-    return index, count
-
-
 def build_source(args: argparse.Namespace) -> RegionSource:
     """Build the region source that the command line describes."""
     config = Config({'type': SOURCES.get(args.source, args.source)})
     given = {'checkpoint': args.checkpoint, 'model_type': args.model_type}
     config.merge_from_dict({name: value for name, value in given.items() if value is not None})
-    config.merge_from_dict(args.cfg_options or {})
+    config.merge_from_dict(read_options(args.cfg_options))
     # Only looked up here, so that a wrong name is told from a wrong argument.
     if config.type not in MODELS.module_dict:
         raise SystemExit(
@@ -153,15 +157,19 @@ def run_extraction(args: argparse.Namespace, source: RegionSource) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Extract or verify."""
     args = parse_args(arguments)
+    args.shard = args.shard or rank_of_torchrun()
+    args.device = args.device or own_gpu()
     if args.module is not None:
         __import__(args.module)
     try:
         source = build_source(args)
         return (run_extraction if args.verify is None else run_verification)(args, source)
     except (OSError, ImportError, TypeError, ValueError) as error:
+        if args.debug:
+            raise
         print(f'extract_regions: {error}', file=sys.stderr)
         return 2
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    run(main)

@@ -5,16 +5,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import cv2
-from mmengine.config import Config, DictAction
-from tqdm import tqdm
-
-import mmsamdistill  # noqa: F401  (makes MMagic importable)
-from mmsamdistill.deploy.inference import FileRestorer
-from mmsamdistill.files import write_atomically
-from mmsamdistill.images import find_images
-from mmsamdistill.weights import CheckpointError
-
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
@@ -30,10 +20,25 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action='extend',
+        metavar='KEY=VALUE',
         help='override settings of the config: key=value, nested keys joined by dots',
     )
+    parser.add_argument('--debug', action='store_true', help='show the traceback of an error')
     return parser.parse_args()
+
+
+if __name__ == '__main__':  # before anything heavy is imported, so that help costs nothing
+    parse_args()
+
+import cv2
+from tqdm import tqdm
+
+import mmsamdistill  # noqa: F401  (makes MMagic importable)
+from mmsamdistill.command_line import read_config, run
+from mmsamdistill.deploy.inference import FileRestorer
+from mmsamdistill.files import write_atomically
+from mmsamdistill.images import find_images
 
 
 def list_images(folder: Path) -> list[Path]:
@@ -99,13 +104,9 @@ def restore_all(restorer: FileRestorer, results: dict[Path, Path]) -> dict[Path,
 def main() -> None:
     """Restore."""
     args = parse_args()
-    cfg = Config.fromfile(args.config)
-    cfg.merge_from_dict(args.cfg_options or {})
-    try:
-        results = plan(args.images, args.out, args.suffix)
-        restorer = FileRestorer(cfg, args.checkpoint, args.tile, args.tile_overlap, args.device)
-    except (CheckpointError, ValueError, OSError, ImportError) as error:
-        raise SystemExit(f'{type(error).__name__}: {error}') from error
+    cfg = read_config(args.config, args.cfg_options)
+    results = plan(args.images, args.out, args.suffix)
+    restorer = FileRestorer(cfg, args.checkpoint, args.tile, args.tile_overlap, args.device)
     failed = restore_all(restorer, results)
     print(f'restored: {len(results) - len(failed)} of {len(results)} images in {args.out}')
     if failed:
@@ -114,4 +115,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run(main)

@@ -8,6 +8,22 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+
+def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('images', help='folder of the images')
+    parser.add_argument('cache', help='folder of the region maps')
+    parser.add_argument('out', type=Path, help='folder for overlays.png and statistics.png')
+    parser.add_argument('--keys', nargs='+', help='images to draw: relative paths without suffix')
+    parser.add_argument('--count', type=int, default=4, help='how many to draw without --keys')
+    parser.add_argument('--debug', action='store_true', help='show the traceback of an error')
+    return parser.parse_args(arguments)
+
+
+if __name__ == '__main__':  # before anything heavy is imported, so that help costs nothing
+    parse_args()
+
 import numpy as np
 import torch
 from tqdm import tqdm
@@ -15,6 +31,7 @@ from tqdm import tqdm
 import mmsamdistill  # noqa: F401  (makes MMagic importable)
 from mmsamdistill.cache.image_file import decode_image
 from mmsamdistill.cache.store import RegionStore
+from mmsamdistill.command_line import run
 from mmsamdistill.images import find_images
 from mmsamdistill.regions import RegionMap
 
@@ -27,17 +44,6 @@ class Statistics(NamedTuple):
     regions: np.ndarray  # number of regions
     coverage: np.ndarray  # share of pixels that are in a region, 0..1
     sizes: np.ndarray  # pixels in the region
-
-
-def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('images', help='folder of the images')
-    parser.add_argument('cache', help='folder of the region maps')
-    parser.add_argument('out', type=Path, help='folder for overlays.png and statistics.png')
-    parser.add_argument('--keys', nargs='+', help='images to draw: relative paths without suffix')
-    parser.add_argument('--count', type=int, default=4, help='how many to draw without --keys')
-    return parser.parse_args(arguments)
 
 
 def choose(keys: list[str], count: int) -> list[str]:
@@ -157,4 +163,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    run(main)

@@ -8,30 +8,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-# First, since it prepares MMEngine and MMagic for what follows.
-import mmsamdistill
-
-# isort: split
-import mmengine
-import torch
-from mmengine.config import Config, DictAction
-from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
-from mmengine.registry import init_default_scope
-from mmengine.runner import Runner
-from tqdm import tqdm
-
-from mmsamdistill.data_check.preflight import (
-    check_prefixes,
-    check_test_files,
-    name_damaged_images,
-    without_missing_sets,
-)
-from mmsamdistill.deploy.export import plain_config
-from mmsamdistill.evaluation import protocol_labels
-from mmsamdistill.evaluation.report import metric_rows, to_markdown, write_report
-from mmsamdistill.weights import load_plain
-
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
@@ -48,24 +24,54 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action='extend',
+        metavar='KEY=VALUE',
         help='override settings of the config: key=value, nested keys joined by dots',
     )
     parser.add_argument(
         '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='launcher'
     )
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument('--debug', action='store_true', help='show the traceback of an error')
     args = parser.parse_args()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     return args
 
 
+if __name__ == '__main__':  # before anything heavy is imported, so that help costs nothing
+    parse_args()
+
+# First, since it prepares MMEngine and MMagic for what follows.
+import mmsamdistill
+
+# isort: split
+import mmengine
+import torch
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
+from tqdm import tqdm
+
+from mmsamdistill.command_line import check_launcher, read_config, run
+from mmsamdistill.data_check.preflight import (
+    check_prefixes,
+    check_test_files,
+    name_damaged_images,
+    without_missing_sets,
+)
+from mmsamdistill.deploy.export import plain_config
+from mmsamdistill.evaluation import protocol_labels
+from mmsamdistill.evaluation.report import metric_rows, to_markdown, write_report
+from mmsamdistill.weights import load_plain
+
+
 def load_config(args: argparse.Namespace) -> Config:
     """Merge the config file with the command line."""
-    cfg = Config.fromfile(args.config)
+    check_launcher(args.launcher)
+    cfg = read_config(args.config, args.cfg_options, ('model', 'test_dataloader', 'test_evaluator'))
     cfg.launcher = args.launcher
-    if args.cfg_options is not None:
-        cfg.merge_from_dict(args.cfg_options)
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:
@@ -81,11 +87,8 @@ def ready_config(args: argparse.Namespace) -> tuple[Config, list[str]]:
     """Load the config and make sure that its test sets can be tested, before anything is built."""
     cfg = load_config(args)
     init_default_scope(cfg.get('default_scope', 'mmagic'))
-    try:
-        cfg, skipped = without_missing_sets(cfg, args.skip_missing)
-        check_test_files(cfg)
-    except (FileNotFoundError, ValueError) as error:
-        raise SystemExit(f'test: {error}') from error
+    cfg, skipped = without_missing_sets(cfg, args.skip_missing)
+    check_test_files(cfg)
     return cfg, skipped
 
 
@@ -216,4 +219,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run(main)

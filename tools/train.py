@@ -6,13 +6,6 @@ import argparse
 import os
 from pathlib import Path
 
-# First, since it prepares MMEngine and MMagic for what follows.
-import mmsamdistill  # noqa: F401
-
-# isort: split
-from mmengine.config import Config, DictAction
-from mmengine.runner import Runner
-
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
@@ -32,7 +25,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action='extend',
+        metavar='KEY=VALUE',
         help='override settings of the config: key=value, nested keys joined by dots',
     )
     parser.add_argument(
@@ -40,17 +34,30 @@ def parse_args() -> argparse.Namespace:
     )
     # torchrun's older siblings pass one of these spellings.
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument('--debug', action='store_true', help='show the traceback of an error')
     args = parser.parse_args()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     return args
 
 
+if __name__ == '__main__':  # before anything heavy is imported, so that help costs nothing
+    parse_args()
+
+# First, since it prepares MMEngine and MMagic for what follows.
+import mmsamdistill  # noqa: F401
+
+# isort: split
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from mmsamdistill.command_line import check_launcher, read_config, run
+
+
 def load_config(args: argparse.Namespace) -> Config:
     """Merge the config file with the command line, which has the last word."""
-    cfg = Config.fromfile(args.config)
+    check_launcher(args.launcher)
+    cfg = read_config(args.config, args.cfg_options, ('model', 'train_dataloader', 'train_cfg'))
     cfg.launcher = args.launcher
-    if args.cfg_options is not None:
-        cfg.merge_from_dict(args.cfg_options)
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:
@@ -88,4 +95,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run(main)

@@ -4,55 +4,30 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+
+from mmsamdistill.value_range import value_range
 
 
 def to_unit_rgb(images: Tensor, data_preprocessor: nn.Module, data_samples: Any = None) -> Tensor:
-    r"""Undo a restorer's normalisation: RGB in [0, 1], differentiable and not clamped.
+    r"""Undo a restorer's normalisation: RGB (N, 3, H, W) in [0, 1], differentiable, not clamped.
 
     SAM, VGG and superpixels were made for photographs, a restorer works in whatever range and
     channel order its configuration chose. MMagic's own ``destruct`` clamps in place and cuts the
     padding off, which would end the gradient and the correspondence with the region map.
 
-    .. math:: rgb = (images \cdot std + mean) / 255
-
-    Args:
-        images: Images as the restorer sees or returns them.
-        data_preprocessor: The restorer's preprocessor; its ``mean`` and ``std`` are used where it
-            normalises.
-        data_samples: The batch's data samples; they record the channel order that the preprocessor
-            produced. Without them the preprocessor's ``output_channel_order`` is taken, and BGR
-            where that says nothing (MMagic's own assumption).
-
-    Shape:
-        - images: (N, 3, H, W) or (N, 1, H, W)
-        - returns: (N, 3, H, W)
-
-    Returns:
-        RGB images; values lie in [0, 1] for in-range images.
-
-    Raises:
-        ValueError: If the images have neither one nor three channels.
-
-    Example:
-        >>> import torch
-        >>> preprocessor = nn.Module()
-        >>> preprocessor.output_channel_order = 'RGB'
-        >>> to_unit_rgb(torch.full((1, 3, 2, 2), 255.0), preprocessor).max().item()
-        1.0
-
-    Source: ours.
+    .. math:: rgb = (images \cdot std + mean) / white
     """
     if images.ndim != 4 or images.shape[1] not in (1, 3):
         raise ValueError(
             f'expected images of shape (N, 3, H, W) or (N, 1, H, W), got {tuple(images.shape)}'
         )
-    # `_enable_normalize` is MMEngine's own record of whether mean and std were given.
-    if getattr(data_preprocessor, '_enable_normalize', False):
+    if _normalises(data_preprocessor):
         mean = data_preprocessor.mean.view(1, -1, 1, 1)
         std = data_preprocessor.std.view(1, -1, 1, 1)
         images = images * std + mean
-    images = images / 255.0
+    images = images / value_range(data_preprocessor)
     if images.shape[1] == 1:
         return images.expand(-1, 3, -1, -1)
     if _channel_order(data_preprocessor, data_samples) == 'BGR':
@@ -60,7 +35,36 @@ def to_unit_rgb(images: Tensor, data_preprocessor: nn.Module, data_samples: Any 
     return images
 
 
+def span_of(data_preprocessor: nn.Module) -> float:
+    """Tell the distance from black to white in the restorer's own range of values."""
+    white = value_range(data_preprocessor)
+    return white / data_preprocessor.std.mean().item() if _normalises(data_preprocessor) else white
+
+
+@torch.no_grad()
+def logged_psnr(
+    student: Tensor, teacher: Tensor, truth: Tensor, data_preprocessor: nn.Module
+) -> dict[str, Tensor]:
+    """Measure a batch's PSNR in dB for the log; nothing of a batch without any image."""
+    if not len(truth):
+        return {}
+    # Channel order does not matter to an error, so the data samples are not asked for it.
+    wanted = to_unit_rgb(truth.float(), data_preprocessor)
+    psnr = {}
+    for name, image in (('psnr_student', student), ('psnr_teacher', teacher)):
+        error = (to_unit_rgb(image.float(), data_preprocessor) - wanted).square().mean()
+        psnr[name] = -10 * error.clamp_min(1e-10).log10()
+    return psnr
+
+
+def _normalises(data_preprocessor: nn.Module) -> bool:
+    # MMEngine's own record of whether mean and std were given.
+    return getattr(data_preprocessor, '_enable_normalize', False)
+
+
 def _channel_order(data_preprocessor: nn.Module, data_samples: Any) -> str:
+    # The data samples record what the preprocessor produced; where nothing is said, BGR is MMagic's
+    # own assumption.
     recorded = None
     if data_samples is not None:
         first = data_samples[0] if isinstance(data_samples, (list, tuple)) else data_samples

@@ -9,13 +9,29 @@ from mmagic.registry import MODELS
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
-from mmsamdistill.cascade.building import build_part, build_teacher
+from mmsamdistill.cascade.building import (
+    build_average,
+    build_part,
+    build_teacher,
+    need_a_target,
+)
+from mmsamdistill.cascade.checks import (
+    check_options,
+    check_restorer,
+    check_restorer_config,
+    check_same_size,
+    check_warmup,
+)
 from mmsamdistill.cascade.feature_tap import FeatureTap
-from mmsamdistill.cascade.image_range import to_unit_rgb
+from mmsamdistill.cascade.image_range import logged_psnr, span_of, to_unit_rgb
 from mmsamdistill.cascade.loading import cascade_state_dict
-from mmsamdistill.cascade.stages import check_same_size, run_stages, stage_losses
-from mmsamdistill.cascade.warmup import check_warmup, warmup_factor
+from mmsamdistill.cascade.region_maps import regions_of
+from mmsamdistill.cascade.stages import run_stages, stage_losses
+from mmsamdistill.cascade.truth import ground_truth, known_or, labelled_images, of_images
+from mmsamdistill.cascade.warmup import warmup_factor
+from mmsamdistill.losses.matching import gradient_ratio
 from mmsamdistill.regions import RegionMap
+from mmsamdistill.value_range import value_range as told_range
 
 # Module constants, since a dict as a default argument could be edited by a caller.
 DEFAULT_SPF = {'type': 'SPFHead'}
@@ -23,8 +39,6 @@ DEFAULT_SPD = {'type': 'SPDLoss'}
 DEFAULT_SGR = {'type': 'SGRLoss'}
 DEFAULT_ANALYZER = {'type': 'VGGAnalyzer'}
 DEFAULT_REGIONS = {'type': 'SuperpixelRegions'}
-STAGES = ('joint', 'teacher', 'student')
-TEACHER_INPUTS = ('restored', 'degraded')
 
 
 @MODELS.register_module()
@@ -34,17 +48,15 @@ class SAMDistillRestorer(BaseModel):
     .. math::
         I_1 &= f_1(x), \quad R = regions(I_1), \quad F = SPF(I_1, R), \quad I_2 = f_2(F) \\
         L &= L_{rec}(I_1, y) + L_{rec}(I_2, y)
-             + \lambda_1 SPD(I_1, sg[I_2]) + \lambda_2 SGR(\phi(I_1), sg[\phi(I_2)], R)
+             + \lambda_1 SPD(I_1, sg[\bar I_2]) + \lambda_2 SGR(\phi(I_1), sg[\phi(\bar I_2)], R)
 
     :math:`f_1`, the student, is what is deployed: ``mode='tensor'`` and ``mode='predict'`` run it
     and nothing else. :math:`f_2`, the teacher, has the same architecture and sees the first result
-    fused with its regions.
+    fused with its regions. :math:`\bar I_2` is the image of an average of SPF and teacher over the
+    last steps: the target stands still while the teacher learns.
 
-    The defaults are those that were measured to do the student no harm (``benchmarks``, noise of
-    sigma 50; see :class:`SPDLoss` for its own): ``detach_cascade=False`` without SPD costs it 0.29
-    ± 0.03 dB. Regions of the restored image are the default because they need no preparation.
-    Superpixels of it were worth nothing to the teacher (26.82 ± 0.04 dB, shuffled ones 26.77 ± 0.03
-    dB); cached superpixels of the truth were, 27.71 ± 0.02 dB, and the student was the same.
+    A batch may hold images without a ground truth, marked by the transform ``WithoutTruth``: they
+    take part in SPD and SGR alone.
 
     Args:
         restorer: Config of the whole plain model, as ``{{_base_.model}}`` gives it. Its
@@ -56,16 +68,22 @@ class SAMDistillRestorer(BaseModel):
         spd_loss: Semantic priors distillation. None: off.
         sgr_loss: Semantic-guided relation. None: off, and no analyser is built.
         analyzer: Frozen features for ``sgr_loss``.
-        regions: Where region maps come from. None: no regions.
+        regions: Where region maps come from. The default needs no preparation, superpixels of the
+            restored image. None: no regions.
         stage: 'joint' trains everything together; 'teacher' trains SPF and teacher against a fixed
             student; 'student' trains the student against a fixed SPF and teacher.
         teacher_input: What SPF enriches for the teacher: 'restored', the student's image, as in the
             paper, or 'degraded', the student's input. With ``stage='teacher'`` the second measures
             the information ceiling of a prior; without SPF it is plain output distillation.
+        teacher_momentum: Smallest share of the present weights in the average of SPF and teacher,
+            in (0, 1]; in step t the share is 10 / (10 + t) if that is more. None: no average, SPD
+            and SGR draw to the teacher of the very step. In the other stages there is none.
         detach_cascade: Keep the teacher's gradient out of the student, as in the paper, where the
             student learns from its own reconstruction, SPD and SGR alone.
         spd_warmup: Iterations (a, b) between which the weight of SPD grows from 0 to its value.
         sgr_warmup: The same for SGR.
+        value_range: Which value is white in the images as they are read. None: told from the
+            preprocessor's mean and std.
         init_cfg: MMEngine's initialisation config.
 
     Shape:
@@ -74,11 +92,12 @@ class SAMDistillRestorer(BaseModel):
         - data_samples.regions: (N, 1, H, W) integers, needed by cached regions only
 
     Raises:
-        ValueError: If an argument is out of range, or, at the first step, if the restorer changes
-            the size of its input or a region map does not fit its image.
+        TypeError: If ``restorer`` is not the config of a whole model.
+        ValueError: If an argument is out of range, or, at the first step, if there is no ground
+            truth, the restorer changes the size of its input, or a region map does not fit.
 
-    Source: Zhang et al., CVPR 2024 (cascade, SPF, SPD, SGR); stages, warm-up and every default are
-        ours.
+    Source: Zhang et al., CVPR 2024 (cascade, SPF, SPD, SGR); the average, stages, warm-up and every
+        default are ours.
     """
 
     def __init__(
@@ -92,18 +111,21 @@ class SAMDistillRestorer(BaseModel):
         regions: dict | None = DEFAULT_REGIONS,
         stage: str = 'joint',
         teacher_input: str = 'restored',
+        teacher_momentum: float | None = 0.001,
         detach_cascade: bool = True,
         spd_warmup: tuple[int, int] = (0, 0),
         sgr_warmup: tuple[int, int] = (0, 0),
+        value_range: float | None = None,
         init_cfg: dict | None = None,
     ) -> None:
-        if stage not in STAGES:
-            raise ValueError(f'stage={stage!r} is not one of {STAGES}')
-        if teacher_input not in TEACHER_INPUTS:
-            raise ValueError(f'teacher_input={teacher_input!r} is not one of {TEACHER_INPUTS}')
+        check_options(stage, teacher_input, teacher_momentum)
+        check_restorer_config(restorer)
         student = MODELS.build(restorer)
+        check_restorer(student)
         # The very same object: MMagic's `destruct` reads what the last preprocessing left in it.
         super().__init__(data_preprocessor=student.data_preprocessor, init_cfg=init_cfg)
+        self.data_preprocessor.value_range = value_range or told_range(self.data_preprocessor)
+        self._span = span_of(self.data_preprocessor)
         self.restorer = student
         self.teacher = build_teacher(restorer, teacher, self.data_preprocessor)
         self.spf = build_part(spf)
@@ -118,6 +140,9 @@ class SAMDistillRestorer(BaseModel):
         self.detach_cascade = detach_cascade
         self.spd_warmup = check_warmup('spd_warmup', spd_warmup)
         self.sgr_warmup = check_warmup('sgr_warmup', sgr_warmup)
+        self.average = None
+        if stage == 'joint' and need_a_target(self.spd_loss, self.sgr_loss):
+            self.average = build_average(teacher_momentum, self.spf, self.teacher)
         for part in self._fixed_parts():
             part.requires_grad_(False)
 
@@ -153,12 +178,13 @@ class SAMDistillRestorer(BaseModel):
 
         Returns:
             The list of data samples that the plain restorer's ``mode='predict'`` would return,
-            holding the teacher's images.
+            holding the images of what teaches: the averaged teacher, where there is an average.
         """
         inputs = _image(inputs)
         restored = self.restorer(inputs, data_samples, mode='tensor')
-        fused = self._fuse(inputs, restored, self._region_map(restored, data_samples))
-        return self.teacher(fused, data_samples, mode='predict')
+        spf, teacher = self._target_networks()
+        regions = regions_of(restored, self.regions, self.data_preprocessor, data_samples)
+        return teacher(self._fuse(spf, inputs, restored, regions), data_samples, mode='predict')
 
     def forward_train(self, inputs: Tensor, data_samples: Any) -> dict[str, Tensor]:
         """Compute the losses of one step.
@@ -172,24 +198,44 @@ class SAMDistillRestorer(BaseModel):
             ``loss_aux`` and ``loss_aux_teacher`` if there are outputs that are not deployed, and
             for the log alone the batch's ``psnr_student`` and ``psnr_teacher`` in dB.
         """
-        truth = data_samples.gt_img
+        truth = ground_truth(data_samples)
+        labelled = labelled_images(truth)
         layers = getattr(self.spd_loss, 'feature_layers', ())
-        with FeatureTap(self.restorer, layers) as seen, FeatureTap(self.teacher, layers) as shown:
-            stages = self._restore(inputs, data_samples)
+        target_spf, target_teacher = self._target_networks()
+        with FeatureTap(self.restorer, layers) as seen, FeatureTap(target_teacher, layers) as shown:
+            # The student restores: I1 = f1(x).
+            with torch.set_grad_enabled(self.stage != 'teacher'):
+                stages = run_stages(self.restorer, inputs, data_samples)
             restored = stages[-1]
             check_same_size(inputs, restored, truth)
-            regions = self._region_map(restored, data_samples)
-            taught_stages = self._teach(inputs, restored, regions, data_samples)
-            taught = taught_stages[-1]
-            losses = self._reconstruction(stages, taught_stages, truth)
-            if self.stage != 'teacher':
-                losses |= self._prior_distillation(
-                    restored, taught, truth, regions, (seen.features, shown.features)
-                )
-                losses |= self._guided_relation(restored, taught, regions, data_samples)
-        losses['psnr_student'] = self._psnr(restored, truth)
-        losses['psnr_teacher'] = self._psnr(taught, truth)
-        return losses
+
+            # The teacher restores what regions say of it: R = regions(I1), I2 = f2(SPF(I1, R)).
+            regions = regions_of(restored, self.regions, self.data_preprocessor, data_samples)
+            shielded = restored.detach() if self.detach_cascade else restored
+            with torch.set_grad_enabled(self.stage != 'student'):
+                fused = self._fuse(self.spf, inputs, shielded, regions)
+                taught_stages = run_stages(self.teacher, fused, data_samples)
+
+            # What the student is drawn to comes from a teacher that stands still.
+            target = taught_stages[-1].detach()
+            if self.average is not None:
+                with torch.no_grad():
+                    fused = self._fuse(target_spf, inputs, restored, regions)
+                    target = run_stages(target_teacher, fused, data_samples)[-1]
+
+            # Both learn from the truth where there is one, the student everywhere from the teacher.
+            losses = self._reconstruction(stages, taught_stages, truth, labelled)
+            if self.stage != 'teacher' and self.spd_loss is not None:
+                criterion = self.restorer.pixel_loss
+                loss = self.spd_loss(restored, target, truth, criterion, regions, labelled)
+                if layers:
+                    loss = loss + self.spd_loss.feature_loss(seen.features, shown.features)
+                losses['loss_spd'] = warmup_factor(self.spd_warmup) * loss
+            if self.stage != 'teacher' and self.sgr_loss is not None:
+                loss = self._relation(restored, target, truth, regions, labelled, data_samples)
+                losses['loss_sgr'] = warmup_factor(self.sgr_warmup) * loss
+        images = of_images([restored, target, truth], labelled)
+        return losses | logged_psnr(*images, self.data_preprocessor)
 
     def train(self, mode: bool = True) -> SAMDistillRestorer:
         """Switch to training mode, except for what the stage keeps fixed."""
@@ -198,6 +244,12 @@ class SAMDistillRestorer(BaseModel):
             part.eval()
         return self
 
+    def init_weights(self) -> None:
+        """Initialise, and begin the average at what came of it."""
+        super().init_weights()
+        if self.average is not None:
+            self.average.restart()
+
     def _fixed_parts(self) -> list[nn.Module]:
         if self.stage == 'teacher':
             return [self.restorer]
@@ -205,80 +257,54 @@ class SAMDistillRestorer(BaseModel):
             return [self.teacher] if self.spf is None else [self.spf, self.teacher]
         return []
 
-    def _restore(self, inputs: Tensor, data_samples: Any) -> list[Tensor]:
-        with torch.set_grad_enabled(self.stage != 'teacher'):
-            return run_stages(self.restorer, inputs, data_samples)
+    def _target_networks(self) -> tuple[nn.Module | None, nn.Module]:
+        if self.average is None:
+            return self.spf, self.teacher
+        return getattr(self.average, 'spf', None), self.average.teacher
 
-    def _region_map(self, restored: Tensor, data_samples: Any) -> RegionMap:
-        if self.regions is None:
-            labels = restored.new_zeros((len(restored), *restored.shape[-2:]), dtype=torch.long)
-        else:
-            seen = to_unit_rgb(restored.detach(), self.data_preprocessor, data_samples)
-            labels = self.regions(seen.float().clamp(0, 1), data_samples)
-        if labels.shape[-2:] != restored.shape[-2:]:
-            raise ValueError(
-                f'region maps of {tuple(labels.shape[-2:])} pixels beside images of '
-                f'{tuple(restored.shape[-2:])}: regions and images must be cropped alike'
-            )
-        return RegionMap.from_labels(labels)
-
-    def _teach(
-        self, inputs: Tensor, restored: Tensor, regions: RegionMap, data_samples: Any
-    ) -> list[Tensor]:
-        shown = restored.detach() if self.detach_cascade else restored
-        with torch.set_grad_enabled(self.stage != 'student'):
-            return run_stages(self.teacher, self._fuse(inputs, shown, regions), data_samples)
-
-    def _fuse(self, inputs: Tensor, restored: Tensor, regions: RegionMap) -> Tensor:
+    def _fuse(
+        self, spf: nn.Module | None, inputs: Tensor, restored: Tensor, regions: RegionMap
+    ) -> Tensor:
         image = restored if self.teacher_input == 'restored' else inputs
-        return image if self.spf is None else self.spf(image, regions)
+        return image if spf is None else spf(image, regions)
 
     def _reconstruction(
-        self, stages: list[Tensor], taught_stages: list[Tensor], truth: Tensor
+        self,
+        stages: list[Tensor],
+        taught_stages: list[Tensor],
+        truth: Tensor,
+        labelled: Tensor | None,
     ) -> dict[str, Tensor]:
+        *stages, known = of_images([*stages, truth], labelled)
         losses = {}
         if self.stage != 'teacher':
-            losses |= stage_losses(self.restorer, stages, truth)
+            losses |= stage_losses(self.restorer, stages, known)
         if self.stage != 'student':
-            losses |= stage_losses(self.restorer, taught_stages, truth, '_teacher')
+            taught_stages = of_images(taught_stages, labelled)
+            losses |= stage_losses(self.restorer, taught_stages, known, '_teacher')
         return losses
 
-    def _prior_distillation(
+    def _relation(
         self,
         restored: Tensor,
-        taught: Tensor,
+        target: Tensor,
         truth: Tensor,
         regions: RegionMap,
-        features: tuple[dict[str, Tensor], dict[str, Tensor]],
-    ) -> dict[str, Tensor]:
-        if self.spd_loss is None:
-            return {}
-        loss = self.spd_loss(restored, taught, truth, self.restorer.pixel_loss, regions)
-        if features[0]:
-            loss = loss + self.spd_loss.feature_loss(*features)
-        return {'loss_spd': warmup_factor(self.spd_warmup) * loss}
-
-    def _guided_relation(
-        self, restored: Tensor, taught: Tensor, regions: RegionMap, data_samples: Any
-    ) -> dict[str, Tensor]:
-        if self.sgr_loss is None:
-            return {}
+        labelled: Tensor | None,
+        data_samples: Any,
+    ) -> Tensor:
+        if getattr(self.sgr_loss, 'target', 'teacher') == 'truth':
+            target = known_or(truth, restored, labelled)
         features = self.analyzer(to_unit_rgb(restored, self.data_preprocessor, data_samples))
         with torch.no_grad():
-            target = self.analyzer(
-                to_unit_rgb(taught.detach(), self.data_preprocessor, data_samples)
-            )
-        return {
-            'loss_sgr': warmup_factor(self.sgr_warmup) * self.sgr_loss(features, target, regions)
-        }
-
-    @torch.no_grad()
-    def _psnr(self, images: Tensor, truth: Tensor) -> Tensor:
-        # Channel order does not matter to an error, so the data samples are not asked for it.
-        seen, wanted = (
-            to_unit_rgb(each.float(), self.data_preprocessor) for each in (images, truth)
-        )
-        return -10 * (seen - wanted).square().mean().clamp_min(1e-10).log10()
+            targets = self.analyzer(to_unit_rgb(target, self.data_preprocessor, data_samples))
+        loss = self.sgr_loss(features, targets, regions)
+        if not getattr(self.sgr_loss, 'matched', False):
+            return loss
+        # In units of the reconstruction's gradient, of the images that have one.
+        image, known = of_images([restored, truth], labelled)
+        criterion = self.restorer.pixel_loss
+        return loss * gradient_ratio(image, known, criterion, len(restored), self._span)
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any

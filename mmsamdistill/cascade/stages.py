@@ -7,29 +7,15 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from mmsamdistill.losses.relations import connected_zero
+
 
 def run_stages(model: nn.Module, inputs: Tensor, data_samples: Any = None) -> list[Tensor]:
-    """Run a restorer and take all of its outputs, the deployed one last.
+    """Run a restorer and take all of its outputs (N, C, H, W), the deployed one last.
 
     A restorer with outputs besides the deployed one has a method ``forward_stages``, which returns
     them all, and a method ``auxiliary_loss`` for those that are not deployed; any other restorer
     has the one that ``forward_tensor`` returns.
-
-    Args:
-        model: A plain restorer.
-        inputs: Images, preprocessed.
-        data_samples: Stacked data samples.
-
-    Shape:
-        - inputs, each output: (N, C, H, W)
-
-    Returns:
-        At least one output.
-
-    Raises:
-        TypeError: If an output is not a tensor.
-
-    Source: ours.
     """
     if hasattr(model, 'forward_stages'):
         stages = list(model.forward_stages(inputs, data_samples))
@@ -48,53 +34,18 @@ def run_stages(model: nn.Module, inputs: Tensor, data_samples: Any = None) -> li
 def stage_losses(
     restorer: nn.Module, stages: Sequence[Tensor], truth: Tensor, suffix: str = ''
 ) -> dict[str, Tensor]:
-    """Judge all outputs of a restorer, each by the loss that it was made for.
+    """Judge all outputs, each by the loss it was made for: ``loss_rec`` and perhaps ``loss_aux``.
 
-    Args:
-        restorer: The restorer whose criteria count: its ``pixel_loss`` for the deployed output,
-            its ``auxiliary_loss`` for the others together.
-        stages: Outputs of this restorer or of its teacher, from :func:`run_stages`.
-        truth: Ground truth.
-        suffix: Put behind the names of the losses.
-
-    Returns:
-        ``loss_rec``, and ``loss_aux`` if there is more than one output.
-
-    Example:
-        >>> import torch
-        >>> model = nn.Module()
-        >>> model.pixel_loss = nn.L1Loss()
-        >>> stage_losses(model, [torch.ones(1)], torch.zeros(1), '_teacher')
-        {'loss_rec_teacher': tensor(1.)}
-
-    Source: ours.
+    The restorer's criteria count for its teacher's outputs as well. Of no images at all the losses
+    are zero and part of the graph, which every process of DDP needs.
     """
     *others, deployed = stages
+    if not len(truth):
+        losses = {f'loss_rec{suffix}': connected_zero(deployed)}
+        if others:
+            losses[f'loss_aux{suffix}'] = sum(connected_zero(stage) for stage in others)
+        return losses
     losses = {f'loss_rec{suffix}': restorer.pixel_loss(deployed, truth)}
     if others:
         losses[f'loss_aux{suffix}'] = restorer.auxiliary_loss(others, truth)
     return losses
-
-
-def check_same_size(inputs: Tensor, restored: Tensor, truth: Tensor) -> None:
-    """Refuse a restorer that changes the size of its input.
-
-    Args:
-        inputs: Degraded images.
-        restored: What the restorer made of them.
-        truth: Ground truth.
-
-    Shape:
-        - inputs, restored, truth: (N, C, H, W)
-
-    Raises:
-        ValueError: If the shapes differ.
-
-    Source: ours.
-    """
-    if not inputs.shape == restored.shape == truth.shape:
-        raise ValueError(
-            f'input {tuple(inputs.shape)}, restored {tuple(restored.shape)} and truth '
-            f'{tuple(truth.shape)} differ in shape: SAMDistillRestorer trains restorers that map '
-            'an image to one of the same size; super-resolution and the like are not supported'
-        )

@@ -1,4 +1,4 @@
-"""Where the student learns from the teacher: gates over pixels and regions."""
+"""Where the student learns from the teacher: gates over pixels and regions, (N, 1, H, W)."""
 
 from __future__ import annotations
 
@@ -9,29 +9,11 @@ from mmsamdistill.regions.region_map import RegionMap
 
 
 def pixel_gate(student: Tensor, teacher: Tensor, gt: Tensor) -> Tensor:
-    """Open at the pixels where the teacher is closer to the truth than the student.
+    """Open at the pixels where the teacher is closer to the truth (L1) than the student.
 
     A student that lies between truth and teacher is drawn away from the truth by an ungated
-    distance. At such a pixel the teacher is the farther one, so this gate is closed there.
-
-    Args:
-        student: Restored images.
-        teacher: The teacher's images.
-        gt: Ground truth.
-
-    Shape:
-        - student, teacher, gt: (N, C, H, W)
-        - returns: (N, 1, H, W)
-
-    Returns:
-        Booleans; closeness is the mean absolute error over the channels, and a tie is closed.
-
-    Example:
-        >>> images = torch.tensor([[[[1.0, 1.0]]], [[[0.5, 2.0]]], [[[0.0, 0.0]]]])
-        >>> pixel_gate(*images.split(1)).tolist()
-        [[[[True, False]]]]
-
-    Source: ours.
+    distance. At such a pixel the teacher is the farther one, so this gate is closed there, as it
+    is where the two are equally close.
     """
     student_error = (student - gt).abs().mean(dim=1, keepdim=True)
     teacher_error = (teacher - gt).abs().mean(dim=1, keepdim=True)
@@ -39,32 +21,10 @@ def pixel_gate(student: Tensor, teacher: Tensor, gt: Tensor) -> Tensor:
 
 
 def region_gate(student: Tensor, teacher: Tensor, gt: Tensor, regions: RegionMap) -> Tensor:
-    """Open in the regions where the teacher is closer to the truth than the student.
+    """Open in the regions where the teacher is closer to the truth (L2) than the student.
 
     One verdict a region is steadier than one a pixel: the teacher's advantage is averaged over an
-    object, and a few chance pixels do not switch it.
-
-    Args:
-        student: Restored images.
-        teacher: The teacher's images.
-        gt: Ground truth.
-        regions: Regions of the images.
-
-    Shape:
-        - student, teacher, gt: (N, C, H, W)
-        - returns: (N, 1, H, W)
-
-    Returns:
-        Booleans; closeness is the mean squared error of the region. Pixels in no region are judged
-        one by one, by :func:`pixel_gate`.
-
-    Example:
-        >>> images = torch.tensor([[[[1.0, 1.0]]], [[[0.5, 2.0]]], [[[0.0, 0.0]]]])
-        >>> regions = RegionMap.from_labels(torch.tensor([[[7, 7]]]))
-        >>> region_gate(*images.split(1), regions).tolist()
-        [[[[False, False]]]]
-
-    Source: ours.
+    object, and a few chance pixels do not switch it. Pixels in no region are judged one by one.
     """
     student_error = regions.pool((student - gt).square().mean(dim=1, keepdim=True))
     teacher_error = regions.pool((teacher - gt).square().mean(dim=1, keepdim=True))

@@ -2,91 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from mmsamdistill.regions.region_map import RegionMembership
 
 
+def check_layers(features: Sequence[Tensor], targets: Sequence[Tensor]) -> None:
+    """Refuse features and targets of different layers or shapes, or none at all."""
+    if not features or len(features) != len(targets):
+        raise ValueError(
+            f'got {len(features)} layers of features and {len(targets)} of targets; as many of '
+            'each are needed, at least one'
+        )
+    for layer, (ours, theirs) in enumerate(zip(features, targets, strict=True)):
+        if ours.shape != theirs.shape:
+            raise ValueError(
+                f'layer {layer}: features {tuple(ours.shape)} and targets {tuple(theirs.shape)} '
+                'must have one shape'
+            )
+
+
 def unit_vectors(vectors: Tensor, eps: float = 1e-8) -> Tensor:
-    r"""Scale vectors to length one; a zero vector stays zero and has a finite gradient.
+    r"""Scale vectors (..., C) to length one, :math:`v / \sqrt{\|v\|^2 + \epsilon}`.
 
-    .. math:: u = v / \sqrt{\|v\|^2 + \epsilon}
-
-    Args:
-        vectors: Vectors along the last dimension.
-        eps: Squared length below which a vector counts as zero, above 0. Dividing by the norm
-            itself would have a NaN gradient at a zero vector, such as a dark region's features.
-
-    Shape:
-        - vectors: (..., C)
-        - returns: (..., C)
-
-    Returns:
-        The scaled vectors.
-
-    Example:
-        >>> unit_vectors(torch.tensor([[3.0, 4.0], [0.0, 0.0]])).tolist()
-        [[0.6000000238418579, 0.800000011920929], [0.0, 0.0]]
-
-    Source: ours.
+    Dividing by the norm itself would have a NaN gradient at a zero vector, such as a dark region's
+    features.
     """
     return vectors * (vectors.square().sum(dim=-1, keepdim=True) + eps).rsqrt()
 
 
 def region_prototypes(features: Tensor, membership: RegionMembership) -> Tensor:
-    """Mean features over each region.
-
-    Args:
-        features: Features of the images.
-        membership: The regions' membership on the features' grid.
-
-    Shape:
-        - features: (N, C, h, w)
-        - returns: (K, C)
-
-    Returns:
-        One prototype a region, differentiable.
-
-    Example:
-        >>> from mmsamdistill.regions.region_map import RegionMap
-        >>> regions = RegionMap.from_labels(torch.tensor([[[5, 5], [0, 9]]]))
-        >>> features = torch.tensor([[[[1.0, 3.0], [8.0, 4.0]]]])
-        >>> region_prototypes(features, regions.membership((2, 2))).tolist()
-        [[2.0], [4.0]]
-
-    Source: the paper's; fractional membership at the border of a region is ours.
-    """
+    """Mean features (K, C) of (N, C, h, w) over each region; a border cell counts by its share."""
     return membership.pool(features)
 
 
 def select_regions(
     mass: Tensor, image_index: Tensor, image: int, min_mass: float, max_regions: int | None
 ) -> Tensor:
-    """Rows of an image's regions that are large enough to have a meaningful prototype.
+    """Rows of an image's regions that are large enough (in cells) to have a meaningful prototype.
 
-    Args:
-        mass: Size of each region in cells of the feature grid.
-        image_index: Image of each region.
-        image: The image asked for.
-        min_mass: Smallest size that counts.
-        max_regions: Only so many, the largest. None: all.
-
-    Shape:
-        - mass, image_index: (K,)
-        - returns: (K',)
-
-    Returns:
-        Row numbers in the prototypes.
-
-    Example:
-        >>> mass, image_index = torch.tensor([3.0, 0.5, 4.0, 9.0]), torch.tensor([0, 0, 0, 1])
-        >>> select_regions(mass, image_index, 0, min_mass=1.0, max_regions=None).tolist()
-        [0, 2]
-        >>> select_regions(mass, image_index, 0, min_mass=1.0, max_regions=1).tolist()
-        [2]
-
-    Source: ours.
+    Only the ``max_regions`` largest, if there are more: memory grows with the square of them.
     """
     rows = torch.nonzero((image_index == image) & (mass >= min_mass)).flatten()
     if max_regions is not None and len(rows) > max_regions:
@@ -95,56 +53,17 @@ def select_regions(
 
 
 def relation_matrix(prototypes: Tensor, eps: float = 1e-8) -> Tensor:
-    r"""Cosine of each pair of prototypes.
-
-    .. math:: C_{jk} = \cos(p_j, p_k)
-
-    Args:
-        prototypes: Prototypes of one image's regions.
-        eps: Of :func:`unit_vectors`.
-
-    Shape:
-        - prototypes: (K, C)
-        - returns: (K, K)
-
-    Returns:
-        The symmetric matrix of cosines.
-
-    Example:
-        >>> relation_matrix(torch.tensor([[2.0, 0.0], [0.0, 3.0]])).tolist()
-        [[1.0, 0.0], [0.0, 1.0]]
-
-    Source: ours, after the paper's description.
-    """
+    r"""Cosine of each pair of prototypes, :math:`C_{jk} = \cos(p_j, p_k)`: (K, C) to (K, K)."""
     directions = unit_vectors(prototypes, eps)
     return directions @ directions.T
 
 
 def relation_loss(prototypes: Tensor, target: Tensor, eps: float = 1e-8) -> Tensor:
-    r"""Mean difference of two relation matrices over the pairs of different regions.
+    r"""Mean difference of two relation matrices over the pairs of different regions, in [0, 2].
 
     .. math:: \frac{1}{K (K - 1)} \sum_{j \ne k} |C_{jk} - C^*_{jk}|
 
-    The diagonal is always one on both sides. It would only make the loss depend on the number of
-    regions, so it takes no part.
-
-    Args:
-        prototypes: The student's prototypes of one image's regions.
-        target: The teacher's prototypes of the same regions.
-        eps: Of :func:`unit_vectors`.
-
-    Shape:
-        - prototypes, target: (K, C)
-
-    Returns:
-        Scalar in [0, 2]; zero, connected to ``prototypes``, if there are fewer than two regions.
-
-    Example:
-        >>> orthogonal, parallel = torch.eye(2), torch.ones(2, 2)
-        >>> round(relation_loss(orthogonal, parallel).item(), 4)
-        1.0
-
-    Source: ours, after the paper's description.
+    The diagonal is one on both sides: it would only make the loss depend on the number of regions.
     """
     count = len(prototypes)
     if count < 2:
@@ -156,31 +75,11 @@ def relation_loss(prototypes: Tensor, target: Tensor, eps: float = 1e-8) -> Tens
 def pixel_relation_loss(
     features: Tensor, target_features: Tensor, prototypes: Tensor, target: Tensor, eps: float = 1e-8
 ) -> Tensor:
-    r"""Mean difference of the relations of each feature cell to each prototype.
+    r"""Mean difference of the relations of each feature cell to each prototype, in [0, 2].
 
     .. math:: mean_{i, k} |\cos(\phi_i, p_k) - \cos(\phi^*_i, p^*_k)|
 
-    Args:
-        features: The student's features of one image.
-        target_features: The teacher's.
-        prototypes: The student's prototypes of the image's regions.
-        target: The teacher's.
-        eps: Of :func:`unit_vectors`.
-
-    Shape:
-        - features, target_features: (C, h, w)
-        - prototypes, target: (K, C)
-
-    Returns:
-        Scalar in [0, 2]; zero, connected to ``prototypes``, if there is no region.
-
-    Example:
-        >>> features, prototypes = torch.ones(2, 1, 1), torch.ones(1, 2)
-        >>> loss = pixel_relation_loss(features, -features, prototypes, prototypes)
-        >>> round(loss.item(), 4)
-        2.0
-
-    Source: ours.
+    Features are (C, h, w), of one image; prototypes (K, C).
     """
     if len(prototypes) == 0:
         return connected_zero(prototypes)
@@ -197,17 +96,5 @@ def connected_zero(tensor: Tensor) -> Tensor:
     A loss without a graph would break ``backward()`` where it is the only one, and DDP where other
     processes have one. The sum of nothing, unlike ``tensor.sum() * 0``, is zero for infinite and
     NaN values too.
-
-    Args:
-        tensor: What to connect to.
-
-    Returns:
-        Scalar 0.
-
-    Example:
-        >>> connected_zero(torch.tensor([float('inf')], requires_grad=True)).item()
-        0.0
-
-    Source: ours.
     """
     return tensor.flatten()[:0].sum()

@@ -13,7 +13,9 @@ import torch
 from mmagic.registry import MODELS
 from torch import Tensor, nn
 
+from mmsamdistill.losses.features import TARGETS
 from mmsamdistill.losses.relations import (
+    check_layers,
     connected_zero,
     pixel_relation_loss,
     region_prototypes,
@@ -32,18 +34,24 @@ class SGRLoss(nn.Module):
 
     .. math:: \lambda_2 \, mean_{n, l} \; mean_{j \ne k} |C_{jk}(I_1) - C_{jk}(I_2)|
 
-    over images n, feature layers l, and pairs of regions of the same image. An image with fewer
-    than two regions of sufficient size contributes zero to the mean.
+    over images n, feature layers l, and pairs of regions of the same image, where
+    :math:`C_{jk} = \cos(p_j, p_k)` for the mean features p of the regions. An image with fewer than
+    two regions of sufficient size contributes zero to the mean.
 
     Args:
         loss_weight: :math:`\lambda_2`, at least 0.
-        form: 'prototypes' relates regions to regions (:func:`relation_loss`),
-            'pixel_to_prototype' each feature cell to every region (:func:`pixel_relation_loss`).
+        form: 'prototypes' relates regions to regions, 'pixel_to_prototype' each feature cell to
+            every region.
         min_mass: Regions smaller than this on the feature grid drop out; in cells, at least 0.
         max_regions: Only so many regions an image, the largest, at least 2: memory grows with the
             square of the number. None: all; 4,000 regions take 64 MB a matrix.
         layer_weights: Weights of the layers in the mean, one each. None: equal.
-        eps: Of :func:`unit_vectors`.
+        eps: Squared length below which a prototype counts as zero, above 0.
+        target: Whose relations: 'teacher' or 'truth', a control that needs no teacher; images
+            without a truth then take no part.
+        matched: Let the cascade multiply the loss by how much larger the reconstruction's gradient
+            is than that of an L1 loss on images in [0, 1], so that one weight means the same beside
+            every loss. False: the plain value.
 
     Shape:
         - features, target_features: sequences of (N, C, h, w), a layer each
@@ -59,21 +67,25 @@ class SGRLoss(nn.Module):
         >>> round(loss.item(), 4)
         2.0
 
-    Source: SGR is the paper's; this relation, its second form and every default are ours.
+    Source: Zhang et al., CVPR 2024; the relation, its second form and every default are ours.
     """
 
     def __init__(
         self,
-        loss_weight: float = 0.1,
+        loss_weight: float = 0.02,
         form: str = 'prototypes',
         min_mass: float = 1.0,
         max_regions: int | None = 256,
         layer_weights: Sequence[float] | None = None,
         eps: float = 1e-8,
+        target: str = 'teacher',
+        matched: bool = True,
     ) -> None:
         super().__init__()
         if form not in FORMS:
             raise ValueError(f'form={form!r} is not one of {FORMS}')
+        if target not in TARGETS:
+            raise ValueError(f'target={target!r} is not one of {TARGETS}')
         if loss_weight < 0 or min_mass < 0 or eps <= 0:
             raise ValueError(
                 'loss_weight and min_mass must be at least 0 and eps above 0, '
@@ -85,6 +97,8 @@ class SGRLoss(nn.Module):
             raise ValueError(f'layer_weights={layer_weights} must be at least 0, one of them above')
         self.loss_weight = loss_weight
         self.form = form
+        self.target = target
+        self.matched = matched
         self.min_mass = min_mass
         self.max_regions = max_regions
         self.layer_weights = None if layer_weights is None else tuple(layer_weights)
@@ -97,7 +111,7 @@ class SGRLoss(nn.Module):
 
         Args:
             features: The student's features, which get the gradient.
-            target_features: The teacher's features; detached here.
+            target_features: What they are drawn to; detached here.
             regions: Regions of the images.
 
         Returns:
@@ -107,35 +121,22 @@ class SGRLoss(nn.Module):
             ValueError: If layers, shapes or the number of images do not agree.
         """
         regions = RegionMap.from_labels(regions)
-        self._check(features, target_features, regions)
+        check_layers(features, target_features)
         weights = self.layer_weights or (1.0,) * len(features)
-        layers = zip(weights, features, target_features, strict=True)
-        total = sum(
-            weight * self._layer_loss(ours, theirs, regions) for weight, ours, theirs in layers
-        )
+        if len(weights) != len(features):
+            raise ValueError(f'{len(features)} layers of features for layer_weights={weights}')
+        total = features[0].new_zeros(())
+        for weight, ours, theirs in zip(weights, features, target_features, strict=True):
+            total = total + weight * self._layer_loss(ours, theirs, regions)
         return self.loss_weight * total / sum(weights)
 
     def extra_repr(self) -> str:
         """Say what this loss does, for ``print(model)``."""
-        return f'loss_weight={self.loss_weight}, form={self.form!r}, min_mass={self.min_mass}'
-
-    def _check(
-        self, features: Sequence[Tensor], target_features: Sequence[Tensor], regions: RegionMap
-    ) -> None:
-        expected = len(features) if self.layer_weights is None else len(self.layer_weights)
-        if not features or not len(features) == len(target_features) == expected:
-            raise ValueError(
-                f'got {len(features)} layers of features and {len(target_features)} of targets for '
-                f'layer_weights={self.layer_weights}; as many of each are needed, at least one'
-            )
-        for layer, (ours, theirs) in enumerate(zip(features, target_features, strict=True)):
-            if ours.shape != theirs.shape or len(ours) != len(regions.ids):
-                raise ValueError(
-                    f'layer {layer}: features {tuple(ours.shape)}, targets {tuple(theirs.shape)}, '
-                    f'regions {tuple(regions.ids.shape)}; shapes and number of images must agree'
-                )
+        return f'loss_weight={self.loss_weight}, form={self.form!r}, target={self.target!r}'
 
     def _layer_loss(self, ours: Tensor, theirs: Tensor, regions: RegionMap) -> Tensor:
+        if len(ours) != len(regions.ids):
+            raise ValueError(f'features of {len(ours)} images beside regions of {len(regions.ids)}')
         with torch.autocast(ours.device.type, enabled=False):
             ours, theirs = widen(ours), widen(theirs.detach())
             membership = regions.membership(tuple(ours.shape[-2:]))

@@ -4,14 +4,23 @@ from mmagic.registry import MODELS
 from toy import batch
 
 import mmsamdistill  # noqa: F401
-from mmsamdistill.cascade.image_range import to_unit_rgb
+from mmsamdistill.cascade.image_range import span_of, to_unit_rgb
 
+COLOURED = {'mean': [110.0, 120.0, 130.0], 'std': [51.0, 52.0, 53.0]}
 PREPROCESSORS = {
     'unit': {'mean': [0.0] * 3, 'std': [255.0] * 3},
     'symmetric': {'mean': [127.5] * 3, 'std': [127.5] * 3},
-    'coloured': {'mean': [10.0, 20.0, 30.0], 'std': [1.0, 2.0, 3.0]},
-    'to_bgr': {'mean': [10.0, 20.0, 30.0], 'std': [1.0, 2.0, 3.0], 'output_channel_order': 'BGR'},
-    'to_rgb': {'mean': [10.0, 20.0, 30.0], 'std': [1.0, 2.0, 3.0], 'output_channel_order': 'RGB'},
+    'coloured': COLOURED,
+    'to_bgr': {
+        'mean': [110.0, 120.0, 130.0],
+        'std': [51.0, 52.0, 53.0],
+        'output_channel_order': 'BGR',
+    },
+    'to_rgb': {
+        'mean': [110.0, 120.0, 130.0],
+        'std': [51.0, 52.0, 53.0],
+        'output_channel_order': 'RGB',
+    },
 }
 
 
@@ -48,7 +57,21 @@ def test_other_shapes_are_named():
         to_unit_rgb(torch.zeros(1, 4, 2, 2), preprocessor)
 
 
-def test_without_normalisation_only_the_scale_changes():
+@pytest.mark.parametrize('white', [1.0, 255.0, 65535.0])
+def test_white_is_one_whatever_the_bit_depth(white):
+    preprocessor = MODELS.build(
+        {'type': 'DataPreprocessor', 'mean': [0.5 * white], 'std': [0.5 * white]}
+    )
+    images = torch.tensor([-1.0, 0.0, 1.0]).view(3, 1, 1, 1)
+    assert to_unit_rgb(images, preprocessor)[:, 0].flatten().tolist() == [0.0, 0.5, 1.0]
+    assert span_of(preprocessor) == 2
+
+
+def test_without_normalisation_white_has_to_be_said():
     preprocessor = MODELS.build({'type': 'DataPreprocessor', 'mean': None, 'std': None})
     images = 255 * torch.rand(1, 3, 2, 2)
+    with pytest.raises(ValueError, match='value_range=255'):
+        to_unit_rgb(images, preprocessor)
+    preprocessor.value_range = 255
     assert torch.equal(to_unit_rgb(images, preprocessor), images.flip(1) / 255)
+    assert span_of(preprocessor) == 255

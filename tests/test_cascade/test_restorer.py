@@ -335,7 +335,7 @@ def test_online_regions_see_rgb_in_unit_range():
             seen['images'] = images
             return torch.zeros(len(images), *images.shape[-2:], dtype=torch.long)
 
-    bgr = {'type': 'DataPreprocessor', 'mean': [10.0] * 3, 'std': [50.0] * 3}
+    bgr = {'type': 'DataPreprocessor', 'mean': [20.0] * 3, 'std': [200.0] * 3}
     model = build(restorer=plain_model(data_preprocessor=bgr))
     model.regions = Probe()
     with torch.no_grad():

@@ -41,7 +41,7 @@ def scalars(work_dir):
 def test_cascade_trains_validates_and_saves_nothing_frozen(data, tmp_path):
     run_training(config(data, tmp_path / 'run', cascade_model(**FULL)))
     keys = newest(tmp_path / 'run')['state_dict']
-    assert {key.split('.')[0] for key in keys} == {'restorer', 'teacher', 'spf'}
+    assert {key.split('.')[0] for key in keys} == {'restorer', 'teacher', 'spf', 'average'}
     log = scalars(tmp_path / 'run')
     assert {'loss_rec', 'loss_rec_teacher', 'loss_spd', 'loss_sgr', 'psnr_teacher'} <= set(log[0])
     assert any('PSNR' in entry for entry in log)

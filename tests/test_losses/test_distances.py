@@ -7,11 +7,11 @@ from torch import nn
 from mmsamdistill.losses.distances import (
     charbonnier_distance,
     feature_distance,
-    gradient_scale,
     l1_distance,
     l2_distance,
     matched_distance,
 )
+from mmsamdistill.losses.matching import gradient_ratio, gradient_scale
 
 SCALE = torch.tensor([0.5, 2.0], dtype=torch.float64)
 DISTANCES = {
@@ -121,3 +121,32 @@ def test_gradient_scale_eps_decides_what_counts_as_perfect(pair):
 def test_gradient_scale_needs_a_scalar(pair):
     with pytest.raises(ValueError, match=r'shape \(2, 3, 4, 2\).*scalar'):
         gradient_scale(*pair, nn.MSELoss(reduction='none'))
+
+
+@pytest.mark.parametrize('span', [1.0, 2.0])
+def test_gradient_ratio_of_known_losses(span):
+    generator = torch.Generator().manual_seed(0)
+    gt = torch.rand(4, 3, 5, 6, generator=generator, dtype=torch.float64)
+    student = gt + 0.1 * torch.randn(gt.shape, generator=generator, dtype=torch.float64)
+    error = (student - gt).square().mean(dim=(1, 2, 3)).sqrt().mean()
+    # Beside the reference itself it is one; a squared error has twice the error's size.
+    assert torch.allclose(gradient_ratio(student, gt, nn.L1Loss(), 4), torch.ones(()).double())
+    assert torch.allclose(gradient_ratio(student, gt, nn.MSELoss(), 4), 2 * error)
+    # Of one labelled image beside three others, whose mean has four terms.
+    one = gradient_ratio(student[:1], gt[:1], nn.L1Loss(), 4)
+    assert torch.allclose(one, 4 * torch.ones(()).double())
+    # Images from black to white in `span`: the same images, the same relative size.
+    scaled = gradient_ratio(span * student, span * gt, nn.L1Loss(), 4, span)
+    assert torch.allclose(scaled, span * torch.ones(()).double())
+
+
+def test_gradient_ratio_beside_psnr_loss_grows_as_training_succeeds():
+    class PSNRLoss(nn.Module):
+        def forward(self, student, gt):
+            return 10 * (student - gt).square().mean(dim=(1, 2, 3)).log10().mean()
+
+    gt = torch.zeros(1, 1, 4, 4)
+    for error in (0.2, 0.05):
+        # 20 / (ln 10 RMSE), as derived by hand.
+        ratio = gradient_ratio(gt + error, gt, PSNRLoss(), 1)
+        assert ratio.item() == pytest.approx(20 / (2.302585 * error), rel=1e-4)

@@ -320,5 +320,5 @@ def test_refuses_bad_inputs():
         SGRLoss(layer_weights=(1, 2))([ours], [theirs], labels)
     with pytest.raises(ValueError, match='layer 0: features'):
         SGRLoss()([ours], [theirs[:, 1:]], labels)
-    with pytest.raises(ValueError, match='layer 0: features'):
+    with pytest.raises(ValueError, match='features of 1 images beside regions of 2'):
         SGRLoss()([ours[:1]], [theirs[:1]], labels)

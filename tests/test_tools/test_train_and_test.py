@@ -159,7 +159,7 @@ def test_missing_sets_stop_the_test_before_it_starts_or_are_skipped(
     arguments = several_sets(configs, tmp_path, ['first', 'gone'])
     shutil.rmtree(tmp_path / 'gone')
     arguments = [*arguments, '--work-dir', tmp_path / 'test', '--out', tmp_path / 'report']
-    with pytest.raises(SystemExit, match=f'gone needs {tmp_path}/gone/gt'):
+    with pytest.raises(FileNotFoundError, match=f'gone needs {tmp_path}/gone/gt'):
         run('test', monkeypatch, *arguments)
     assert not (tmp_path / 'test').exists()  # no model was built, nothing was tested
 
@@ -177,7 +177,7 @@ def test_damaged_images_are_named(configs, tmp_path, monkeypatch):
     whole = path.read_bytes()
     path.write_bytes(whole[:-40])
     arguments = [*arguments, '--work-dir', tmp_path / 'test']
-    with pytest.raises(SystemExit, match=r'second/img/1\.png \(it ends too early\)'):
+    with pytest.raises(ValueError, match=r'second/img/1\.png \(it ends too early\)'):
         run('test', monkeypatch, *arguments)
     middle = bytearray(whole)
     middle[len(whole) // 2] ^= 0xFF

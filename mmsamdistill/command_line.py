@@ -1,0 +1,215 @@
+"""What all tools do at the command line: read a config, and end in one line when they fail.
+
+A tool parses its arguments before it imports anything heavy, and ends with ``run(main)``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config, DictAction
+
+# Read by MMEngine, MIM or our tools, besides the Runner's own arguments.
+_OTHER_KEYS = ('custom_imports', 'runner_type', 'test_pipeline', 'val_pipeline', 'train_pipeline')
+# What each launcher leaves in the environment of the processes that it starts.
+_LAUNCHERS = {
+    'pytorch': (('RANK', 'WORLD_SIZE', 'MASTER_ADDR'), 'torchrun --nproc_per_node=N {tool} ...'),
+    'slurm': (('SLURM_PROCID', 'SLURM_NTASKS'), 'srun python {tool} ...'),
+    'mpi': (('OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE'), 'mpirun -np N python {tool} ...'),
+}
+
+
+class UsageError(ValueError):
+    """What the user wrote cannot be meant: the message says what, where, and what could be."""
+
+
+def run(main: Callable[[], int | None]) -> None:
+    """Run a tool: an error becomes one line on the error stream, unless ``--debug`` was given.
+
+    Args:
+        main: The tool's function; may return an exit code.
+
+    Raises:
+        SystemExit: With code 2 if the call or the config is wrong, 1 for every other error, 130 if
+            interrupted, and with the tool's own code unless that is 0.
+    """
+    try:
+        code = main()
+    except KeyboardInterrupt:
+        raise _end('interrupted', 130) from None
+    except Exception as error:
+        if '--debug' in sys.argv:
+            raise
+        raise _end(describe(error), 2 if isinstance(error, UsageError) else 1) from None
+    if code:
+        sys.exit(code)
+
+
+def describe(error: Exception) -> str:
+    """Say an error in one line: our own messages as they are, others with their kind and place."""
+    # The key alone, and not its representation with quotes and escapes.
+    text = str(error.args[0] if isinstance(error, KeyError) and error.args else error).strip()
+    frame = traceback.extract_tb(error.__traceback__)[-1:]
+    ours = (str(Path(__file__).parent), str(Path(sys.argv[0]).resolve().parent))
+    if text and frame and os.path.realpath(frame[0].filename).startswith(ours):
+        return text
+    where = f'{"/".join(Path(frame[0].filename).parts[-2:])}:{frame[0].lineno}, ' if frame else ''
+    return f'{type(error).__name__}: {text or "no message"} ({where}--debug shows the way there)'
+
+
+def read_config(
+    path: str | Path, options: Sequence[str] | None = None, needs: Sequence[str] = ('model',)
+) -> Config:
+    """Read a config and merge ``--cfg-options`` into it.
+
+    Top-level keys that look like a misspelt one are remarked on, on the error stream: MMEngine
+    reads what it knows and ignores the rest.
+
+    Args:
+        path: Path of the config, of MMEngine's old style or its pure-Python one.
+        options: ``KEY=VALUE`` texts, nested keys joined by dots.
+        needs: Top-level keys that must be there.
+
+    Returns:
+        The config.
+
+    Raises:
+        UsageError: If there is no such file, it cannot be read, or a needed key is missing; or an
+            option is no ``KEY=VALUE``.
+
+    Example:
+        >>> read_config('nowhere.py')
+        Traceback (most recent call last):
+        mmsamdistill.command_line.UsageError: config nowhere.py: there is no such file...
+    """
+    path = Path(path)
+    given = read_options(options)
+    _check_file(path)
+    try:
+        cfg = Config.fromfile(path)
+    except Exception as error:
+        raise UsageError(f'config {path} cannot be read: {_cause(error)}') from error
+    if not len(cfg):
+        raise UsageError(f'config {path} is empty: it needs at least {", ".join(needs)}')
+    known = {*inspect.signature(_runner()).parameters, *_OTHER_KEYS}
+    new = {key.split('.')[0] for key in given} - set(cfg)
+    try:
+        cfg.merge_from_dict(given)
+    except Exception as error:
+        raise UsageError(f'--cfg-options do not fit {path}: {_cause(error)}') from error
+    for key in (key for key in cfg if key not in known):
+        close = difflib.get_close_matches(key, known, 1, 0.8)
+        if close or key in new:
+            hint = f'; did you mean {close[0]!r}?' if close else ''
+            print(f'remark: {path}: nothing reads the key {key!r}{hint}', file=sys.stderr)
+    for key in needs:
+        if cfg.get(key) is None:
+            raise UsageError(f'config {path} has no {key!r}{_did_you_mean(key, cfg)}')
+    return cfg
+
+
+def read_options(texts: Sequence[str] | None) -> dict[str, Any]:
+    """Understand ``KEY=VALUE`` texts as MMEngine's own ``DictAction`` does.
+
+    Args:
+        texts: What followed ``--cfg-options``; None: nothing.
+
+    Returns:
+        Values by dotted key.
+
+    Raises:
+        UsageError: If one has no key, no ``=``, or brackets that do not match.
+
+    Example:
+        >>> read_options(['train_cfg.max_iters=5', 'a=[1, x]'])
+        {'train_cfg.max_iters': 5, 'a': [1, 'x']}
+    """
+    options: dict[str, Any] = {}
+    for text in texts or ():
+        key, separator, value = text.partition('=')
+        if not separator or not all(part.strip() for part in key.split('.')):
+            raise UsageError(
+                f'--cfg-options {text!r} is not KEY=VALUE, such as train_cfg.max_iters=1000'
+            )
+        try:
+            options[key] = DictAction._parse_iterable(value)
+        except AssertionError as error:
+            raise UsageError(f'--cfg-options {text!r}: {error}') from error
+    return options
+
+
+def check_launcher(launcher: str) -> None:
+    """Require that the processes of a distributed run were started by their launcher.
+
+    Args:
+        launcher: What ``--launcher`` says.
+
+    Raises:
+        UsageError: If the launcher's variables are not in the environment.
+    """
+    variables, command = _LAUNCHERS.get(launcher, ((), ''))
+    missing = [name for name in variables if name not in os.environ]
+    if missing:
+        raise UsageError(
+            f'--launcher {launcher}: {", ".join(missing)} not set in the environment, so no such '
+            f'launcher started this process. Start it by: {command.format(tool=sys.argv[0])} '
+            f'--launcher {launcher}; or leave --launcher out to use one process'
+        )
+
+
+def _runner() -> type:
+    # Costs a second, which only those pay who have read a config.
+    from mmengine.runner import Runner
+
+    return Runner
+
+
+def _end(text: str, code: int) -> SystemExit:
+    print(f'{Path(sys.argv[0]).stem}: {text}', file=sys.stderr)
+    end = SystemExit(text)
+    end.code = code
+    return end
+
+
+def _check_file(path: Path) -> None:
+    if path.is_dir():
+        inside = sorted(each.name for each in path.glob('*.py'))[:3]
+        example = f', such as {path / inside[0]}' if inside else ''
+        raise UsageError(f'config {path} is a folder: give a file in it{example}')
+    if not path.exists():
+        names = [each.name for each in path.parent.glob('*.py')] if path.parent.is_dir() else []
+        raise UsageError(
+            f'config {path}: there is no such file{_did_you_mean(path.name, names)}'
+            + ('' if path.parent.is_dir() else f'; there is no folder {path.parent} either')
+        )
+    if path.suffix not in ('.py', '.json', '.yaml', '.yml'):
+        raise UsageError(f'config {path}: a config is a .py, .json or .yaml file')
+    try:
+        empty = not path.read_bytes().strip()
+    except OSError as error:
+        raise UsageError(f'config {path} cannot be read: {error.strerror}') from error
+    if empty:
+        raise UsageError(f'config {path} is an empty file')
+
+
+def _did_you_mean(name: str, others: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, list(others), 1, 0.6)
+    return f'; did you mean {close[0]!r}?' if close else ''
+
+
+def _cause(error: Exception) -> str:
+    """One line of an error whose place is the user's config, not our code."""
+    text = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    # Where a config is executed, the innermost line of it is what the user can mend.
+    frames = traceback.extract_tb(error.__traceback__)
+    places = [each for each in frames if each.name == '<module>' and each.filename.endswith('.py')]
+    where = f' in line {places[-1].lineno} of {places[-1].filename}' if places else ''
+    return f'{type(error).__name__}{where}: {" ".join(lines) or "no message"}'
