@@ -11,24 +11,10 @@ _TAPS = (0.05, 0.25, 0.4, 0.25, 0.05)
 
 
 def laplacian(image: Tensor) -> Tensor:
-    r"""Finest level of an image's Laplacian pyramid.
+    r"""Finest level of an image's Laplacian pyramid, :math:`I - G(up(down(G(I))))`.
 
-    .. math:: \Delta I = I - G(up(down(G(I))))
-
-    :math:`G` blurs with the binomial-like window of Burt and Adelson, the border repeated; halving
-    and doubling the resolution leave every second pixel of every second row, four times as bright,
-    between zeros.
-
-    Args:
-        image: Images; their number of channels is free.
-
-    Shape:
-        - image, returns: (N, C, H, W)
-
-    Returns:
-        What the coarser level does not know, on the same grid.
-
-    Source: Burt and Adelson, IEEE TC 1983; as in ``Deraining/losses.py`` of swz30/MPRNet.
+    :math:`G` blurs with Burt and Adelson's window (IEEE TC 1983), the border repeated; halving and
+    doubling leave every second pixel of every second row, four times as bright, between zeros.
     """
     blurred = _blur(image)
     kept = torch.zeros_like(blurred)
@@ -79,15 +65,7 @@ class EdgeLoss(nn.Module):
         self.eps = eps
 
     def forward(self, prediction: Tensor, truth: Tensor) -> Tensor:
-        """Compute the loss.
-
-        Args:
-            prediction: Restored images.
-            truth: Ground truth.
-
-        Returns:
-            A scalar, at least ``loss_weight * eps``.
-        """
+        """Compute the loss, a scalar of at least ``loss_weight * eps``."""
         with torch.autocast(prediction.device.type, enabled=False):
             dtype = torch.promote_types(prediction.dtype, torch.float32)
             detail = laplacian(prediction.to(dtype) - truth.to(dtype))

@@ -10,23 +10,8 @@ from mmsamdistill.restorers.padding import pad_to_multiple
 from mmsamdistill.restorers.supervised_attention import SupervisedAttention
 
 
-class HINBlock(nn.Module):
-    """Two convolutions beside a shortcut; half of the channels between them may be normalised.
-
-    Args:
-        in_channels: Channels of the input.
-        channels: Channels of the output; even if ``half_norm``.
-        relu_slope: Slope of the leaky ReLUs below zero.
-        half_norm: Apply instance normalisation to the first half of the channels.
-        downsample: Also return the output at half of the resolution.
-        fuse: Add features of the stage before; only where ``downsample``.
-
-    Shape:
-        - x: (N, in_channels, H, W)
-        - encoded, decoded, returns: (N, channels, H, W)
-
-    Source: Chen et al., CVPRW 2021 (half instance normalisation block, cross-stage fusion).
-    """
+class _HINBlock(nn.Module):
+    """Two convolutions beside a shortcut; half of the channels between them may be normalised."""
 
     def __init__(
         self,
@@ -53,13 +38,7 @@ class HINBlock(nn.Module):
     def forward(
         self, x: Tensor, encoded: Tensor | None = None, decoded: Tensor | None = None
     ) -> Tensor:
-        """Return the block's output at full resolution; ``downsample`` is for the caller.
-
-        Args:
-            x: Features.
-            encoded: What this level's encoder of the stage before gave, if features are fused.
-            decoded: The same of its decoder.
-        """
+        """Add, if given, what this level's encoder and decoder of the stage before gave."""
         hidden = self.conv_1(x)
         if self.norm is not None:
             normed, raw = hidden.chunk(2, dim=1)
@@ -70,33 +49,16 @@ class HINBlock(nn.Module):
         return hidden
 
 
-class HINUpBlock(nn.Module):
-    """Double the resolution and join the features that the encoder had there.
-
-    Args:
-        in_channels: Channels of the input.
-        channels: Channels of the bridge and the output.
-        relu_slope: Slope of the leaky ReLUs below zero.
-
-    Shape:
-        - x: (N, in_channels, H, W)
-        - bridge, returns: (N, channels, 2 H, 2 W)
-
-    Source: Chen et al., CVPRW 2021.
-    """
+class _HINUpBlock(nn.Module):
+    """Double the resolution and join the features that the encoder had there."""
 
     def __init__(self, in_channels: int, channels: int, relu_slope: float) -> None:
         super().__init__()
         self.up = nn.ConvTranspose2d(in_channels, channels, 2, stride=2)
-        self.conv_block = HINBlock(2 * channels, channels, relu_slope)
+        self.conv_block = _HINBlock(2 * channels, channels, relu_slope)
 
     def forward(self, x: Tensor, bridge: Tensor) -> Tensor:
-        """Return the decoder's features of the finer level.
-
-        Args:
-            x: Features of the coarser level.
-            bridge: The encoder's features of the finer level.
-        """
+        """Features of the finer level, out of the coarser one's and the encoder's own."""
         return self.conv_block(torch.cat([self.up(x), bridge], dim=1))
 
 
@@ -157,7 +119,7 @@ class HINet(nn.Module):
             down = _encoder(widths, relu_slope, half_norm, fuse=stage == 2)
             setattr(self, f'down_path_{stage}', down)
             finer = [*zip(widths[:0:-1], widths[-2::-1], strict=True)]
-            ups = [HINUpBlock(below, width, relu_slope) for below, width in finer]
+            ups = [_HINUpBlock(below, width, relu_slope) for below, width in finer]
             setattr(self, f'up_path_{stage}', nn.ModuleList(ups))
             skips = [nn.Conv2d(width, width, 3, padding=1) for _, width in finer]
             setattr(self, f'skip_conv_{stage}', nn.ModuleList(skips))
@@ -166,25 +128,11 @@ class HINet(nn.Module):
         self.last = nn.Conv2d(mid_channels, 3, 3, padding=1)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Restore images.
-
-        Args:
-            image: Degraded images.
-
-        Returns:
-            The second stage's images.
-        """
+        """Restore images: those of the second stage."""
         return self.forward_stages(image)[-1]
 
     def forward_stages(self, image: Tensor) -> list[Tensor]:
-        """Restore images and return what each stage makes of them, the deployed one last.
-
-        Args:
-            image: Degraded images.
-
-        Returns:
-            Two batches of images.
-        """
+        """Restore images and return what both stages make of them, the deployed one last."""
         height, width = image.shape[-2:]
         image = pad_to_multiple(image, 2 ** (self.depth - 1))
         encoded = self._encode(self.down_path_1, self.conv_01(image))
@@ -228,7 +176,7 @@ def _encoder(
     for level, width in enumerate(widths):
         down = level + 1 < len(widths)
         blocks.append(
-            HINBlock(channels, width, relu_slope, half_norm[level], down, fuse=fuse and down)
+            _HINBlock(channels, width, relu_slope, half_norm[level], down, fuse=fuse and down)
         )
         channels = width
     return blocks

@@ -92,26 +92,13 @@ class MPRNet(nn.Module):
         self.tail = maker.conv(full, 3)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Restore images.
-
-        Args:
-            image: Degraded images.
-
-        Returns:
-            The third stage's images.
-        """
+        """Restore images: those of the third stage."""
         return self.forward_stages(image)[-1]
 
     def forward_stages(self, image: Tensor) -> list[Tensor]:
         """Restore images and return what each stage makes of them, the deployed one last.
 
         The official network returns the same images in the opposite order.
-
-        Args:
-            image: Degraded images.
-
-        Returns:
-            Three batches of images.
         """
         height, width = image.shape[-2:]
         image = pad_to_multiple(image, _MULTIPLE)

@@ -9,6 +9,8 @@ from mmagic.models.base_models.base_edit_model import BaseEditModel
 from mmagic.registry import MODELS
 from torch import Tensor
 
+from mmsamdistill.cascade.stages import stage_losses
+
 
 @MODELS.register_module()
 class MultiStageRestorer(BaseEditModel):
@@ -40,8 +42,8 @@ class MultiStageRestorer(BaseEditModel):
         ValueError: If ``auxiliary_weight`` is negative.
         TypeError: If the network has no ``forward_stages``.
 
-    Source: ours; the sum over stages is that of HINet (Chen et al., CVPRW 2021) and MPRNet (Zamir
-        et al., CVPR 2021).
+    Source: the sum over stages is that of HINet (Chen et al., CVPRW 2021) and MPRNet (Zamir et al.,
+        CVPR 2021).
     """
 
     def __init__(
@@ -66,27 +68,11 @@ class MultiStageRestorer(BaseEditModel):
         self.auxiliary_weight = auxiliary_weight
 
     def forward_stages(self, inputs: Tensor, data_samples: Any = None) -> list[Tensor]:
-        """Restore images and return all outputs.
-
-        Args:
-            inputs: Degraded images, preprocessed.
-            data_samples: Unused.
-
-        Returns:
-            Images, the deployed ones last.
-        """
+        """Restore images and return all outputs, the deployed one last."""
         return list(self.generator.forward_stages(inputs))
 
     def auxiliary_loss(self, stages: Sequence[Tensor], truth: Tensor) -> Tensor:
-        """Judge the outputs that are not deployed.
-
-        Args:
-            stages: All outputs but the last.
-            truth: Ground truth.
-
-        Returns:
-            A scalar.
-        """
+        """Judge the outputs that are not deployed: a scalar."""
         return self.auxiliary_weight * sum(self.pixel_loss(stage, truth) for stage in stages)
 
     def forward_train(
@@ -102,9 +88,5 @@ class MultiStageRestorer(BaseEditModel):
         Returns:
             ``loss_rec`` of the deployed output and, if there are others, ``loss_aux`` of these.
         """
-        *others, deployed = self.forward_stages(inputs, data_samples)
-        truth = data_samples.gt_img
-        losses = {'loss_rec': self.pixel_loss(deployed, truth)}
-        if others:
-            losses['loss_aux'] = self.auxiliary_loss(others, truth)
-        return losses
+        stages = self.forward_stages(inputs, data_samples)
+        return stage_losses(self, stages, data_samples.gt_img)

@@ -7,28 +7,10 @@ from torch.nn import functional as F
 
 
 def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
-    """Extend an image to the right and below by its reflection, until its sides are multiples.
+    """Extend images to the right and below by their reflection, until their sides are multiples.
 
-    An image of fitting size is returned with its values unchanged. Where the image is too small to
-    be reflected, its border is repeated.
-
-    Args:
-        image: Images.
-        multiple: What the sides must be divisible by, at least 1.
-
-    Shape:
-        - image: (N, C, H, W)
-        - returns: (N, C, H', W'), H' and W' the next multiples
-
-    Returns:
-        The extended images; the caller cuts its result back to ``[..., :H, :W]``.
-
-    Example:
-        >>> import torch
-        >>> pad_to_multiple(torch.tensor([[[[1.0, 2.0, 3.0]]]]), 4)[0, 0, 0].tolist()
-        [1.0, 2.0, 3.0, 2.0]
-
-    Source: ours; MPRNet's test script pads alike.
+    Where an image is too small to be reflected its border is repeated. The caller cuts its result
+    back to ``[..., :H, :W]``. MPRNet's test script pads alike.
     """
     height, width = image.shape[-2:]
     # No branch on the amount: a traced graph would keep that of the image it was traced with.

@@ -69,25 +69,11 @@ class PReNet(nn.Module):
         self.conv = nn.Sequential(_conv(mid_channels, 3))
 
     def forward(self, image: Tensor) -> Tensor:
-        """Restore images.
-
-        Args:
-            image: Degraded images.
-
-        Returns:
-            The last stage's images.
-        """
+        """Restore images: those of the last stage."""
         return self.forward_stages(image)[-1]
 
     def forward_stages(self, image: Tensor) -> list[Tensor]:
-        """Restore images and return what each stage makes of them, the deployed one last.
-
-        Args:
-            image: Degraded images.
-
-        Returns:
-            ``num_stages`` batches of images.
-        """
+        """Restore images and return what each stage makes of them, the deployed one last."""
         restored, stages = image, []
         count, _, height, width = image.shape  # not `len`, which a traced graph would fix
         hidden = cell = image.new_zeros(count, self.mid_channels, height, width)

@@ -11,37 +11,18 @@ from torch.nn import functional as F
 def local_similarity(
     prediction: Tensor, truth: Tensor, size: int = 11, peak: float = 1.0
 ) -> Tensor:
-    r"""Structural similarity at every pixel, differentiable.
+    r"""Structural similarity (Wang et al., IEEE TIP 2004) at every pixel, differentiable.
 
     .. math::
         \frac{(2 \mu_a \mu_b + C_1)(2 \sigma_{ab} + C_2)}
              {(\mu_a^2 + \mu_b^2 + C_1)(\sigma_a^2 + \sigma_b^2 + C_2)},
         \quad C_1 = (0.01\,peak)^2, \; C_2 = (0.03\,peak)^2
 
-    with moments under a gaussian window of standard deviation 1.5, images continued by zeros. In
-    float32 also under mixed precision: the variances are differences of nearly equal numbers. The
-    metric that papers report is :func:`mmsamdistill.evaluation.ssim.ssim`.
-
-    Args:
-        prediction: Restored images.
-        truth: Ground truth.
-        size: Side of the window, odd. Default: 11.
-        peak: Largest possible value. Default: 1.
-
-    Shape:
-        - prediction, truth, returns: (N, C, H, W)
-
-    Returns:
-        Values up to 1, which is reached where the images agree.
-
-    Example:
-        >>> image = torch.rand(1, 3, 8, 8)
-        >>> round(local_similarity(image, image).min().item(), 6)
-        1.0
-
-    Source: Wang et al., IEEE TIP 2004; zeros around the image as in ``SSIM.py`` of csdwren/PReNet.
+    with moments under a gaussian window of standard deviation 1.5, images continued by zeros as in
+    ``SSIM.py`` of csdwren/PReNet. What papers report is :func:`mmsamdistill.evaluation.ssim.ssim`.
     """
     with torch.autocast(prediction.device.type, enabled=False):
+        # The variances are differences of nearly equal numbers.
         dtype = torch.promote_types(prediction.dtype, torch.float32)
         a, b = prediction.to(dtype), truth.to(dtype)
         channels = a.shape[1]
@@ -95,13 +76,5 @@ class SSIMLoss(nn.Module):
         self.peak = peak
 
     def forward(self, prediction: Tensor, truth: Tensor) -> Tensor:
-        """Compute the loss.
-
-        Args:
-            prediction: Restored images.
-            truth: Ground truth.
-
-        Returns:
-            A scalar, at least ``-loss_weight``.
-        """
+        """Compute the loss, a scalar of at least ``-loss_weight``."""
         return -self.loss_weight * local_similarity(prediction, truth, self.size, self.peak).mean()

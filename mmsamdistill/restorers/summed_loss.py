@@ -27,8 +27,6 @@ class SummedLoss(nn.Module):
         >>> parts = {'near': dict(type='L1Loss'), 'far': dict(type='MSELoss', loss_weight=2.0)}
         >>> SummedLoss(parts)(torch.ones(1, 3, 4, 4), torch.zeros(1, 3, 4, 4)).item()
         3.0
-
-    Source: ours.
     """
 
     def __init__(self, losses: Mapping[str, dict]) -> None:
@@ -40,13 +38,5 @@ class SummedLoss(nn.Module):
         self.losses = nn.ModuleDict({name: MODELS.build(loss) for name, loss in losses.items()})
 
     def forward(self, prediction: Tensor, truth: Tensor) -> Tensor:
-        """Compute the sum.
-
-        Args:
-            prediction: Restored images.
-            truth: Ground truth.
-
-        Returns:
-            A scalar.
-        """
+        """Compute the sum, a scalar."""
         return sum(loss(prediction, truth) for loss in self.losses.values())

@@ -10,19 +10,8 @@ class SupervisedAttention(nn.Module):
 
     .. math:: I = x + W_2 f, \qquad f' = f + W_1 f \cdot \sigma(W_3 I)
 
-    The image is supervised, so the gate learns where the stage has restored well.
-
-    Args:
-        channels: Channels C of the features.
-        kernel_size: Side of all three convolutions, odd.
-        bias: Whether the convolutions have biases.
-
-    Shape:
-        - features: (N, C, H, W)
-        - image: (N, 3, H, W)
-
-    Source: Zamir et al., CVPR 2021 (supervised attention module); names of the parameters as in
-        ``sam12`` of swz30/MPRNet and megvii-model/HINet.
+    The image is supervised, so the gate learns where the stage has restored well (Zamir et al.,
+    CVPR 2021; names of the parameters as in ``sam12`` of swz30/MPRNet and megvii-model/HINet).
     """
 
     def __init__(self, channels: int, kernel_size: int, bias: bool) -> None:
@@ -33,12 +22,7 @@ class SupervisedAttention(nn.Module):
         self.conv3 = nn.Conv2d(3, channels, kernel_size, padding=half, bias=bias)
 
     def forward(self, features: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the gated features and the stage's image.
-
-        Args:
-            features: What the stage computed.
-            image: The degraded image.
-        """
+        """Return the gated features and the stage's image."""
         restored = self.conv2(features) + image
         gate = self.conv3(restored).sigmoid()
         return self.conv1(features) * gate + features, restored
