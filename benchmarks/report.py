@@ -37,11 +37,15 @@ def parse_args() -> argparse.Namespace:
 
 
 def report_table(table: Table, results: list[Result], out: str | None) -> None:
-    """Print a table and its questions; write them, and the figure, if there is a folder."""
+    """Print a table and its questions, in PSNR and SSIM; write them, and the figure."""
     titles = {name: row.title for name, row in table.rows.items()}
     rows = summarise(results, titles, table.in_domain)
     comparisons = compare_rows(results, titles, table.compare)
     notes = [to_markdown(comparisons)] if comparisons else []
+    if any('SSIM' in scores for result in results for scores in result.student.values()):
+        ssim = [summarise(results, titles, table.in_domain, metric='SSIM')]
+        ssim.append(compare_rows(results, titles, table.compare, metric='SSIM'))
+        notes += ['SSIM:', *[to_markdown(each) for each in ssim if each]]
     notes += [f'- {row.title}: {row.note}' for row in table.rows.values() if row.note]
     heading = f'{table.title}: PSNR in dB, mean ± standard error over seeds'
     print('\n\n'.join([heading, to_markdown(rows), *notes]) + '\n')

@@ -24,5 +24,7 @@ test_dataloader = [
 test_evaluator = [
     [dict(type='RestorationMetric', protocol='denoise_rgb', prefix=name)] for name in tests
 ]
-val_dataloader = dict(test_dataloader[0], dataset=dict(test_dataloader[0]['dataset'], indices=10))
+val_dataloader = dict(
+    test_dataloader[0], dataset=dict(test_dataloader[0]['dataset'], indices=_base_.held_out)
+)
 val_evaluator = [dict(type='RestorationMetric', protocol='denoise_rgb')]

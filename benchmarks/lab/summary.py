@@ -10,6 +10,8 @@ from lab.results import Result
 
 # What of a run's environment must be the same for times to be compared.
 MACHINE = ('processor', 'instructions', 'cores', 'threads', 'torch')
+# Decimals that are worth printing.
+DIGITS = {'SSIM': 4}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,6 +22,7 @@ class Estimate:
         mean: Mean.
         error: Standard error of the mean; None for a single seed.
         count: Number of seeds.
+        digits: Decimals of its text.
 
     Source: ours.
     """
@@ -27,9 +30,10 @@ class Estimate:
     mean: float
     error: float | None
     count: int
+    digits: int = 2
 
     def __str__(self) -> str:
-        return f'{self.mean:.2f}' + ('' if self.error is None else f' ± {self.error:.2f}')
+        return f'{self.mean:.{self.digits}f}' + self._spread()
 
     def signed(self) -> str:
         """Text of a difference, with its sign.
@@ -38,13 +42,13 @@ class Estimate:
             >>> estimate([0.1, 0.3]).signed()
             '+0.20 ± 0.10'
         """
-        sign = '+' if self.mean >= 0 else '-'
-        return f'{sign}{abs(self.mean):.2f}' + (
-            '' if self.error is None else f' ± {self.error:.2f}'
-        )
+        return f'{self.mean:+.{self.digits}f}' + self._spread()
+
+    def _spread(self) -> str:
+        return '' if self.error is None else f' ± {self.error:.{self.digits}f}'
 
 
-def estimate(values: Sequence[float]) -> Estimate:
+def estimate(values: Sequence[float], digits: int = 2) -> Estimate:
     r"""Estimate a mean.
 
     .. math:: \bar v = \frac{1}{n} \sum_i v_i, \qquad
@@ -52,6 +56,7 @@ def estimate(values: Sequence[float]) -> Estimate:
 
     Args:
         values: One for each seed, at least one.
+        digits: Decimals of the estimate's text.
 
     Returns:
         The estimate.
@@ -64,10 +69,12 @@ def estimate(values: Sequence[float]) -> Estimate:
     """
     count = len(values)
     error = statistics.stdev(values) / count**0.5 if count > 1 else None
-    return Estimate(statistics.fmean(values), error, count)
+    return Estimate(statistics.fmean(values), error, count, digits)
 
 
-def difference(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Estimate | None:
+def difference(
+    ours: Mapping[int, float], theirs: Mapping[int, float], digits: int = 2
+) -> Estimate | None:
     """Estimate by how much one row exceeds another, seed by seed.
 
     Runs of one seed share initial weights, crops and noise: their difference has less spread than
@@ -76,6 +83,7 @@ def difference(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Estima
     Args:
         ours: Values by seed.
         theirs: Values by seed.
+        digits: Decimals of the estimate's text.
 
     Returns:
         The estimate over the seeds that both have; None if there are none.
@@ -87,7 +95,7 @@ def difference(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Estima
     Source: ours.
     """
     shared = sorted(set(ours) & set(theirs))
-    return estimate([ours[seed] - theirs[seed] for seed in shared]) if shared else None
+    return estimate([ours[seed] - theirs[seed] for seed in shared], digits) if shared else None
 
 
 def values_by_seed(
@@ -133,7 +141,8 @@ def summarise(
 
     Returns:
         For each row its title, number of seeds, mean and standard error in domain, the paired
-        difference to the baseline there and on every other test set, the teacher's mean in domain,
+        difference to the baseline there and on every other test set, the last validation's mean (of
+        photographs by which things may be chosen), the teacher's mean in domain,
         the cost of training as a multiple of the baseline's (medians, where both were measured on
         machines of one kind), and how many runs have collapsed.
 
@@ -141,6 +150,7 @@ def summarise(
     """
     datasets = list(dict.fromkeys(name for result in results for name in result.student))
     others = [name for name in datasets if name != in_domain]
+    digits = DIGITS.get(metric, 2)
     table = []
     for name, title in rows.items():
         runs = [result for result in results if result.row == name]
@@ -149,15 +159,19 @@ def summarise(
         student = values_by_seed(results, name, in_domain, metric)
         teacher = values_by_seed(results, name, in_domain, metric, teacher=True)
         cells: dict[str, str | int] = {'training': title, 'seeds': len(runs)}
-        cells[in_domain] = str(estimate(list(student.values()))) if student else ''
+        cells[in_domain] = str(estimate(list(student.values()), digits)) if student else ''
         for dataset in [in_domain, *others]:
             gain = difference(
                 values_by_seed(results, name, dataset, metric),
                 values_by_seed(results, baseline, dataset, metric),
+                digits,
             )
             column = 'gain' if dataset == in_domain else f'gain, {dataset}'
             cells[column] = gain.signed() if gain and name != baseline else ''
-        cells['teacher'] = str(estimate(list(teacher.values()))) if teacher else ''
+        ends = [run.curve[-1].get(metric) for run in runs if run.curve]
+        held_out = [value for value in ends if value is not None]
+        cells['held out'] = str(estimate(held_out, digits)) if held_out else ''
+        cells['teacher'] = str(estimate(list(teacher.values()), digits)) if teacher else ''
         cells['cost'] = _cost(runs, [each for each in results if each.row == baseline])
         cells['collapsed'] = sum(run.collapse is not None for run in runs)
         table.append(cells)
@@ -191,6 +205,7 @@ def compare_rows(
             dataset: difference(
                 values_by_seed(results, first, dataset, metric),
                 values_by_seed(results, second, dataset, metric),
+                DIGITS.get(metric, 2),
             )
             for dataset in datasets
         }

@@ -53,6 +53,7 @@ def test_summary_of_a_table():
         'in': '26.17 ± 0.12',
         'gain': '',
         'gain, out': '',
+        'held out': '26.17 ± 0.12',
         'teacher': '',
         'cost': '1.0',
         'collapsed': 0,
@@ -63,6 +64,13 @@ def test_summary_of_a_table():
         '28.00 ± 0.00',
     )
     assert (ours['gain, out'], ours['cost']) == ('+0.30 ± 0.06', '2.5')
+
+
+def test_small_numbers_are_printed_with_more_digits():
+    scores = {'in': {'SSIM': 0.71234}}
+    runs = [dataclasses.replace(result('plain', 0, 26.0), student=scores, curve=[])]
+    row = summarise(runs, {'plain': 'Plain'}, 'in', metric='SSIM')[0]
+    assert (row['in'], row['held out']) == ('0.7123', '')
 
 
 def test_questions_are_answered_where_both_rows_have_run():

@@ -1,31 +1,78 @@
-# The rows of every task: is a distilled student better than a plain one, and is it the prior?
+# The rows of every task: is a distilled student better than a plain one, by which part, and is it
+# the prior?
 iterations = 600
 seeds = [0, 1, 2]
 
-# Without pretrained weights of VGG at hand, SGR would compare random features.
-distill = dict(sgr_loss=None, spf=dict(type='SPFHead', channels=16))
+# Regions of the clean photographs, as training-only use allows: Felzenszwalb's superpixels (tight),
+# learned edges, a person's segmentation (regions); and two controls without information.
 cached = dict(type='CachedRegions')
 shuffled = dict(type='ShuffledRegions', source=cached)
 without = dict(type='NoRegions')
-# Felzenszwalb's superpixels of the clean photographs, as training-only use allows.
 tight = dict(regions='felzenszwalb')
+edges = dict(regions='edges')
+human = dict(regions='regions')
+
+# One half of the method alone, and both. The analyser is the trunk of a VGG-16 trained for edges.
+fusion = dict(type='SPFHead', channels=16)
+learned = dict(type='VGGAnalyzer', weights='edges')
+spd = dict(spf=fusion, sgr_loss=None)
+sgr = dict(spf=fusion, spd_loss=None, analyzer=learned)
+# Without the average: the target is the teacher of the very step.
+jittery = dict(teacher_momentum=None, **spd)
+ungated = dict(type='SPDLoss', loss_weight=1.0, gate=None)
 
 # A second way: a wider teacher that sees the degraded image, trained first, then a student that
 # learns from it more than from the truth.
-wide = dict(sgr_loss=None, teacher=dict(generator=dict(mid_channels=32)), teacher_input='degraded')
+wide = dict(
+    spf=fusion,
+    sgr_loss=None,
+    teacher=dict(generator=dict(mid_channels=32)),
+    teacher_input='degraded',
+)
 guide = dict(stage='teacher', spd_loss=None, **wide)
 follow = dict(stage='student', spd_loss=dict(type='SPDLoss', loss_weight=10.0, gate=None), **wide)
-fusion = distill['spf']
 mix = dict(type='RegionMix', probability=0.25, strength=(0.3, 1.6))
 
 rows = dict(
     degraded=dict(title='(degraded image)', trained=False),
     plain=dict(),
-    longer=dict(title='plain, equal training compute', as_long_as='tight'),
-    tight=dict(title='cascade, tight regions', distill=dict(regions=cached, **distill), **tight),
-    none=dict(title='cascade, no regions', distill=dict(regions=without, **distill)),
-    shuffled=dict(
-        title='cascade, shuffled regions', distill=dict(regions=shuffled, **distill), **tight
+    longer=dict(title='plain, equal training compute', as_long_as='both'),
+    both=dict(
+        title='SPD and SGR, tight regions',
+        distill=dict(regions=cached, spf=fusion, analyzer=learned),
+        **tight,
+    ),
+    both_edges=dict(
+        title='SPD and SGR, learned edges',
+        distill=dict(regions=cached, spf=fusion, analyzer=learned),
+        **edges,
+    ),
+    spd=dict(title='SPD, tight regions', distill=dict(regions=cached, **spd), **tight),
+    spd_edges=dict(title='SPD, learned edges', distill=dict(regions=cached, **spd), **edges),
+    spd_none=dict(title='SPD, no regions', distill=dict(regions=without, **spd)),
+    spd_shuffled=dict(
+        title='SPD, shuffled regions', distill=dict(regions=shuffled, **spd), **tight
+    ),
+    spd_ungated=dict(
+        title='SPD of weight 1, no gate',
+        distill=dict(regions=cached, spd_loss=ungated, **spd),
+        **tight,
+    ),
+    tight=dict(title='SPD, teacher not averaged', distill=dict(regions=cached, **jittery), **tight),
+    sgr=dict(title='SGR, tight regions', distill=dict(regions=cached, **sgr), **tight),
+    sgr_edges=dict(title='SGR, learned edges', distill=dict(regions=cached, **sgr), **edges),
+    sgr_human=dict(title='SGR, human regions', distill=dict(regions=cached, **sgr), **human),
+    sgr_shuffled=dict(
+        title='SGR, shuffled regions', distill=dict(regions=shuffled, **sgr), **tight
+    ),
+    sgr_truth=dict(
+        title="SGR, the truth's own relations",
+        distill=dict(regions=cached, sgr_loss=dict(type='SGRLoss', target='truth'), **sgr),
+        **tight,
+    ),
+    features=dict(
+        title='features of the truth, no relations',
+        distill=dict(regions=without, sgr_loss=dict(type='FeatureLoss'), **sgr),
     ),
     mse=dict(
         title='plain, squared error',
@@ -48,30 +95,32 @@ rows = dict(
         title='region mix, misplaced regions', augment=[dict(per='misplaced', **mix)], **tight
     ),
     mix_image=dict(title='region mix, one region', augment=[dict(per='image', **mix)]),
-    wide_none=dict(
-        title='(wide teacher, no regions)', distill=dict(regions=without, spf=fusion, **guide)
-    ),
-    from_wide_none=dict(
-        title='from a wide teacher, no regions',
-        distill=dict(regions=without, spf=fusion, **follow),
-        start_from='wide_none',
-    ),
     wide_tight=dict(
-        title='(wide teacher, tight regions)',
-        distill=dict(regions=cached, spf=fusion, **guide),
-        **tight,
+        title='(wide teacher, tight regions)', distill=dict(regions=cached, **guide), **tight
     ),
     from_wide_tight=dict(
         title='from a wide teacher, tight regions',
-        distill=dict(regions=cached, spf=fusion, **follow),
+        distill=dict(regions=cached, **follow),
         start_from='wide_tight',
         **tight,
     ),
+    wide_none=dict(title='(wide teacher, no regions)', distill=dict(regions=without, **guide)),
+    from_wide_none=dict(
+        title='from a wide teacher, no regions',
+        distill=dict(regions=without, **follow),
+        start_from='wide_none',
+    ),
 )
 compare = [
-    ('tight', 'shuffled'),
-    ('tight', 'none'),
-    ('tight', 'longer'),
+    ('both', 'longer'),
+    ('both_edges', 'both'),
+    ('spd', 'spd_shuffled'),
+    ('spd', 'spd_none'),
+    ('spd', 'tight'),
+    ('sgr', 'sgr_shuffled'),
+    ('sgr', 'sgr_truth'),
+    ('sgr', 'features'),
+    ('sgr_edges', 'sgr'),
     ('crop', 'crop_misplaced'),
     ('crop', 'crop_contrast'),
     ('crop', 'mse'),

@@ -4,41 +4,70 @@ title = 'Gaussian noise of sigma 50, NAFNet of width 16'
 plain = '../noise50.py'
 in_domain = 'sigma 50'
 
-# Ablation: each of these differs from the cascade with tight regions in what its title says.
+# Ablation: each of these differs from the row of its first half in what its title says.
 tight = _base_.tight
-cascade = dict(regions=_base_.cached, **_base_.distill)
-heavy = dict(type='SPDLoss', loss_weight=1.0)
+cached = _base_.cached
+spd = _base_.spd
+sgr = _base_.sgr
 by_region = dict(type='SPDLoss', gate='region')
-ungated = dict(type='SPDLoss', loss_weight=1.0, gate=None)
-l1 = dict(type='SPDLoss', loss_weight=1.0, distance='l1', gate=None)
-layers = ('generator.middle_blks',)
-features = dict(type='SPDLoss', feature_layers=layers, feature_weight=1.0)
+gated = dict(type='SPDLoss', loss_weight=1.0)
+by_pixel = dict(type='SGRLoss', form='pixel_to_prototype')
+random = dict(type='VGGAnalyzer', weights='random')
+shallow = dict(type='VGGAnalyzer', weights='edges', layers=('relu1_2', 'relu2_2'))
+deep = dict(type='VGGAnalyzer', weights='edges', layers=('relu3_3', 'relu4_3'))
 
 rows = dict(
-    human=dict(title='- human regions', distill=cascade, regions='regions'),
-    restored=dict(
-        title='- superpixels of the restored image',
-        distill=dict(regions=dict(type='SuperpixelRegions'), **_base_.distill),
+    spd_heavy=dict(
+        title='SPD of weight 1', distill=dict(regions=cached, spd_loss=gated, **spd), **tight
     ),
-    heavy=dict(title='- SPD of weight 1', distill=dict(spd_loss=heavy, **cascade), **tight),
-    by_region=dict(
-        title='- SPD gated by region', distill=dict(spd_loss=by_region, **cascade), **tight
-    ),
-    ungated=dict(
-        title='- SPD of weight 1, no gate', distill=dict(spd_loss=ungated, **cascade), **tight
-    ),
-    l1=dict(title='- SPD of weight 1, no gate, L1', distill=dict(spd_loss=l1, **cascade), **tight),
-    features=dict(
-        title='- SPD of features as well', distill=dict(spd_loss=features, **cascade), **tight
-    ),
-    attached=dict(
-        title='- no SPD, gradient from the teacher',
-        distill=dict(detach_cascade=False, spd_loss=None, **cascade),
+    spd_by_region=dict(
+        title='SPD gated by region',
+        distill=dict(regions=cached, spd_loss=by_region, **spd),
         **tight,
     ),
+    spd_slow=dict(
+        title='SPD, average of decay 0.98 from the start',
+        distill=dict(regions=cached, teacher_momentum=0.02, **spd),
+        **tight,
+    ),
+    sgr_weak=dict(
+        title='SGR of weight 0.005',
+        distill=dict(regions=cached, sgr_loss=dict(type='SGRLoss', loss_weight=0.005), **sgr),
+        **tight,
+    ),
+    sgr_strong=dict(
+        title='SGR of weight 0.05',
+        distill=dict(regions=cached, sgr_loss=dict(type='SGRLoss', loss_weight=0.05), **sgr),
+        **tight,
+    ),
+    sgr_heavy=dict(
+        title='SGR of weight 0.15',
+        distill=dict(regions=cached, sgr_loss=dict(type='SGRLoss', loss_weight=0.15), **sgr),
+        **tight,
+    ),
+    sgr_by_pixel=dict(
+        title='SGR of pixels to regions',
+        distill=dict(regions=cached, sgr_loss=by_pixel, **sgr),
+        **tight,
+    ),
+    sgr_random=dict(
+        title='SGR, random features',
+        distill={**sgr, 'regions': cached, 'analyzer': random},
+        **tight,
+    ),
+    sgr_shallow=dict(
+        title='SGR of earlier layers',
+        distill={**sgr, 'regions': cached, 'analyzer': shallow},
+        **tight,
+    ),
+    sgr_deep=dict(
+        title='SGR of later layers', distill={**sgr, 'regions': cached, 'analyzer': deep}, **tight
+    ),
+    features_strong=dict(
+        title='features of the truth of weight 0.2',
+        distill=dict(
+            regions=_base_.without, sgr_loss=dict(type='FeatureLoss', loss_weight=0.2), **sgr
+        ),
+    ),
 )
-ablation = ('human', 'restored', 'heavy', 'by_region', 'ungated', 'l1', 'features', 'attached')
-compare = [
-    *_base_.compare,
-    *[(name, 'tight') for name in ablation],
-]
+compare = [*_base_.compare, ('sgr', 'sgr_random'), ('sgr_heavy', 'features_strong')]

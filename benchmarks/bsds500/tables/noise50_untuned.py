@@ -1,4 +1,5 @@
-# What the cascade seems to be worth beside a baseline whose learning rate does not suit it.
+# What the cascade seems to be worth beside a baseline whose learning rate does not suit it; with SPD
+# as it was before its target was averaged.
 _base_ = './_rows_.py'
 
 title = 'Gaussian noise of sigma 50, NAFNet of width 16, at a learning rate of 1e-3'
@@ -6,12 +7,17 @@ plain = '../noise50_untuned.py'
 in_domain = 'sigma 50'
 iterations = 800
 
+jittery = _base_.jittery
 rows = dict(
     _delete_=True,
     plain=dict(),
-    longer=_base_.rows.longer,
+    longer=dict(title='plain, equal training compute', as_long_as='tight'),
     tight=_base_.rows.tight,
-    none=_base_.rows.none,
-    shuffled=_base_.rows.shuffled,
+    none=dict(title='- no regions', distill=dict(regions=_base_.without, **jittery)),
+    shuffled=dict(
+        title='- shuffled regions',
+        distill=dict(regions=_base_.shuffled, **jittery),
+        **_base_.tight,
+    ),
 )
 compare = [('tight', 'shuffled'), ('tight', 'none'), ('tight', 'longer')]
