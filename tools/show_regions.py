@@ -29,10 +29,9 @@ import torch
 from tqdm import tqdm
 
 import mmsamdistill  # noqa: F401  (makes MMagic importable)
-from mmsamdistill.cache.image_file import decode_image
 from mmsamdistill.cache.store import RegionStore
 from mmsamdistill.command_line import run
-from mmsamdistill.images import find_images
+from mmsamdistill.images import decode_image, find_images
 from mmsamdistill.regions import RegionMap
 
 BOUNDARY = np.array([255, 235, 0], np.uint8)

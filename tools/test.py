@@ -58,7 +58,6 @@ from mmsamdistill.command_line import check_launcher, read_config, run
 from mmsamdistill.data_check.preflight import (
     check_prefixes,
     check_test_files,
-    name_damaged_images,
     without_missing_sets,
 )
 from mmsamdistill.deploy.export import plain_config
@@ -190,8 +189,6 @@ def run_test(args: argparse.Namespace, cfg: Config) -> tuple[Runner, dict[str, f
     load_plain(model, args.checkpoint)
     sets = list_test_sets(runner)
     check_prefixes([metrics for _, metrics in sets])
-    for dataset, _ in sets:
-        name_damaged_images(dataset)
     kept = KeepMetrics()
     runner.register_hook(kept)
     runner.register_hook(ShowProgress())

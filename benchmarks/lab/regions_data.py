@@ -17,6 +17,7 @@ from mmagic.registry import DATASETS
 from mmengine.config import Config
 
 from mmsamdistill.cache.map_file import compact_for_storage, write_map
+from mmsamdistill.datasets.region_pipeline import type_name
 from mmsamdistill.sources import SuperpixelRegions
 
 DEMO = Path(__file__).parents[2] / 'configs/demo/nafnet_denoise.py'
@@ -44,7 +45,7 @@ def prepared(args: argparse.Namespace) -> Iterator[tuple[Config, dict[str, Any],
     cfg = Config.fromfile(args.config or DEMO)
     cfg.merge_from_dict(args.cfg_options or {})
     dataset = cfg.train_dataloader.dataset.to_dict()
-    if dataset['type'] == 'RegionDataset':
+    if type_name(dataset) == 'RegionDataset':
         dataset = dataset['dataset']
     with tempfile.TemporaryDirectory() as folder:
         if args.config is None or args.synthetic:

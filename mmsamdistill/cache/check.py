@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from mmsamdistill.cache.image_file import decode_image, find_regions
+from mmsamdistill.cache.image_file import find_regions
 from mmsamdistill.cache.manifest import add_to_index, describe_differences, fingerprint
 from mmsamdistill.cache.store import RegionStore
 from mmsamdistill.files import hash_file
-from mmsamdistill.images import find_images
+from mmsamdistill.images import decode_image, find_images
 from mmsamdistill.regions.agreement import label_agreement
 from mmsamdistill.sources.source import RegionSource
 

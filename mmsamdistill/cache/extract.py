@@ -13,7 +13,7 @@ import torch
 from mmagic.registry import MODELS
 
 from mmsamdistill.cache.check import Judge, index_entry, stamp_of
-from mmsamdistill.cache.image_file import decode_image, find_regions
+from mmsamdistill.cache.image_file import find_regions
 from mmsamdistill.cache.manifest import (
     add_to_index,
     describe_differences,
@@ -25,7 +25,7 @@ from mmsamdistill.cache.manifest import (
 from mmsamdistill.cache.map_file import write_map
 from mmsamdistill.cache.mask_file import MASK_SUFFIX, write_masks
 from mmsamdistill.cache.store import RegionStore
-from mmsamdistill.images import find_images
+from mmsamdistill.images import decode_image, find_images
 from mmsamdistill.sources.source import RegionSource
 
 Track = Callable[[Sequence[str], str], Iterable[str]]

@@ -63,25 +63,25 @@ def compact_for_storage(labels: np.ndarray) -> np.ndarray:
     return compact_labels(np.asarray(labels).astype(np.int64))
 
 
-def read_map(path: str | Path, size: tuple[int, ...] | None = None) -> np.ndarray:
+def read_map(path: str | Path) -> np.ndarray:
     """Read a label map; a damaged file is an error, never a map with holes.
 
     Args:
         path: A single-channel PNG of 8 or 16 bits. A record in it is not needed: maps made by
             other means are welcome.
-        size: Height and width that it must claim. Default: None, any within reason.
 
     Returns:
         ``(H, W)`` int32 labels.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file is damaged, no label map, or of another size.
+        ValueError: If the file is damaged, no label map, or claims an unreasonable size.
     """
     data = Path(path).read_bytes()
     # Decoders differ in what they make of a truncated file; some fill up with zeros.
     chunks = list(png_chunks(data, path))
-    _check_size(chunks, path, size)
+    # Before memory is asked for: a few bytes can claim, and inflate to, many gigabytes.
+    _declared_size(chunks[0], path)
     labels = decode_labels(chunks)
     if labels is not None:
         return labels
@@ -116,17 +116,26 @@ def read_record(path: str | Path) -> dict[str, Any] | None:
     return found
 
 
-def _check_size(
-    chunks: list[tuple[bytes, bytes]], path: str | Path, size: tuple[int, ...] | None
-) -> None:
-    """Before memory is asked for: a few bytes can claim, and inflate to, many gigabytes."""
-    kind, header = chunks[0]
+def read_size(path: str | Path) -> tuple[int, int]:
+    """Height and width that a map declares, from its first bytes.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is damaged, or claims an unreasonable size.
+    """
+    with Path(path).open('rb') as file:
+        begin = file.read(len(PNG_SIGNATURE) + 25)
+    header = begin[len(PNG_SIGNATURE) + 4 :]
+    return _declared_size((header[:4], header[4:17]), path)
+
+
+def _declared_size(chunk: tuple[bytes, bytes], path: str | Path) -> tuple[int, int]:
+    kind, header = chunk
     if kind != b'IHDR' or len(header) != 13:
-        raise ValueError(f'{path} is damaged: it does not begin with a header')
+        raise ValueError(f'{path} is damaged or no PNG')
     width, height = struct.unpack('>II', header[:8])
     check_pixels(height, width, path)
-    if size is not None and (height, width) != tuple(size):
-        raise ValueError(f'{path} is {height} x {width}, expected {size[0]} x {size[1]}')
+    return height, width
 
 
 def _insert_record(png: bytes, record: dict[str, Any]) -> bytes:

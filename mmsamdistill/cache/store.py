@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from mmsamdistill.cache.manifest import fingerprint, read_manifest
-from mmsamdistill.cache.map_file import read_map, read_record
+from mmsamdistill.cache.map_file import read_map, read_record, read_size
 
 
 class RegionStore:
@@ -53,20 +53,18 @@ class RegionStore:
         """
         return self.root / f'{key}.png'
 
-    def read(self, key: str, size: tuple[int, ...] | None = None) -> np.ndarray:
+    def read(self, key: str) -> np.ndarray:
         """Read a map.
 
         Args:
             key: Relative path of the image without its suffix, such as ``'a/0001'``.
-            size: Height and width that it must have; another one is refused before any memory is
-                asked for. Default: None, any.
 
         Returns:
             ``(H, W)`` int32 labels, 0 for no region.
 
         Raises:
             FileNotFoundError: If there is no such map.
-            ValueError: If it is damaged, no label map, or of another size.
+            ValueError: If it is damaged or no label map.
         """
         path = self.path(key)
         if not path.is_file():
@@ -74,7 +72,19 @@ class RegionStore:
                 f'region map {path} does not exist; tools/extract_regions.py, run as for the rest '
                 f'of {self.root}, adds what is missing'
             )
-        return read_map(path, size)
+        return read_map(path)
+
+    def size(self, key: str) -> tuple[int, int]:
+        """Height and width of a map, without decoding it.
+
+        Args:
+            key: Relative path of the image without its suffix.
+
+        Raises:
+            FileNotFoundError: If there is no such map.
+            ValueError: If it is damaged.
+        """
+        return read_size(self.path(key))
 
     def record(self, key: str) -> dict[str, Any] | None:
         """Where a map comes from; None if the map does not say.

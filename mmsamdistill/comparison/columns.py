@@ -9,8 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mmsamdistill.cache.image_file import decode_image
-from mmsamdistill.images import find_images
+from mmsamdistill.images import decode_image, find_images
 
 TRUTH = 'truth'
 """Name of the column that the others are measured against."""

@@ -13,6 +13,7 @@ from mmsamdistill.compat.own_configs import let_configs_inherit_from_this_packag
 from mmsamdistill.compat.package_utils import replace_pkg_resources
 from mmsamdistill.compat.resuming import load_complete_checkpoints
 from mmsamdistill.compat.saving import save_whole_checkpoints
+from mmsamdistill.compat.whole_images import refuse_damaged_images
 from mmsamdistill.compat.workers import activate_in_spawned_workers
 
 INSTALL = {
@@ -52,6 +53,7 @@ def activate() -> None:
     load_complete_checkpoints()
     let_ema_start_from_any_checkpoint()
     let_configs_inherit_from_this_package()
+    refuse_damaged_images()
     make_registries_lazy(importlib.import_module('mmagic.registry'))
     activate_in_spawned_workers()
     _done.append(True)

@@ -191,7 +191,8 @@ class _Checker:
 
     def _sample(self, info: Mapping[str, Any]) -> DataReport:
         found = DataReport('', '', {}, samples=1)
-        sizes = {}
+        sizes: dict[str, tuple[int, int]] = {}
+        upright: list[tuple[int, int]] = []
         for key, path in _paths(info).items():
             found.files.add(self._shown(key, path))
             try:
@@ -202,16 +203,18 @@ class _Checker:
             except ValueError as error:
                 found.unreadable.append(f'{self._shown(key, path)} ({error})')
                 continue
-            sizes[key] = header.size
+            # Region maps are of upright images, whatever the loader makes of these.
+            upright.append(header.size)
+            sizes[key] = size = header.size if self.leaf.turns(key) else header.stored
             if header.remark() and self.leaf.expects_colour(key):
                 found.remarks.append(f'{self._shown(key, path)} ({header.remark()})')
-            if min(header.size) < self.patch:
-                found.small.append(f'{self._shown(key, path)} ({_by(header.size)})')
+            if min(size) < self.patch:
+                found.small.append(f'{self._shown(key, path)} ({_by(size)})')
         if len(set(sizes.values())) > 1:
             told = ', '.join(f'{key} {_by(size)}' for key, size in sizes.items())
             found.sizes.append(f'{info.get("key")} ({told})')
         if self.regions is not None:
-            problem = self.regions.problem(info, next(iter(sizes.values()), None))
+            problem = self.regions.problem(info, upright[0] if upright else None)
             found.regions += [problem] if problem else []
         return found
 

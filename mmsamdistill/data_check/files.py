@@ -12,6 +12,7 @@ from typing import Any
 from mmagic.registry import DATASETS
 
 from mmsamdistill.datasets.region_pipeline import type_name
+from mmsamdistill.images.orientation import ignores_orientation
 
 SPLITS = ('train', 'val', 'test')
 _PATCH_ARGUMENTS = ('gt_patch_size', 'patch_size', 'crop_size')
@@ -64,6 +65,10 @@ class Leaf:
     def expects_colour(self, key: str) -> bool:
         """Whether an image is loaded as one of 8-bit colour."""
         return self.loaders().get(key, {}).get('color_type', 'color').startswith('color')
+
+    def turns(self, key: str) -> bool:
+        """Whether an image is turned as its camera says."""
+        return not ignores_orientation(self.loaders().get(key, {}).get('color_type', 'color'))
 
     def patch(self) -> int:
         """Side of the largest patch that is cut out; 0 if none is, or images are padded to it."""

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmengine.config import Config
 
 from mmsamdistill.data_check.check import SHOWN, DataReport, check_data
 from mmsamdistill.data_check.files import datasets_of, leaves_of, missing_folders
-from mmsamdistill.images.png import check_png
-
-_PNG = b'\x89PNG'
 
 
 def without_missing_sets(cfg: Config, skip: bool = False) -> tuple[Config, list[str]]:
@@ -59,7 +54,7 @@ def without_missing_sets(cfg: Config, skip: bool = False) -> tuple[Config, list[
 def check_test_files(cfg: Config) -> None:
     """Look at every file of the test sets: whether it is there, an image, and whole.
 
-    Only headers and the ends of files are read; see :func:`name_damaged_images` for the rest.
+    Only headers and the ends of files are read; the rest shows when an image is loaded.
 
     Args:
         cfg: A whole config, its default scope in force.
@@ -107,71 +102,6 @@ def check_prefixes(evaluators: Sequence[Sequence[Any]]) -> None:
                 f'each set'
             )
         seen |= prefixes
-
-
-@dataclass
-class NamedLoading:
-    """A transform that loads an image, whose errors name the file.
-
-    Args:
-        load: MMagic's transform.
-
-    Source: ours.
-    """
-
-    load: Callable[[dict], dict | None]
-
-    def __call__(self, results: dict) -> dict | None:
-        """Load the image.
-
-        Args:
-            results: What the pipeline has of the sample.
-
-        Returns:
-            The same, with the image.
-
-        Raises:
-            FileNotFoundError: If there is no such file.
-            ValueError: If the file is damaged.
-        """
-        paths = results[f'{self.load.key}_path']  # type: ignore[attr-defined]
-        for path in paths if isinstance(paths, (list, tuple)) else [paths]:
-            # OpenCV fills in what it cannot decode. Images in databases are not files.
-            if Path(path).is_file():
-                data = Path(path).read_bytes()
-                if data.startswith(_PNG):
-                    check_png(data, path)
-        try:
-            return self.load(results)
-        except FileNotFoundError:
-            raise
-        # What a decoder gives for a broken file depends on the decoder: None, or its own error.
-        except Exception as error:
-            raise ValueError(f'{paths} cannot be read as an image: {error}') from error
-
-
-def name_damaged_images(dataset: Any) -> None:
-    """Make a dataset's loading transforms name the file that they fail on.
-
-    Args:
-        dataset: A built dataset, which may be one around others; its pipelines are changed.
-
-    Source: ours.
-    """
-    for each in _leaves(dataset):
-        steps = getattr(getattr(each, 'pipeline', None), 'transforms', [])
-        for index, step in enumerate(steps):
-            if type(step).__name__ == 'LoadImageFromFile':
-                steps[index] = NamedLoading(step)
-
-
-def _leaves(dataset: Any) -> Iterator[Any]:
-    inner = getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]
-    if inner == [None]:
-        yield dataset
-        return
-    for each in inner:
-        yield from _leaves(each)
 
 
 def _missing(dataset: dict[str, Any]) -> list[str]:

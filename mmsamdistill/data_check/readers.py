@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from mmsamdistill.cache.image_file import decode_image
-from mmsamdistill.data_check.image_header import ImageHeader, read_header
 from mmsamdistill.datasets.transforms.regions import LoadRegionMap
+from mmsamdistill.images import decode_image
+from mmsamdistill.images.header import ImageHeader, read_header
 
 
 class Reader(Protocol):
@@ -150,14 +150,16 @@ class RegionReader:
         path = store.path(key)
         try:
             header = read_header(path)
+            if not header.grey or header.alpha:
+                return f'{path} is no label map: it has more than one channel'
+            if size is not None and header.stored != size:
+                return f'{path} is {_by(header.stored)}, its image {_by(size)}'
+            # What training does not read, the hook that checks the cache does.
+            store.record(key)
             if self.full:
                 store.read(key)
-        except ValueError as error:
+        except (OSError, ValueError) as error:
             return f'{path} is damaged ({error})'
-        if not header.grey or header.alpha:
-            return f'{path} is no label map: it has more than one channel'
-        if size is not None and header.size != size:
-            return f'{path} is {_by(header.size)}, its image {_by(size)}'
         return ''
 
 

@@ -1,6 +1,6 @@
 """Images, their region maps and their degradations, in MMagic's pipelines."""
 
-from mmsamdistill.datasets.region_dataset import region_dataset
+from mmsamdistill.datasets.region_dataset import RegionDataset
 from mmsamdistill.datasets.region_pipeline import add_regions_to_pipeline
 from mmsamdistill.datasets.transforms import (
     AddGaussianNoise,
@@ -9,6 +9,8 @@ from mmsamdistill.datasets.transforms import (
     LoadRegionMap,
     MotionBlur,
     PadToPatch,
+    RegionCrop,
+    RegionMix,
 )
 
 __all__ = [
@@ -18,6 +20,8 @@ __all__ = [
     'LoadRegionMap',
     'MotionBlur',
     'PadToPatch',
+    'RegionCrop',
+    'RegionDataset',
+    'RegionMix',
     'add_regions_to_pipeline',
-    'region_dataset',
 ]

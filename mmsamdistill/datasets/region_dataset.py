@@ -12,17 +12,12 @@ from mmagic.registry import DATASETS
 from mmsamdistill.datasets.region_pipeline import Geometric, add_regions_to_pipeline
 
 
-@DATASETS.register_module(name='RegionDataset')
-def region_dataset(
-    dataset: dict[str, Any],
-    regions: str | Sequence[str],
-    geometric: Geometric | None = None,
-    crop: Mapping[str, Any] | None = None,
-) -> Any:
+@DATASETS.register_module()
+class RegionDataset:
     """Build a dataset whose samples carry region maps from a cache.
 
-    Registered as ``RegionDataset``, so that cached regions are three more lines in a config, and
-    neither the base config's pipeline nor its dataset is written again::
+    Cached regions are three more lines in a config, and neither the base config's pipeline nor its
+    dataset is written again::
 
         train_dataloader = dict(dataset=dict(
             _delete_=True, type='RegionDataset', regions='data/gopro/train/regions',
@@ -42,18 +37,22 @@ def region_dataset(
             random crop of a pipeline makes: ``crop=dict(candidates=2)``. Default: None, that crop
             stays as it is.
 
-    Returns:
-        The dataset.
-
     Raises:
         FileNotFoundError: If there is no such cache.
         TypeError: If ``dataset`` is no configuration.
         ValueError: If region maps cannot be carried through the pipeline exactly, or there is no
             random crop to choose among.
-
-    Source: ours.
     """
-    return DATASETS.build(add_regions_to_config(dataset, regions, geometric, crop))
+
+    def __new__(
+        cls,
+        dataset: dict[str, Any],
+        regions: str | Sequence[str],
+        geometric: Geometric | None = None,
+        crop: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Build what the configuration describes."""
+        return DATASETS.build(add_regions_to_config(dataset, regions, geometric, crop))
 
 
 def add_regions_to_config(
@@ -64,22 +63,7 @@ def add_regions_to_config(
 ) -> dict[str, Any]:
     """Copy a dataset's configuration with region maps in every pipeline of it.
 
-    Args:
-        dataset: See :func:`region_dataset`.
-        regions: See :func:`region_dataset`.
-        geometric: See :func:`region_dataset`.
-        crop: See :func:`region_dataset`.
-
-    Returns:
-        The new configuration.
-
-    Raises:
-        FileNotFoundError: If there is no such cache.
-        TypeError: If ``dataset`` is no configuration.
-        ValueError: If region maps cannot be carried through the pipeline exactly, or there is no
-            random crop to choose among.
-
-    Source: ours.
+    Arguments and errors are those of :class:`RegionDataset`.
     """
     if not isinstance(dataset, dict):
         raise TypeError(

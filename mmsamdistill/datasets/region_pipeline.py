@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from types import FunctionType
 from typing import Any
+
+from mmagic.registry import TRANSFORMS
 
 from mmsamdistill.datasets.transforms.regions import IMAGE_KEYS
 
+# What MMagic's own transforms do; others say it themselves, by the class attributes `geometric`,
+# with the meaning of the argument of that name, and `wraps`.
 # Move pixels by index and take a list of keys: one more key is one more image.
-BY_KEYS = {
-    'FixedCrop': 'keys',
-    'Flip': 'keys',
-    'PadToPatch': 'keys',
-    'RandomTransposeHW': 'keys',
-}
+BY_KEYS = {'FixedCrop': 'keys', 'Flip': 'keys', 'RandomTransposeHW': 'keys'}
 # Move pixels by index, but know two keys only, or draw a position for each key.
 REPLAYED = {'PairedRandomCrop', 'ModCrop', 'Crop', 'CenterCropLongEdge', 'RandomCropLongEdge'}
 ANEW_FOR_EACH_KEY = {'Crop', 'RandomCropLongEdge'}
@@ -31,22 +31,18 @@ INTERPOLATING = {
 }
 # Leave every pixel where it is.
 HARMLESS = {
-    'AddGaussianNoise',
-    'AddRain',
     'Clip',
     'ColorJitter',
     'CopyValues',
-    'MotionBlur',
     'Normalize',
     'RandomBlur',
     'RandomJPEGCompression',
     'RandomNoise',
-    'RegionMix',
     'RescaleToZeroOne',
     'SetValues',
     'UnsharpMasking',
 }
-WRAPPERS = {'Compose', 'RandomApply', 'RandomChoice', 'RegionCrop'}
+WRAPPERS = {'Compose', 'RandomApply', 'RandomChoice'}
 REWRITTEN = {*BY_KEYS, *REPLAYED, *WRAPPERS, 'NumpyPad', 'PackInputs'}
 EXTENDING_PADS = {'edge', 'reflect', 'symmetric', 'wrap'}
 
@@ -96,7 +92,6 @@ def add_regions_to_pipeline(
         {'type': 'Flip', 'keys': ['gt', 'regions']}
         {'type': 'PackInputs', 'data_keys': ['regions']}
 
-    Source: ours.
     """
     pipeline = copy.deepcopy(list(pipeline))
     names = [type_name(transform) for transform in pipeline]
@@ -136,19 +131,28 @@ def _choose_crop(pipeline: Sequence[Transform], crop: Mapping[str, Any]) -> list
 
 
 def type_name(transform: Transform) -> str:
-    """Name of a transform's type without its scope, whatever form it is given in.
+    """Name of a transform's, dataset's or hook's type without its scope, in whatever form.
 
-    Args:
-        transform: A configuration or a callable.
+    Text in configs, a class or its lazy stand-in in pure-Python ones, or the built object.
 
     Example:
         >>> type_name({'type': 'mmagic.Flip'}), type_name(print)
         ('Flip', 'builtin_function_or_method')
     """
-    if not isinstance(transform, dict):
+    if not isinstance(transform, Mapping):
         return type(transform).__name__
     kind = transform['type']
-    return kind.rpartition('.')[2] if isinstance(kind, str) else kind.__name__
+    if isinstance(kind, type | FunctionType):
+        return kind.__name__
+    # Text, or a lazy stand-in, which shows the whole path of what it stands for.
+    return str(kind).rpartition('.')[2]
+
+
+def _class_of(transform: Transform) -> Any:
+    if not isinstance(transform, Mapping):
+        return type(transform)
+    kind = transform['type']
+    return kind if isinstance(kind, type) else TRANSFORMS.get(type_name(transform))
 
 
 class _Carrier:
@@ -160,14 +164,22 @@ class _Carrier:
 
     def carry(self, transform: Transform) -> list[Transform]:
         """One or more transforms instead of one."""
-        name = type_name(transform)
+        name, kind = type_name(transform), _class_of(transform)
+        # What the user says counts first.
         if name in self.geometric:
             return self._declared(transform, self.geometric[name])
+        # Nothing to do for what leaves the pixels or the images alone.
         if name in HARMLESS or not _touches_images(transform):
             return [transform]
-        if name in REWRITTEN and not isinstance(transform, dict):
+        # Then what the transform says of itself.
+        how = getattr(kind, 'geometric', None)
+        if how is not None:
+            return self._declared(transform, how)
+        wraps = getattr(kind, 'wraps', False)
+        if (name in REWRITTEN or wraps) and not isinstance(transform, dict):
             raise ValueError(_no_configuration(name, self.key))
-        if name in WRAPPERS:
+        # Of the rest each kind is rewritten in its own way.
+        if name in WRAPPERS or wraps:
             return [self._wrapped(transform, name)]
         if name == 'PackInputs':
             return [self._with_key(transform, 'data_keys')]

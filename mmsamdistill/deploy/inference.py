@@ -14,6 +14,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from torch import Tensor
 
+from mmsamdistill.datasets.region_pipeline import type_name
 from mmsamdistill.deploy.export import build_model, plain_config
 from mmsamdistill.deploy.tiling import check_tile, restore_tiled
 from mmsamdistill.weights import load_plain
@@ -100,7 +101,7 @@ class FileRestorer:
             raise
         # What a decoder gives for a broken file depends on the decoder: None, or its own error.
         except Exception as error:
-            raise ValueError(f'{path} is not a readable image') from error
+            raise ValueError(f'{path} is not a readable image: {error}') from error
         return self.pack(loaded)
 
     @torch.no_grad()
@@ -133,7 +134,7 @@ def loading_step(cfg: Config) -> dict[str, Any]:
     """
     for pipeline in _pipelines(cfg):
         steps = {
-            step.get('key'): step for step in pipeline if step.get('type') == 'LoadImageFromFile'
+            step.get('key'): step for step in pipeline if type_name(step) == 'LoadImageFromFile'
         }
         for key in ('img', 'gt'):
             if key in steps:

@@ -10,7 +10,7 @@ from PIL import Image
 from mmsamdistill.cache.map_file import write_map
 from mmsamdistill.data_check.check import check_data
 from mmsamdistill.data_check.files import leaves_of, missing_folders
-from mmsamdistill.data_check.image_header import read_header
+from mmsamdistill.images.header import read_header
 
 FINDINGS = ('errors', 'missing', 'extra', 'unreadable', 'sizes', 'small', 'regions', 'remarks')
 

@@ -14,7 +14,7 @@ from toy import plain_model
 
 from mmsamdistill.cache.map_file import write_map
 from mmsamdistill.data_check.check import check_data
-from mmsamdistill.datasets import region_dataset
+from mmsamdistill.datasets import RegionDataset
 
 BASES = CONFIGS / '_base_/datasets'
 DOCS = CONFIGS.parent / 'docs/data.md'
@@ -146,7 +146,7 @@ def test_all_rains_of_a_photograph_share_its_truth_and_its_regions(tmp_path, mon
         f'data/cityscapes/leftImg8bit/train/{CITY}_leftImg8bit.png'
     }
     write_map(tmp_path / f'regions/{CITY}_leftImg8bit.png', np.full((130, 134), 7), {})
-    mapped = region_dataset(cfg.train_dataloader.dataset.to_dict(), 'regions')
+    mapped = RegionDataset(cfg.train_dataloader.dataset.to_dict(), 'regions')
     assert all((mapped[index]['data_samples'].regions == 7).all() for index in (0, 20, 35))
 
 

@@ -6,7 +6,7 @@ import torch
 from toy import write_data
 
 from mmsamdistill.data_check.files import Leaf
-from mmsamdistill.datasets.region_dataset import region_dataset
+from mmsamdistill.datasets.region_dataset import RegionDataset
 from mmsamdistill.datasets.region_pipeline import add_regions_to_pipeline
 from mmsamdistill.datasets.transforms import RegionCrop
 
@@ -100,7 +100,7 @@ def items(data, count=200, **arguments):
         'data_prefix': {'gt': 'gt', 'img': 'img'},
         'pipeline': [*load, scale, CROP, {'type': 'PackInputs'}],
     }
-    dataset = region_dataset(dataset, str(data / 'regions'), **arguments)
+    dataset = RegionDataset(dataset, str(data / 'regions'), **arguments)
     np.random.seed(3)
     return [dataset[index % len(dataset)] for index in range(count)]
 

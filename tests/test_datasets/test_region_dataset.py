@@ -17,8 +17,8 @@ from mmengine.registry import init_default_scope
 from torch.utils.data import DataLoader
 
 from mmsamdistill.cache.map_file import write_map
-from mmsamdistill.datasets import add_regions_to_pipeline, region_dataset
-from mmsamdistill.datasets.region_dataset import add_regions_to_config
+from mmsamdistill.datasets import AddGaussianNoise, add_regions_to_pipeline
+from mmsamdistill.datasets.region_dataset import RegionDataset, add_regions_to_config
 from mmsamdistill.datasets.region_pipeline import BY_KEYS, HARMLESS, INTERPOLATING, REPLAYED
 
 ROOT = Path(__file__).parents[2]
@@ -72,7 +72,7 @@ def test_dataset_is_itself_with_regions_in_its_samples(root):
 def test_samples_survive_workers_and_stacking(root):
     from mmagic.structures import DataSample
 
-    dataset = region_dataset(dataset_config(root), str(root / 'regions'))
+    dataset = RegionDataset(dataset_config(root), str(root / 'regions'))
     loader = DataLoader(dataset, batch_size=3, num_workers=1, collate_fn=pseudo_collate)
     stacked = DataSample.stack(next(iter(loader))['data_samples'])
     assert stacked.regions.shape == (3, 1, 20, 24)
@@ -82,14 +82,14 @@ def test_samples_survive_workers_and_stacking(root):
 def test_nested_datasets(root):
     inner = dataset_config(root)
     regions = str(root / 'regions')
-    repeated = region_dataset({'type': 'RepeatDataset', 'dataset': inner, 'times': 2}, regions)
+    repeated = RegionDataset({'type': 'RepeatDataset', 'dataset': inner, 'times': 2}, regions)
     assert len(repeated) == 6
     assert repeated[5]['data_samples'].regions.shape == (1, 20, 24)
     several = {'type': 'ConcatDataset', 'datasets': [inner, {**inner, 'indices': 1}]}
-    assert len(region_dataset(several, regions)) == 4
-    assert region_dataset(several, [regions] * 2)[3]['data_samples'].regions.any()
+    assert len(RegionDataset(several, regions)) == 4
+    assert RegionDataset(several, [regions] * 2)[3]['data_samples'].regions.any()
     with pytest.raises(ValueError, match='3 region caches for 2 datasets'):
-        region_dataset(several, [regions] * 3)
+        RegionDataset(several, [regions] * 3)
 
 
 def test_each_dataset_has_its_own_cache(root, tmp_path):
@@ -102,17 +102,17 @@ def test_each_dataset_has_its_own_cache(root, tmp_path):
 
 def test_missing_cache_names_the_command_for_these_images(root):
     with pytest.raises(FileNotFoundError) as caught:
-        region_dataset(dataset_config(root), 'data/nowhere')
+        RegionDataset(dataset_config(root), 'data/nowhere')
     assert f'extract_regions.py {root / "gt"} data/nowhere' in str(caught.value)
 
 
 def test_what_is_no_dataset_configuration_is_refused(root):
     with pytest.raises(TypeError, match='list'):
-        region_dataset([], str(root))
+        RegionDataset([], str(root))
     with pytest.raises(ValueError, match='no pipeline'):
-        region_dataset({'type': 'CIFAR10'}, str(root))
+        RegionDataset({'type': 'CIFAR10'}, str(root))
     with pytest.raises(ValueError, match='ConcatDataset'):
-        region_dataset(dataset_config(root), [str(root)])
+        RegionDataset(dataset_config(root), [str(root)])
 
 
 def test_configuration_inherits_through_mmengine(root, tmp_path):
@@ -242,6 +242,40 @@ def test_every_transform_that_is_said_to_be_known_exists():
 
     for name in {*BY_KEYS, *REPLAYED, *HARMLESS, *INTERPOLATING}:
         assert TRANSFORMS.get(name) is not None, name
+
+
+class Roll:
+    """A transform of one's own that says of itself what it does."""
+
+    geometric = 'names'
+
+    def __init__(self, names=('gt', 'img')):
+        self.names = names
+
+    def __call__(self, results):
+        return {**results, **{name: np.roll(results[name], 3, axis=0) for name in self.names}}
+
+
+def test_transforms_may_say_themselves_what_they_do(root):
+    steps = [*LOAD, {'type': Roll, 'names': ['gt', 'img']}, {'type': AddGaussianNoise}, PACK]
+    found = add_regions_to_pipeline(steps, 'r')
+    assert found[3]['names'] == ['gt', 'img', 'regions']
+    assert found[4] == {'type': AddGaussianNoise}
+
+
+@pytest.mark.parametrize('form', ['text', 'scope', 'class', 'lazy'])
+def test_types_may_have_any_form(root, form):
+    from mmagic.datasets.transforms import Flip
+    from mmengine.config.lazy import LazyAttr, LazyObject
+
+    forms = {
+        'text': 'Flip',
+        'scope': 'mmagic.Flip',
+        'class': Flip,
+        'lazy': LazyAttr('Flip', LazyObject('mmagic.datasets.transforms')),
+    }
+    step = {'type': forms[form], 'keys': ['gt', 'img']}
+    assert add_regions_to_pipeline([*LOAD, step, PACK], 'r')[3]['keys'] == ['gt', 'img', 'regions']
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from toy import write_data
 
-from mmsamdistill.datasets.region_dataset import region_dataset
+from mmsamdistill.datasets.region_dataset import RegionDataset
 from mmsamdistill.datasets.transforms import RegionMix
 
 LABELS = np.array([[0, 0, 7, 7], [0, 300, 300, 7]])[..., None]
@@ -112,7 +112,7 @@ def test_in_the_pipeline_of_a_dataset_with_regions(tmp_path):
 
     def item(pipeline):
         np.random.seed(3)
-        whole = region_dataset({**dataset, 'pipeline': pipeline}, str(data / 'regions'))
+        whole = RegionDataset({**dataset, 'pipeline': pipeline}, str(data / 'regions'))
         packed = whole[0]
         image, sample = packed['inputs'].numpy().astype(float), packed['data_samples']
         return image, sample.gt_img.numpy().astype(float), sample.regions.numpy()[0]

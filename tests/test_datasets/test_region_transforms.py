@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from mmagic.registry import TRANSFORMS
 from mmcv.transforms import Compose
 from mmengine.registry import init_default_scope
+from PIL import Image
 
 from mmsamdistill.cache.extract import extract
 from mmsamdistill.cache.map_file import write_map
 from mmsamdistill.datasets import CarryRegions, LoadRegionMap, add_regions_to_pipeline
-from mmsamdistill.sources import SuperpixelRegions
+from mmsamdistill.sources import RegionSource, SuperpixelRegions
 
 BOTH = ['img', 'gt']
 
@@ -320,3 +321,41 @@ def test_load_says_what_it_needs(data):
         load_map({'key': 'a/x', 'gt': [np.zeros((37, 41, 3))]})
     with pytest.raises(FileNotFoundError, match=r'extract_regions\.py'):
         LoadRegionMap(str(data / 'nowhere'))
+
+
+class Bright(RegionSource):
+    """One region: what is bright."""
+
+    def find(self, images, data_samples=None):
+        return (images[:, 0] > 0.5).long()
+
+    def describe(self):
+        return {'type': 'Bright'}
+
+
+@pytest.mark.parametrize('kind', ['JPEG', 'MPO', 'PNG', 'WEBP'])
+@pytest.mark.parametrize('color_type', ['color', 'unchanged', 'color_ignore_orientation'])
+@pytest.mark.parametrize('size', [(24, 24), (16, 24)])
+def test_maps_fit_what_the_loader_makes_of_a_camera_s_orientation(tmp_path, kind, color_type, size):
+    for turn in range(1, 9):
+        root = tmp_path / str(turn)
+        (root / 'gt').mkdir(parents=True)
+        exif = Image.Exif()
+        exif[0x0112] = turn
+        # A bright block in one corner is one region, the rest is dark.
+        pixels = np.full((*size, 3), 30, np.uint8)
+        pixels[:8, :8] = 220
+        suffix = {'MPO': 'jpg', 'JPEG': 'jpg'}.get(kind, kind.lower())
+        options = {'WEBP': {'lossless': True}, 'PNG': {}}.get(kind, {'quality': 95})
+        Image.fromarray(pixels).save(root / f'gt/a.{suffix}', kind, exif=exif, **options)
+        extract(root / 'gt', root / 'regions', Bright())
+        pipeline = Compose(
+            [
+                {'type': 'LoadImageFromFile', 'key': 'gt', 'color_type': color_type},
+                {'type': 'LoadRegionMap', 'root': str(root / 'regions')},
+            ]
+        )
+        loaded = pipeline({'gt_path': str(root / f'gt/a.{suffix}'), 'key': 'a'})
+        bright = loaded['gt'][..., 0] > 125
+        assert bright.sum() == 64
+        assert np.array_equal(loaded['regions'][..., 0] == 1, bright)

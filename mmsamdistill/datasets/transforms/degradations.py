@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from abc import abstractmethod
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from mmagic.registry import TRANSFORMS
@@ -32,8 +32,10 @@ class Degradation(BaseTransform):
         quantise: Round and clip to 0..255 as an 8-bit file does, and keep the image's dtype;
             otherwise the result is float32. Default: True.
 
-    Source: ours.
     """
+
+    geometric: ClassVar[str | bool] = False
+    """Every pixel stays where it is, so that region maps need no rewriting."""
 
     def __init__(self, key: str = 'img', seed: int | None = None, quantise: bool = True) -> None:
         self.key = key

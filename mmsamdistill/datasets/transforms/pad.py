@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from mmagic.registry import TRANSFORMS
@@ -36,6 +36,9 @@ class PadToPatch(BaseTransform):
 
     Source: swz30/Restormer: basicsr/utils/img_util.py.
     """
+
+    geometric: ClassVar[str | bool] = 'keys'
+    """One more key is one more image: a region map is padded as they are."""
 
     def __init__(self, keys: Sequence[str], size: int, mode: str = 'symmetric') -> None:
         if size < 1 or mode not in MODES:

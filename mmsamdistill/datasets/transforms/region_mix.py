@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from mmagic.registry import TRANSFORMS
@@ -51,6 +51,9 @@ class RegionMix(BaseTransform):
 
     Source: ours, after CutBlur (Yoo et al., CVPR 2020), which mixes rectangles of two strengths.
     """
+
+    geometric: ClassVar[str | bool] = False
+    """Every pixel stays where it is."""
 
     def __init__(
         self,

@@ -16,6 +16,12 @@ from mmcv.transforms import BaseTransform
 
 from mmsamdistill.cache.command import fitting_command
 from mmsamdistill.cache.store import RegionStore
+from mmsamdistill.images.orientation import (
+    ignores_orientation,
+    is_transposed,
+    read_orientation,
+    turned_back,
+)
 
 IMAGE_KEYS = ('gt', 'img')
 
@@ -46,8 +52,6 @@ class LoadRegionMap(BaseTransform):
         ...     write_map(f'{root}/a.png', np.array([[0, 1]]), {})
         ...     LoadRegionMap(root)({'key': 'a', 'gt': np.zeros((1, 2, 3))})['regions'].shape
         (1, 2, 1)
-
-    Source: ours.
     """
 
     def __init__(self, root: str, key: str = 'regions') -> None:
@@ -63,8 +67,19 @@ class LoadRegionMap(BaseTransform):
             ValueError: If the map is damaged or has another size than the image.
         """
         key = self.find_key(results)
-        labels = self.store.read(key)
-        self._check_size(results, key, labels)
+        name, image = self._image(results)
+        # Maps are of upright images; a loader may leave the pixels as the camera stored them.
+        turn = 1
+        if ignores_orientation(results.get(f'{name}_color_type', 'color')):
+            turn = _orientation(results.get(f'{name}_path'))
+        size = image.shape[1::-1] if is_transposed(turn) else image.shape[:2]
+        if self.store.size(key) != size:
+            raise ValueError(
+                f'region map {self.store.path(key)} is {_by(self.store.size(key))}, but '
+                f'{_image_path(results)} is {_by(size)} (height x width): it was made from another '
+                f'image. Make it again by: {self._command(results, key)}'
+            )
+        labels = turned_back(self.store.read(key), turn)
         return {**results, self.key: labels[..., None]}
 
     def __repr__(self) -> str:
@@ -98,21 +113,16 @@ class LoadRegionMap(BaseTransform):
             f'{self._command(results, candidates[0])}'
         )
 
-    def _check_size(self, results: dict[str, Any], key: str, labels: np.ndarray) -> None:
-        image = next((results[name] for name in IMAGE_KEYS if name in results), None)
-        if image is None:
+    def _image(self, results: dict[str, Any]) -> tuple[str, np.ndarray]:
+        """The image that the map has to fit, with its key."""
+        name = next((name for name in IMAGE_KEYS if name in results), None)
+        if name is None:
             raise KeyError('LoadRegionMap must come after the transforms that load "gt" or "img"')
-        if isinstance(image, list):
+        if isinstance(results[name], list):
             raise ValueError(
                 f'LoadRegionMap takes single images; {_image_path(results)} is a sequence of frames'
             )
-        if image.shape[:2] != labels.shape:
-            path = _image_path(results)
-            raise ValueError(
-                f'region map {self.store.path(key)} is {_size(labels)}, but {path} is '
-                f'{_size(image)} (height x width): it was made from another image. Make it again '
-                f'by: {self._command(results, key)}'
-            )
+        return name, results[name]
 
     def _command(self, results: dict[str, Any], key: str) -> str:
         # It keeps all maps that are still right: an image that has changed is noticed without.
@@ -143,8 +153,6 @@ class CarryRegions(BaseTransform):
         >>> results = {'gt': np.zeros((2, 2, 3)), 'regions': np.ones((2, 2, 1), np.int32)}
         >>> CarryRegions(double)(results)['regions'].shape
         (4, 2, 1)
-
-    Source: ours.
     """
 
     def __init__(
@@ -215,8 +223,15 @@ def _image_path(results: dict[str, Any]) -> Path:
     return Path('an image of unknown path')
 
 
-def _size(image: np.ndarray) -> str:
-    return f'{image.shape[0]} x {image.shape[1]}'
+def _orientation(path: Any) -> int:
+    """How an image is to be turned; not at all if it is in a database, or was made up."""
+    if isinstance(path, str | Path) and Path(path).is_file():
+        return read_orientation(path)
+    return 1
+
+
+def _by(size: Sequence[int]) -> str:
+    return f'{size[0]} x {size[1]}'
 
 
 def _random_state() -> tuple[Any, ...]:

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmsamdistill.cache.image_file import decode_image
-from mmsamdistill.cache.jpeg import jpeg_is_whole
-from mmsamdistill.data_check.image_header import read_header
+from mmsamdistill.images import decode_image
+from mmsamdistill.images.header import read_header
+from mmsamdistill.images.jpeg import jpeg_is_whole
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (40, 56, 3), dtype=np.uint8)
 

@@ -9,12 +9,12 @@ from typing import BinaryIO
 
 from PIL import Image, UnidentifiedImageError
 
-from mmsamdistill.cache.jpeg import jpeg_is_whole
+from mmsamdistill.images.jpeg import jpeg_is_whole
+from mmsamdistill.images.limits import check_pixels
+from mmsamdistill.images.orientation import is_transposed, orientation_of
 
-_ORIENTATION = 0x0112
-_TURNED = {5, 6, 7, 8}
 # How a whole file ends, if nothing was appended to it.
-_ENDS = {'PNG': b'IEND\xaeB`\x82', 'JPEG': b'\xff\xd9'}
+_ENDS = {'PNG': b'IEND\xaeB`\x82', 'JPEG': b'\xff\xd9', 'MPO': b'\xff\xd9'}
 _TAIL = 4096
 
 
@@ -23,15 +23,17 @@ class ImageHeader:
     """What is known of an image before it is decoded.
 
     Attributes:
-        height: Pixels, as MMagic's loader turns the image.
-        width: Pixels, as MMagic's loader turns the image.
+        height: Pixels, as stored.
+        width: Pixels, as stored.
         grey: One channel.
         alpha: With transparency.
         deep: More than 8 bits a channel.
+        orientation: How OpenCV turns it, 1 to 8.
 
     Example:
-        >>> ImageHeader(2, 3, grey=True, alpha=False, deep=True).remark()
-        'grey, more than 8 bits'
+        >>> header = ImageHeader(2, 3, grey=True, alpha=False, deep=True, orientation=6)
+        >>> header.remark(), header.size, header.stored
+        ('grey, more than 8 bits', (3, 2), (2, 3))
     """
 
     height: int
@@ -39,11 +41,17 @@ class ImageHeader:
     grey: bool
     alpha: bool
     deep: bool
+    orientation: int = 1
+
+    @property
+    def stored(self) -> tuple[int, int]:
+        """Height and width of the pixels as stored."""
+        return self.height, self.width
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width."""
-        return self.height, self.width
+        """Height and width, turned as the camera says."""
+        return self.stored[::-1] if is_transposed(self.orientation) else self.stored
 
     def remark(self) -> str:
         """What a loader of 8-bit colour images changes silently; empty for such an image."""
@@ -52,20 +60,14 @@ class ImageHeader:
 
 
 def read_header(source: str | Path | bytes) -> ImageHeader:
-    """Read an image's header, and see whether the file is whole.
+    """Read an image's header, from a path or from a file's content, and whether it is whole.
 
     A PNG or JPEG must end as such files do: the usual damage is a copy that was interrupted.
     Damage in the middle shows only when the image is decoded.
 
-    Args:
-        source: Path of a file, or a file's content.
-
-    Returns:
-        The header.
-
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is empty, no image, or ends too early.
+        ValueError: If it is empty, no image, too large, or ends too early.
 
     Example:
         >>> import cv2, numpy as np
@@ -75,8 +77,6 @@ def read_header(source: str | Path | bytes) -> ImageHeader:
         >>> read_header(png[:-20])
         Traceback (most recent call last):
         ValueError: it ends too early
-
-    Source: ours.
     """
     if isinstance(source, bytes):
         return _read(io.BytesIO(source))
@@ -87,22 +87,24 @@ def read_header(source: str | Path | bytes) -> ImageHeader:
 def _read(file: BinaryIO) -> ImageHeader:
     try:
         image = Image.open(file)
+        orientation = orientation_of(image)
+        # A 16-bit colour image opens as 'RGB'; only the decoder's settings show what it holds.
+        deep = image.mode[:1] in ('I', 'F') or any(';16' in str(tile[3]) for tile in image.tile)
     except UnidentifiedImageError:
         raise ValueError('it is empty or no image') from None
-    except (OSError, SyntaxError) as error:
+    except Image.DecompressionBombError as error:
+        raise ValueError(f'it is too large, cut it: {error}') from error
+    # Pillow's readers of broken files end in errors of any kind.
+    except Exception as error:
         raise ValueError(f'it is damaged: {error}') from error
-    width, height = image.size
-    # Loaders turn a photograph as the camera says. For other formats Pillow would have to decode.
-    if image.format == 'JPEG' and image.getexif().get(_ORIENTATION) in _TURNED:
-        width, height = height, width
-    # A 16-bit colour image opens as 'RGB'; only the decoder's settings show what is in the file.
-    deep = image.mode[:1] in ('I', 'F') or any(';16' in str(tile[3]) for tile in image.tile)
+    check_pixels(image.height, image.width, 'it')
     header = ImageHeader(
-        height=height,
-        width=width,
-        grey=image.mode[:1] in ('1', 'L', 'I', 'F'),
+        height=image.height,
+        width=image.width,
+        grey=image.mode[:1] in ('1', 'L', 'I', 'F') and not image.mode.startswith('LAB'),
         alpha=image.mode in ('LA', 'PA', 'RGBA', 'La', 'RGBa') or 'transparency' in image.info,
         deep=deep,
+        orientation=orientation,
     )
     _check_end(file, image.format)
     return header
@@ -119,5 +121,5 @@ def _check_end(file: BinaryIO, kind: str | None) -> None:
     # Something was appended, or it is cut off: the whole file tells.
     file.seek(0)
     data = file.read()
-    if not (jpeg_is_whole(data) if kind == 'JPEG' else mark in data):
+    if not (mark in data if kind == 'PNG' else jpeg_is_whole(data)):
         raise ValueError('it ends too early')
