@@ -51,6 +51,8 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from mmsamdistill.command_line import check_launcher, read_config, run
+from mmsamdistill.datasets.region_pipeline import type_name
+from mmsamdistill.engine import FiniteHook, InterruptionHook, RunRecordHook
 
 
 def load_config(args: argparse.Namespace) -> Config:
@@ -80,18 +82,28 @@ def load_config(args: argparse.Namespace) -> Config:
 
 def enable_amp(cfg: Config) -> None:
     """Turn the config's optimiser wrapper into its mixed-precision form."""
-    kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
+    kind = type_name({'type': 'OptimWrapper', **cfg.optim_wrapper})
     if kind not in ('OptimWrapper', 'AmpOptimWrapper'):
         raise SystemExit(f'--amp knows OptimWrapper, this config uses {kind}; set AMP there')
     cfg.optim_wrapper.type = 'AmpOptimWrapper'
     cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
 
 
+def build_runner(cfg: Config) -> Runner:
+    """Build the Runner, with the hooks that guard every run unless the config has its own."""
+    runner = Runner.from_cfg(cfg)
+    for kind in (RunRecordHook, FiniteHook, InterruptionHook):
+        if not any(isinstance(hook, kind) for hook in runner.hooks):
+            runner.register_hook(kind())
+    for hook in runner.hooks:
+        if isinstance(hook, InterruptionHook):
+            hook.listen()
+    return runner
+
+
 def main() -> None:
     """Train."""
-    cfg = load_config(parse_args())
-    runner = Runner.from_cfg(cfg)
-    runner.train()
+    build_runner(load_config(parse_args())).train()
 
 
 if __name__ == '__main__':

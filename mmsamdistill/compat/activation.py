@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 
 from mmsamdistill.compat.checkpoints import use_safe_checkpoint_io
+from mmsamdistill.compat.distributed import train_on_several_cpus
 from mmsamdistill.compat.ema import let_ema_start_from_any_checkpoint
 from mmsamdistill.compat.import_hook import install_import_hook
 from mmsamdistill.compat.lazy_registry import make_registries_lazy
@@ -51,6 +52,7 @@ def activate() -> None:
     use_safe_checkpoint_io()
     save_whole_checkpoints()
     load_complete_checkpoints()
+    train_on_several_cpus()
     let_ema_start_from_any_checkpoint()
     let_configs_inherit_from_this_package()
     refuse_damaged_images()

@@ -13,10 +13,10 @@ from types import ModuleType
 from typing import IO, Any
 
 import torch
-from torch import nn
 
 from mmsamdistill.compat.import_hook import after_import, replace_in_modules
 from mmsamdistill.files import atomic_file, write_atomically
+from mmsamdistill.weights.matching import first_not_finite
 from mmsamdistill.weights.safe_types import plain_numbers
 
 CHECKPOINTS = 'mmengine.runner.checkpoint'
@@ -199,20 +199,14 @@ def _never_the_broken(save: Callable[..., None]) -> Callable[..., None]:
             return
         _require_metrics(hook, metrics)
         averaged = [each.ema_model for each in runner.hooks if hasattr(each, 'ema_model')]
-        broken = next(filter(None, map(_not_finite, [runner.model, *averaged])), None)
+        found = [first_not_finite(each.state_dict()) for each in (runner.model, *averaged)]
+        broken = next(filter(None, found), None)
         if broken is None:
             save(hook, runner, metrics)
         else:
             runner.logger.error(f'{broken} is not finite: not saved as best, whatever {metrics}')
 
     return method
-
-
-def _not_finite(model: nn.Module) -> str | None:
-    for name, value in model.state_dict().items():
-        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
-            return name
-    return None
 
 
 def _require_metrics(hook: Any, metrics: dict) -> None:

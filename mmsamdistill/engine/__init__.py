@@ -4,12 +4,16 @@ from mmsamdistill.engine.hooks import (
     ChannelsLastHook,
     CollapseHook,
     CompileHook,
+    FiniteHook,
+    InterruptionHook,
     LocalStatisticsHook,
     MixupHook,
     ProgressivePatchHook,
     RandomStateHook,
     RegionCacheHook,
+    RunRecordHook,
     TeacherEvaluationHook,
+    TrainingDivergedError,
 )
 from mmsamdistill.engine.optim import CascadeOptimWrapperConstructor
 
@@ -18,10 +22,14 @@ __all__ = [
     'ChannelsLastHook',
     'CollapseHook',
     'CompileHook',
+    'FiniteHook',
+    'InterruptionHook',
     'LocalStatisticsHook',
     'MixupHook',
     'ProgressivePatchHook',
     'RandomStateHook',
     'RegionCacheHook',
+    'RunRecordHook',
     'TeacherEvaluationHook',
+    'TrainingDivergedError',
 ]

@@ -51,6 +51,17 @@ def images_of(batch: Batch) -> list[Tensor]:
     return images
 
 
+def files_of(batch: Any) -> list[str]:
+    """Files that a batch came from, as far as its data samples know them."""
+    samples = batch.get('data_samples') if isinstance(batch, dict) else None
+    found: list[str] = []
+    for sample in samples if isinstance(samples, list | tuple) else ():
+        info = getattr(sample, 'metainfo', {})
+        paths = [str(info[key]) for key in ('img_path', 'gt_path') if info.get(key)]
+        found += [path for path in paths[:1] if path not in found]
+    return found
+
+
 def select_images(batch: Batch, indices: Sequence[int]) -> None:
     """Keep some images of a batch, with their data samples.
 

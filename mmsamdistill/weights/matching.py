@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+import torch
 from torch import Tensor
 
 _SHOWN = 10
@@ -48,6 +49,14 @@ def require_same_keys(
     lines = [f'  {len(names)} {kind}: {_listed(names)}' for kind, names in kinds.items() if names]
     if lines:
         raise ValueError('\n'.join([f'the weights do not fit {what}:', *lines]))
+
+
+def first_not_finite(weights: Mapping[str, Tensor]) -> str | None:
+    """Name of the first tensor that holds an infinity or no number, None if there is none."""
+    for name, value in weights.items():
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            return name
+    return None
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -1,0 +1,172 @@
+"""Steps that are no numbers are not taken."""
+
+from __future__ import annotations
+
+import functools
+from collections import deque
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmagic.registry import HOOKS
+from mmengine.hooks import Hook
+from mmengine.optim import OptimWrapper, OptimWrapperDict
+from mmengine.runner import Runner
+
+from mmsamdistill.engine.batches import files_of
+from mmsamdistill.weights.matching import first_not_finite
+
+
+class TrainingDivergedError(RuntimeError):
+    """The weights, or all of too many steps in a row, are no numbers."""
+
+
+@HOOKS.register_module()
+class FiniteHook(Hook):
+    """Skip a step whose gradients are infinite or no numbers, and stop where it goes on so.
+
+    One bad step writes NaN into every weight, and all that follows, checkpoints included, is lost.
+    The finding names the terms of the loss (or the first parameter whose gradient it is), the
+    iteration and the files of the batch. Weights that are not finite are not saved, so that what
+    is on disk when the run stops is good. It costs one look at the gradients' norm in a step. With
+    AMP's loss scaling, which skips such steps itself and tries a few, only the loss is judged.
+
+    ``tools/train.py`` registers it in every run.
+
+    Args:
+        limit: So many such steps in a row stop the run. Default: 10.
+
+    Raises:
+        ValueError: If ``limit`` is below 1.
+        TrainingDivergedError: In training, at the limit, or before weights that are no numbers
+            would be saved.
+    """
+
+    priority = 'VERY_HIGH'  # before whatever writes the losses down
+
+    def __init__(self, limit: int = 10) -> None:
+        if limit < 1:
+            raise ValueError(f'limit must be at least 1, got {limit}')
+        self.limit = limit
+        self.skipped = 0
+        self._in_a_row = 0
+        self._bad: str | None = None
+        self._recent: deque[tuple[Mapping[str, Any], list[str]]] = deque(maxlen=1)
+
+    def before_train(self, runner: Runner) -> None:
+        """Stand between gradients and optimiser.
+
+        Args:
+            runner: The Runner.
+        """
+        wrapped = runner.optim_wrapper
+        parts = wrapped.values() if isinstance(wrapped, OptimWrapperDict) else [wrapped]
+        self._names = {id(p): name for name, p in runner.model.named_parameters()}
+        self._scaled = any(hasattr(part, 'loss_scaler') for part in parts)
+        counts = max(getattr(part, '_accumulative_counts', 1) for part in parts)
+        self._recent = deque(maxlen=counts)
+        for part in parts:
+            if not hasattr(part, 'loss_scaler'):
+                part.step = self._guarded(part, part.step)
+
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Report a step that was skipped.
+
+        Args:
+            runner: The Runner.
+            batch_idx: Unused.
+            data_batch: The raw batch, whose files are named.
+            outputs: The losses.
+
+        Raises:
+            TrainingDivergedError: At the limit.
+        """
+        self._recent.append((outputs or {}, files_of(data_batch)))
+        if self._scaled and not _finite(outputs or {}).get('loss', True):
+            self._bad = 'the loss'
+        if self._bad is None:
+            self._in_a_row = 0
+            return
+        finding = f'iteration {runner.iter + 1}: {self._describe(self._bad)}'
+        self._bad = None
+        self.skipped += 1
+        self._in_a_row += 1
+        runner.logger.error(f'step skipped, not finite, {finding}')
+        if self.skipped == 1:
+            runner.message_hub.update_info('first_not_finite', finding)
+        if self._in_a_row >= self.limit:
+            self._stop(runner, f'{self._in_a_row} steps in a row are not finite; {finding}')
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Keep weights that are no numbers from the disk.
+
+        Args:
+            runner: The Runner.
+            checkpoint: What is to be saved.
+
+        Raises:
+            TrainingDivergedError: If they are.
+        """
+        broken = first_not_finite(checkpoint['state_dict'])
+        if broken is not None:
+            self._stop(runner, f'iteration {runner.iter}: {broken} is not finite')
+
+    def after_train(self, runner: Runner) -> None:
+        """Say how many steps were skipped.
+
+        Args:
+            runner: The Runner.
+        """
+        if self.skipped:
+            runner.logger.warning(f'{self.skipped} steps were skipped, being not finite')
+
+    def _guarded(self, part: OptimWrapper, step: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(step)
+        def method(**kwargs: Any) -> None:
+            parameters = [p for group in part.param_groups for p in group['params']]
+            gradients = [p.grad for p in parameters if p.grad is not None]
+            # One number for all of them, so that the device is waited for once.
+            if not gradients or bool(_total(gradients).isfinite()):
+                step(**kwargs)
+                return
+            bad = next(p for p in parameters if p.grad is not None and not _total([p.grad]) < 1e38)
+            self._bad = f'the gradient of {self._names.get(id(bad), "a parameter")}'
+
+        return method
+
+    def _describe(self, bad: str) -> str:
+        for losses, files in self._recent:
+            terms = [name for name, fine in _finite(losses).items() if not fine]
+            parts = [term for term in terms if term != 'loss'] or terms
+            if parts:
+                return f'{", ".join(parts)}; files: {", ".join(files) or "unknown"}'
+        files = [file for _, several in self._recent for file in several]
+        return f'{bad}; files: {", ".join(files) or "unknown"}'
+
+    def _stop(self, runner: Runner, what: str) -> None:
+        broken = first_not_finite(runner.model.state_dict())
+        note = Path(runner.work_dir, 'last_checkpoint')
+        good = note.read_text() if note.is_file() else 'none was saved'
+        raise TrainingDivergedError(
+            f'training has diverged, {what}'
+            f'{f"; weights are not finite: {broken}" if broken else ""}. Last good checkpoint: '
+            f'{good}. Lower the learning rate or the weights of the distillation losses, clip '
+            'gradients (optim_wrapper.clip_grad), or look at the files named'
+        )
+
+
+def _total(gradients: list[torch.Tensor]) -> torch.Tensor:
+    norms = torch._foreach_norm([gradient.detach() for gradient in gradients])
+    return torch.stack([norm.float().to(norms[0].device) for norm in norms]).sum()
+
+
+def _finite(losses: Mapping[str, Any]) -> dict[str, bool]:
+    tensors = {k: v for k, v in losses.items() if 'loss' in k and isinstance(v, torch.Tensor)}
+    return {name: bool(torch.isfinite(value).all()) for name, value in tensors.items()}

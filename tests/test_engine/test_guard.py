@@ -1,0 +1,93 @@
+"""Steps that are no numbers: skipped, named, counted, and the end of a run if they go on."""
+
+import pytest
+import torch
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from toy import config, plain_model, write_data
+
+from mmsamdistill.engine import FiniteHook, TrainingDivergedError
+from mmsamdistill.weights.matching import first_not_finite
+
+
+@pytest.fixture
+def data(tmp_path):
+    return write_data(tmp_path / 'data')
+
+
+class Spoil(Hook):
+    """Makes the inputs of some steps NaN."""
+
+    def __init__(self, steps):
+        self.steps = steps
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if runner.iter in self.steps:
+            data_batch['inputs'] = [image * float('nan') for image in data_batch['inputs']]
+
+
+def guarded(data, work_dir, steps, limit=10, **changes):
+    runner = Runner.from_cfg(config(data, work_dir, plain_model(), **changes))
+    hook = FiniteHook(limit)
+    runner.register_hook(hook)
+    runner.register_hook(Spoil(steps))
+    return runner, hook
+
+
+@pytest.mark.parametrize('counts', [1, 2])
+def test_a_bad_step_is_skipped_and_named(data, tmp_path, counts):
+    wrapper = {
+        'type': 'OptimWrapper',
+        'optimizer': {'type': 'AdamW', 'lr': 1e-3},
+        'accumulative_counts': counts,
+    }
+    runner, hook = guarded(data, tmp_path / 'run', {0}, optim_wrapper=wrapper)
+    start = {name: value.clone() for name, value in runner.model.state_dict().items()}
+    runner.train()
+    assert hook.skipped == 1
+    finding = runner.message_hub.get_info('first_not_finite')
+    assert finding.startswith(f'iteration {counts}: loss')
+    assert '/img/' in finding
+    assert first_not_finite(runner.model.state_dict()) is None
+    assert any(not torch.equal(v, start[k]) for k, v in runner.model.state_dict().items())
+
+
+def test_too_many_stop_the_run_and_name_the_last_good_checkpoint(data, tmp_path):
+    runner, hook = guarded(data, tmp_path / 'run', {2, 3}, limit=2)
+    with pytest.raises(TrainingDivergedError, match=r'2 steps in a row[\s\S]*iter_2\.pth'):
+        runner.train()
+    assert hook.skipped == 2
+    assert not (tmp_path / 'run/iter_4.pth').exists()
+
+
+def test_bad_steps_apart_from_each_other_do_not_stop_it(data, tmp_path):
+    runner, hook = guarded(data, tmp_path / 'run', {0, 2}, limit=2)
+    runner.train()
+    assert hook.skipped == 2
+
+
+def test_weights_that_are_no_numbers_are_not_saved(data, tmp_path):
+    class Poison(Hook):
+        def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+            with torch.no_grad():
+                runner.model.generator.last.bias[0] = float('inf')
+
+    runner, _ = guarded(data, tmp_path / 'run', set())
+    runner.register_hook(Poison())
+    with pytest.raises(TrainingDivergedError, match=r'generator\.last\.bias is not finite'):
+        runner.train()
+    assert not list((tmp_path / 'run').glob('*.pth'))
+
+
+def test_gradients_behind_a_finite_loss_are_seen(data, tmp_path):
+    runner, hook = guarded(data, tmp_path / 'run', set())
+    spoil = lambda gradient: gradient * float('nan')  # noqa: E731
+    runner.model.generator.first.bias.register_hook(spoil)
+    runner.train()
+    assert hook.skipped == 4
+    assert 'gradient of generator.first.bias' in runner.message_hub.get_info('first_not_finite')
+
+
+def test_limit_is_checked():
+    with pytest.raises(ValueError, match='at least 1'):
+        FiniteHook(0)

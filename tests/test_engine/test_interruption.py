@@ -1,0 +1,109 @@
+"""A run that is told to stop saves, ends, and goes on as if nothing had been."""
+
+import os
+import signal
+
+import pytest
+import torch
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from toy import config, plain_model, run_training, write_data
+
+from mmsamdistill.engine import InterruptionHook
+
+
+class Send(Hook):
+    """Sends this process a signal at a step, or while an image is validated."""
+
+    def __init__(self, number, step=None, image=None):
+        self.number, self.step, self.image = number, step, image
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if runner.iter + 1 == self.step:
+            os.kill(os.getpid(), self.number)
+
+    def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if batch_idx == self.image:
+            os.kill(os.getpid(), self.number)
+
+
+def settings(data, work_dir, **changes):
+    hooks = {
+        'logger': {'type': 'LoggerHook', 'interval': 1},
+        'checkpoint': {
+            'type': 'CheckpointHook',
+            'interval': 10,
+            'by_epoch': False,
+            'save_best': 'PSNR',
+            'rule': 'greater',
+        },
+    }
+    loop = {'type': 'IterBasedTrainLoop', 'max_iters': 4, 'val_interval': 2}
+    custom = [{'type': 'RandomStateHook'}, {'type': 'InterruptionHook'}, {'type': 'EMAHook'}]
+    return config(
+        data,
+        work_dir,
+        plain_model(),
+        default_hooks=hooks,
+        train_cfg=loop,
+        custom_hooks=custom,
+        **changes,
+    )
+
+
+@pytest.fixture(scope='module')
+def data(tmp_path_factory):
+    return write_data(tmp_path_factory.mktemp('data'))
+
+
+@pytest.fixture(scope='module')
+def whole(data, tmp_path_factory):
+    work_dir = tmp_path_factory.mktemp('whole')
+    run_training(settings(data, work_dir))
+    return work_dir
+
+
+def read(path):
+    return torch.load(path, weights_only=True)
+
+
+@pytest.mark.parametrize(
+    ('number', 'when', 'saved'),
+    [
+        (signal.SIGTERM, {'step': 1}, 1),
+        (signal.SIGUSR1, {'step': 2}, 2),  # a validation is due
+        (signal.SIGINT, {'image': 1}, 2),
+    ],
+)
+def test_a_stopped_run_saves_and_resumes_to_the_same_end(
+    data, whole, tmp_path, number, when, saved
+):
+    runner = Runner.from_cfg(settings(data, tmp_path))
+    runner.register_hook(Send(number, **when))
+    before = signal.getsignal(number)
+    code = 0
+    try:
+        runner.train()
+    except SystemExit as end:
+        code = end.code
+        runner.call_hook('after_train')  # what the end of the process would do for signals
+    assert code == 0
+    assert signal.getsignal(number) is before
+    assert read((tmp_path / 'last_checkpoint').read_text())['meta']['iter'] == saved
+    run_training(settings(data, tmp_path, resume=True))
+
+    (best,) = whole.glob('best_*.pth')
+    for name in ('iter_4.pth', best.name):
+        one, other = read(whole / name), read(tmp_path / name)
+        for key in ('state_dict', 'ema_state_dict'):
+            for name, value in one[key].items():
+                assert torch.equal(value, other[key][name]), (key, name)
+    assert (
+        one['message_hub']['runtime_info']['best_score']
+        == other['message_hub']['runtime_info']['best_score']
+    )
+
+
+def test_unknown_signals_are_refused():
+    with pytest.raises(ValueError, match='SIGNONE'):
+        InterruptionHook(signals=['SIGNONE'])
