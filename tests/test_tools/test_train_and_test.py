@@ -98,9 +98,7 @@ def test_scaled_learning_rate_and_amp_reach_the_config(configs, monkeypatch):
     assert load().optim_wrapper.type == 'OptimWrapper'
     with pytest.raises(SystemExit, match='ApexOptimWrapper'):
         load('--amp', '--cfg-options', 'optim_wrapper.type=ApexOptimWrapper')
-    configs['plain'].write_text(
-        configs['plain'].read_text().replace('auto_scale_lr', 'unused')
-    )
+    configs['plain'].write_text(configs['plain'].read_text().replace('auto_scale_lr', 'unused'))
     with pytest.raises(SystemExit, match='auto_scale_lr'):
         load('--auto-scale-lr')
 
