@@ -15,9 +15,6 @@ import torch
 
 import mmsamdistill  # noqa: F401
 
-# Formatting a config takes a second, five times a run; unformatted it says the same.
-mmengine.config.config.FormatCode = lambda text, **_: (text, True)
-
 # Helpers of the tests; as doctest modules they would be imported under a second name.
 collect_ignore = [
     *('config_files.py', 'ddp_worker.py', 'mutations.py', 'tiny_sam.py', 'toy.py'),

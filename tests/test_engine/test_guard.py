@@ -9,6 +9,8 @@ from toy import config, plain_model, write_data
 from mmsamdistill.engine import FiniteHook, TrainingDivergedError
 from mmsamdistill.weights.matching import first_not_finite
 
+pytestmark = pytest.mark.slow  # whole runs
+
 
 @pytest.fixture
 def data(tmp_path):

@@ -11,6 +11,8 @@ from toy import config, plain_model, run_training, write_data
 
 from mmsamdistill.engine import InterruptionHook
 
+pytestmark = pytest.mark.slow  # whole runs
+
 
 class Send(Hook):
     """Sends this process a signal at a step, or while an image is validated."""

@@ -2,10 +2,13 @@
 
 import json
 
+import pytest
 from mmengine.config import Config
 from toy import config, plain_model, run_training, write_data
 
 from mmsamdistill.engine.hooks.run_record import fingerprint, git_state
+
+pytestmark = pytest.mark.slow  # whole runs
 
 
 def test_a_run_can_be_told_again(tmp_path):
