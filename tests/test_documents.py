@@ -1,0 +1,53 @@
+"""The documents for contributors name what exists, and all machinery runs the same commands."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from test_architecture import FLOORS
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = ['CONTRIBUTING.md', 'docs/architecture.md']
+
+
+def paths_of(document):
+    """Relative links, and what looks like a file in code."""
+    text = (ROOT / document).read_text()
+    for link in re.findall(r'\]\(([^)#]+)\)', text):
+        if '://' not in link:
+            yield (ROOT / document).parent / link
+    # Files in code, of the repository or of the package; links have their own text.
+    prose = re.sub(r'\[[^]]*\]\([^)]*\)', '', text)
+    for code in re.findall(r'`([a-z_0-9./]+/[a-z_0-9.]+)`', prose):
+        yield ROOT / code if (ROOT / code).exists() else ROOT / 'mmsamdistill' / code
+
+
+@pytest.mark.parametrize('document', DOCUMENTS)
+def test_every_file_that_is_named_exists(document):
+    paths = list(paths_of(document))
+    assert len(paths) > 10
+    assert [path for path in paths if not path.exists()] == []
+
+
+def test_every_target_of_make_that_is_named_exists():
+    makefile = (ROOT / 'Makefile').read_text()
+    for target in re.findall(r'\bmake ([a-z]+)', (ROOT / 'CONTRIBUTING.md').read_text()):
+        assert f'\n{target}:' in makefile, target
+
+
+def test_the_picture_shows_the_floors_in_their_order():
+    picture = (ROOT / 'docs/architecture.svg').read_text()
+    shown = re.findall(r'font-weight="bold">([^<]+)<', picture)
+    names = [name for row in reversed(shown) for name in row.split(', ')]
+    # Neither the version's number nor the entry point is a floor to stand on.
+    expected = [name for name in FLOORS if name not in ('version', 'command_line')]
+    assert names == expected
+
+
+def test_hosts_and_commits_run_what_everybody_runs():
+    workflow = yaml.safe_load((ROOT / '.github/workflows/ci.yml').read_text())
+    commands = [step.get('run', '') for step in workflow['jobs']['ci']['steps']]
+    assert any(command.endswith('.ci/run') for command in commands)
+    config = yaml.safe_load((ROOT / '.pre-commit-config.yaml').read_text())
+    assert [hook['entry'] for hook in config['repos'][0]['hooks']] == ['make lint']
