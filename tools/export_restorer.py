@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 
 
 def parse_args() -> argparse.Namespace:
@@ -10,14 +11,24 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config of the checkpoint, distilled or plain')
     parser.add_argument('checkpoint', help='weights in any dialect')
-    parser.add_argument('out', help='file to write; folders are made')
+    parser.add_argument('out', help='file to write; its suffix tells the format; folders are made')
     parser.add_argument(
-        '--format', default='mmagic', help='mmagic (default), safetensors or torchscript'
+        '--format',
+        help='mmagic, safetensors, spandrel or onnx; default: by the suffix, .pth for mmagic, '
+        '.safetensors and .onnx',
     )
     parser.add_argument(
         '--verify',
-        action='store_true',
-        help='load both checkpoints and compare outputs bit for bit, parameters and FLOPs',
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help='prove before writing that the file gives the outputs of the checkpoint (default)',
+    )
+    parser.add_argument('--report', help="the .json of tools/test.py --out, for the file's card")
+    parser.add_argument(
+        '--local',
+        type=int,
+        metavar='PIXELS',
+        help='statistics of windows of so many pixels (TLC); default: as the config says; 0: none',
     )
     parser.add_argument(
         '--ema',
@@ -41,31 +52,31 @@ if __name__ == '__main__':  # before anything heavy is imported, so that help co
 
 import mmsamdistill  # noqa: F401  (makes MMagic importable)
 from mmsamdistill.command_line import read_config, run
-from mmsamdistill.deploy.cost import count_parameters
-from mmsamdistill.deploy.export import (
-    build_model,
-    export_checkpoint,
-    plain_config,
-    verify_export,
-)
+from mmsamdistill.deploy.export import card_path, export_checkpoint
+from mmsamdistill.deploy.settings import set_local_window
 
 
 def main() -> None:
-    """Export, verify if asked to."""
+    """Export, and say what was written and proved."""
     args = parse_args()
     cfg = read_config(args.config, args.cfg_options)
-    path = export_checkpoint(cfg, args.checkpoint, args.out, args.format, args.ema)
-    parameters = count_parameters(build_model(plain_config(cfg)))
+    set_local_window(cfg, args.local)
+    path = export_checkpoint(
+        cfg, args.checkpoint, args.out, args.format, args.ema, args.verify, args.report
+    )
+    card = json.loads(card_path(path).read_text())
     size = path.stat().st_size / 2**20
-    print(f'written: {path} ({args.format}, {parameters:,} parameters, {size:.2f} MiB)')
-    if args.verify and args.format == 'torchscript':
-        print('verified: the graph gave the outputs of the network for images of four sizes')
-    elif args.verify:
-        proof = verify_export(cfg, args.checkpoint, path, args.ema)
+    print(
+        f'written: {path} ({card["format"]}, {card["parameters"]:,} parameters, {size:.2f} MiB, '
+        f'statistics: {card["statistics"]}), card: {card_path(path)}'
+    )
+    proof = card['verified']
+    if proof:
+        largest = proof['difference']
+        how = f'differ by at most {largest:.2g}' if proof['tolerance'] else 'bit-identical'
         print(
-            f'verified: outputs bit-identical for {proof["images"]} images; '
-            f'{proof["parameters"]:,} parameters and {proof["flops"]:,} FLOPs (64x64) on both '
-            'sides'
+            f'verified: outputs {how} for {proof["images"]} images; {proof["parameters"]:,} '
+            f'parameters and {proof["flops"]:,} FLOPs (64x64)'
         )
 
 

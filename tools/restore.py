@@ -13,8 +13,20 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('checkpoint', help='weights: of the cascade, exported, or official')
     parser.add_argument('images', type=Path, help='an image, or a folder and all folders below it')
     parser.add_argument('out', type=Path, help='folder for the results, structure kept, as PNG')
-    parser.add_argument('--tile', type=int, help='window in pixels; default: whole images at once')
+    parser.add_argument(
+        '--tile',
+        type=lambda text: text if text == 'auto' else int(text),
+        help="window in pixels, or 'auto': what fits into memory; default: whole images at once",
+    )
     parser.add_argument('--tile-overlap', type=int, help='overlap of windows in pixels')
+    parser.add_argument('--batch-size', type=int, default=1, help='equal images at once; default 1')
+    parser.add_argument('--amp', action='store_true', help='compute in half precision')
+    parser.add_argument(
+        '--local',
+        type=int,
+        metavar='PIXELS',
+        help='statistics of windows of so many pixels (TLC); default: as the config says; 0: none',
+    )
     parser.add_argument('--device', help='cpu, cuda, cuda:1, ...; default: CUDA if there is any')
     parser.add_argument('--suffix', default='', help='added to the stem of each result')
     parser.add_argument(
@@ -31,13 +43,12 @@ def parse_args() -> argparse.Namespace:
 if __name__ == '__main__':  # before anything heavy is imported, so that help costs nothing
     parse_args()
 
-import cv2
 from tqdm import tqdm
 
 import mmsamdistill  # noqa: F401  (makes MMagic importable)
-from mmsamdistill.command_line import read_config, run
-from mmsamdistill.deploy.inference import FileRestorer
-from mmsamdistill.files import write_atomically
+from mmsamdistill.command_line import UsageError, read_config, run
+from mmsamdistill.deploy.image_files import restore_files
+from mmsamdistill.deploy.restorer import Restorer
 from mmsamdistill.images import find_images
 
 
@@ -67,50 +78,57 @@ def plan(images: Path, out: Path, suffix: str) -> dict[Path, Path]:
     root = images if images.is_dir() else images.parent
     inside = out.resolve() != root.resolve()
     results: dict[Path, Path] = {}
-    found = [images] if images.is_file() else list_images(images)
-    for path in found:
+    for path in [images] if images.is_file() else list_images(images):
         if inside and out.resolve() in path.resolve().parents:
             continue
         relative = path.relative_to(root)
         results[path] = out / relative.parent / f'{relative.stem}{suffix}.png'
     sources = {path.resolve() for path in results}
-    owners: dict[Path, Path] = {}
-    for path, result in results.items():
+    for result in results.values():
         if result.resolve() in sources:
             raise ValueError(f'{result} would overwrite an input; choose another OUT or a --suffix')
-        if result in owners:
-            raise ValueError(f'{path} and {owners[result]} would both become {result}')
-        owners[result] = path
     return results
 
 
-def restore_all(restorer: FileRestorer, results: dict[Path, Path]) -> dict[Path, Exception]:
-    """Restore everything; a broken image does not stop the rest.
-
-    Returns:
-        What failed, and why.
-    """
-    failed: dict[Path, Exception] = {}
-    for path, result in tqdm(results.items(), desc='restore', unit='image'):
-        try:
-            encoded = cv2.imencode('.png', restorer(path))[1]
-        except (ValueError, OSError) as error:
-            failed[path] = error
-            continue
-        write_atomically(result, encoded.tobytes())
-    return failed
+def load_restorer(args: argparse.Namespace) -> Restorer:
+    """Build what the command line asks for."""
+    if args.tile_overlap is not None and args.tile is None:
+        raise UsageError('--tile-overlap means nothing without --tile')
+    return Restorer(
+        read_config(args.config, args.cfg_options),
+        args.checkpoint,
+        args.tile,
+        args.tile_overlap,
+        args.device,
+        amp=args.amp,
+        batch_size=args.batch_size,
+        local=args.local,
+    )
 
 
 def main() -> None:
-    """Restore."""
+    """Restore, then account for every file."""
     args = parse_args()
-    cfg = read_config(args.config, args.cfg_options)
     results = plan(args.images, args.out, args.suffix)
-    restorer = FileRestorer(cfg, args.checkpoint, args.tile, args.tile_overlap, args.device)
-    failed = restore_all(restorer, results)
-    print(f'restored: {len(results) - len(failed)} of {len(results)} images in {args.out}')
+    restorer = load_restorer(args)
+    notes: dict[str, list[Path]] = {}
+    failed: dict[Path, Exception] = {}
+    bar = tqdm(restore_files(restorer, results, notes), 'restore', len(results), unit='image')
+    for path, reason in bar:
+        if reason is not None:
+            failed[path] = reason
+    for note, paths in notes.items():
+        others = f' and {len(paths) - 1} more' if len(paths) > 1 else ''
+        print(f'note: {note} ({paths[0]}{others})')
+    for remark in restorer.remarks:
+        print(f'note: {remark}')
+    how = f'local, windows of {restorer.window} pixels' if restorer.window else 'global'
+    print(
+        f'restored: {len(results) - len(failed)} of {len(results)} images in {args.out} '
+        f'(statistics: {how})'
+    )
     if failed:
-        lines = [f'  {path} ({type(error).__name__}: {error})' for path, error in failed.items()]
+        lines = [f'  {path} ({type(why).__name__}: {why})' for path, why in failed.items()]
         raise SystemExit('\n'.join(['not restored:', *lines]))
 
 

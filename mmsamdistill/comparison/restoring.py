@@ -6,12 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import cv2
-from mmengine.config import Config
 from tqdm import tqdm
 
-from mmsamdistill.deploy.inference import FileRestorer
-from mmsamdistill.files import write_atomically
+from mmsamdistill.deploy.image_files import restore_file
+from mmsamdistill.deploy.restorer import Restorer
 
 
 def restore_column(
@@ -31,7 +29,7 @@ def restore_column(
         folder: Where the results go, as PNG.
         name: Title of the progress bar.
         options: ``tile``, ``overlap``, ``device`` and ``ema`` of
-            :class:`~mmsamdistill.deploy.inference.FileRestorer`.
+            :class:`~mmsamdistill.deploy.restorer.Restorer`.
 
     Returns:
         The results by key.
@@ -42,9 +40,9 @@ def restore_column(
 
     Source: ours.
     """
-    restorer = FileRestorer(Config.fromfile(config), checkpoint, **options)
+    restorer = Restorer(config, checkpoint, **options)
     restored = {}
     for key, path in tqdm(degraded.items(), desc=name, unit='image', disable=None):
         restored[key] = Path(folder, f'{key}.png')
-        write_atomically(restored[key], cv2.imencode('.png', restorer(path))[1].tobytes())
+        restore_file(restorer, path, restored[key])
     return restored

@@ -1,1 +1,6 @@
-"""From a distilled checkpoint to restored images: export, inference, and what they cost."""
+"""From a distilled checkpoint to restored images: export, restoring, and what they cost."""
+
+from mmsamdistill.deploy.export import export_checkpoint, plain_config, verify_export
+from mmsamdistill.deploy.restorer import Restorer
+
+__all__ = ['Restorer', 'export_checkpoint', 'plain_config', 'verify_export']

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-import io
-from collections.abc import Callable, Mapping
+import os
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,19 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 
+from mmsamdistill.deploy.card import describe_export, tested_numbers
 from mmsamdistill.deploy.cost import count_flops, count_parameters
-from mmsamdistill.deploy.graph import torchscript_bytes
+from mmsamdistill.deploy.formats import FORMATS, ExportSource, find_format
+from mmsamdistill.deploy.settings import (
+    apply_local_window,
+    image_channels,
+    local_window,
+    seen_order,
+    sees_unit_range,
+)
 from mmsamdistill.files import write_atomically
 from mmsamdistill.version import __version__
-from mmsamdistill.weights import find_state_dict, load_plain, read_checkpoint, to_plain_state_dict
+from mmsamdistill.weights import find_state_dict, read_checkpoint, to_plain_state_dict
 from mmsamdistill.weights.dialects import student_part
 
 # Training needs them, loading weights does not; some would load large networks of their own.
@@ -59,8 +68,6 @@ def plain_config(cfg: Config) -> Config:
         >>> cfg = Config(dict(model=dict(type='SAMDistillRestorer', restorer=plain)))
         >>> plain_config(cfg).model.type
         'BaseEditModel'
-
-    Source: ours.
     """
     if 'model' not in cfg:
         raise KeyError(f"the config {cfg.filename or ''} has no 'model'")
@@ -108,8 +115,6 @@ def plain_state_dict(
         >>> plain_state_dict({'state_dict': {'restorer.generator.b': torch.ones(1),
         ...                                  'teacher.generator.b': torch.zeros(1)}})
         {'generator.b': tensor([1.])}
-
-    Source: ours.
     """
     if isinstance(source, nn.Module):
         return dict(student_part(source.state_dict()))
@@ -121,133 +126,176 @@ def export_checkpoint(
     cfg: Config,
     checkpoint: str | Path,
     out: str | Path,
-    fmt: str = 'mmagic',
+    fmt: str | None = None,
     ema: bool = True,
+    verify: bool = True,
+    report: str | Path | None = None,
 ) -> Path:
     """Write a checkpoint's student in a form that needs nothing of this package.
+
+    The file is proved to give the student's output before it appears under its name, and a card is
+    written beside it (``OUT.json``): config, cost, versions, hash, what was proved and tested.
 
     Args:
         cfg: The config, distilled or plain.
         checkpoint: A checkpoint in any dialect.
         out: Where to write; folders are made, an existing file is replaced in one step.
-        fmt: 'mmagic', a ``.pth`` file that loads with ``strict=True`` into the plain config, or
-            'safetensors', the same keys, or 'torchscript', the network's graph, see
-            :func:`~mmsamdistill.deploy.graph.torchscript_bytes`.
+        fmt: 'mmagic', a ``.pth`` file that loads with ``strict=True`` into the plain config;
+            'safetensors', the same keys; 'spandrel', a ``.safetensors`` of the bare network's keys,
+            as spandrel and the programs built on it load; 'onnx', the network's graph, sizes left
+            open. None: the suffix of ``out`` decides.
         ema: Take averaged weights if there are any; else the raw ones.
+        verify: Prove it, see :func:`verify_export`. Default: True.
+        report: A ``.json`` of ``tools/test.py --out`` with this checkpoint's numbers, for the card.
 
     Returns:
         The path that was written.
 
     Raises:
-        ValueError: If the weights do not fit the config's restorer completely, or the format is
-            unknown or cannot express the network.
+        ValueError: If ``out`` is an input, its suffix contradicts the format, the weights do not
+            fit the config's restorer completely, the format cannot express the network, or the
+            outputs differ. Nothing is written then.
         ImportError: If the format needs a package that is missing.
-
-    Source: ours.
     """
-    if fmt not in FORMATS:
-        raise ValueError(f'format {fmt!r} is not one of {", ".join(FORMATS)}')
-    model = build_model(plain_config(cfg))
-    load_plain(model, checkpoint, ema)
-    weights = to_plain_state_dict(plain_state_dict(checkpoint, ema), model.state_dict())
+    out = Path(out)
+    fmt = find_format(out, fmt)
+    _refuse_inputs(out, [checkpoint, cfg.filename, report])
+    content = read_checkpoint(checkpoint)
+    source = _load_source(cfg, content, checkpoint, ema)
+    tested = None if report is None else tested_numbers(report, checkpoint)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix='.export', dir=out.parent) as folder:
+        trial = Path(folder, f'trial{out.suffix}')
+        write_atomically(trial, FORMATS[fmt].write(source))
+        proof = None
+        if verify or FORMATS[fmt].always_tried:
+            proof = _verify(cfg, content, checkpoint, trial, fmt, ema)
+        card = describe_export(trial, out.name, fmt, cfg, source, proof, tested)
+        os.replace(trial, out)
+        write_atomically(card_path(out), card)
+    return out
+
+
+def card_path(out: str | Path) -> Path:
+    """Where the card of an exported file lies."""
+    return Path(out).with_name(f'{Path(out).name}.json')
+
+
+def verify_export(
+    cfg: Config,
+    checkpoint: str | Path,
+    exported: str | Path,
+    ema: bool = True,
+    fmt: str | None = None,
+) -> dict[str, int | float]:
+    """Prove that an exported file is the distilled model's student.
+
+    The cascade is built and loaded with the distilled checkpoint, the exported file is read by the
+    reader it is for (MMagic's plain model, spandrel, onnxruntime). Outputs must be equal, bit for
+    bit where the network is the same code, and parameters and FLOPs too where they can be counted.
+
+    Args:
+        cfg: The config that the checkpoint was trained with, distilled or plain.
+        checkpoint: What was exported.
+        exported: A file that :func:`export_checkpoint` wrote.
+        ema: As given to :func:`export_checkpoint`.
+        fmt: Its format; None: the suffix decides.
+
+    Returns:
+        What was compared: ``images``, the largest ``difference`` of their outputs, the
+        ``tolerance``, ``parameters`` and ``flops`` (at 64 x 64 pixels).
+
+    Raises:
+        ValueError: If anything differs; the message says what.
+    """
+    fmt = find_format(exported, fmt)
+    return _verify(cfg, read_checkpoint(checkpoint), checkpoint, Path(exported), fmt, ema)
+
+
+def _verify(
+    cfg: Config, content: Mapping, checkpoint: str | Path, exported: Path, fmt: str, ema: bool
+) -> dict[str, int | float]:
+    ours = _load_whole(cfg, content, checkpoint, ema).eval()
+    plain = build_model(plain_config(cfg)).eval()
+    channels = image_channels(plain)
+    # The cascade's cost is that of what it runs when it predicts.
+    student = ours.restorer if is_distilled(cfg) else ours
+    for model in (student, plain):
+        apply_local_window(model, local_window(cfg), channels)
+    computed, counted = FORMATS[fmt].read(exported, plain)
+    counts = {
+        'parameters': count_parameters(student),
+        'flops': count_flops(ours, (64, 64), channels),
+    }
+    if counted is plain:
+        after = count_parameters(plain), count_flops(plain, (64, 64), channels)
+        for (name, before), now in zip(counts.items(), after, strict=True):
+            if before != now:
+                raise ValueError(f'{exported}: {now} {name}, but {before} before the export')
+    tolerance, largest = FORMATS[fmt].tolerance, 0.0
+    for batch, height, width in FORMATS[fmt].sizes:
+        image = torch.rand(batch, channels, height, width)
+        with torch.no_grad():
+            wanted, given = ours(image), computed(image)
+        same = wanted.shape == given.shape
+        difference = float((wanted - given).abs().max()) if same else float('inf')
+        if not difference <= tolerance:  # not a number differs, too
+            raise ValueError(
+                f'{exported}: outputs differ from those of {checkpoint} for an image of '
+                f'{tuple(image.shape)} by {difference:.3g}, more than {tolerance:g}'
+            )
+        largest = max(largest, difference)
+    proof = {'images': len(FORMATS[fmt].sizes), 'difference': largest, 'tolerance': tolerance}
+    return {**proof, **counts}
+
+
+def _load_source(cfg: Config, content: Mapping, checkpoint: str | Path, ema: bool) -> ExportSource:
+    """Build the plain restorer with the checkpoint's weights, and gather what its file says."""
+    model = build_model(plain_config(cfg)).eval()
+    try:
+        weights = to_plain_state_dict(find_state_dict(content, ema), model.state_dict())
+    except ValueError as error:
+        raise ValueError(f'{checkpoint}: {error}') from error
+    model.load_state_dict(weights, strict=True)
+    channels, window = image_channels(model), local_window(cfg)
+    apply_local_window(model, window, channels)
     meta = {
         'mmsamdistill_version': __version__,
         'torch_version': str(torch.__version__),
         'exported_from': Path(checkpoint).name,
         'ema': str(ema),
+        'restorer': type(getattr(model, 'generator', model)).__name__,
+        'channel_order': seen_order(cfg, model) or 'unknown',
+        'statistics': f'windows of {window} pixels' if window else 'global',
     }
-    write_atomically(out, FORMATS[fmt](model, weights, meta))
-    return Path(out)
+    return ExportSource(
+        model, weights, channels, meta, seen_order(cfg, model), sees_unit_range(model)
+    )
 
 
-def verify_export(
-    cfg: Config, checkpoint: str | Path, exported: str | Path, ema: bool = True
-) -> dict[str, int]:
-    """Prove that an exported checkpoint is the distilled model's student.
-
-    The cascade is built and loaded with the distilled checkpoint, the plain model with the exported
-    one; both must give bit-identical outputs and cost the same.
-
-    Args:
-        cfg: The config that the checkpoint was trained with, distilled or plain.
-        checkpoint: What was exported.
-        exported: A file of format 'mmagic' or 'safetensors'.
-        ema: As given to :func:`export_checkpoint`.
-
-    Returns:
-        What was compared: ``parameters``, ``flops`` (at 64 x 64 pixels) and ``images``.
-
-    Raises:
-        ValueError: If anything differs; the message says what.
-
-    Source: ours.
-    """
-    ours = _load_whole(cfg, checkpoint, ema).eval()
-    plain = build_model(plain_config(cfg)).eval()
-    content = read_checkpoint(exported)
-    weights = content.get('state_dict', content)
-    try:
-        plain.load_state_dict(weights, strict=True)
-    except RuntimeError as error:
-        raise ValueError(f'{exported} does not load strictly: {error}') from error
-    # The cascade's cost is that of what it runs when it predicts.
-    student = ours.restorer if is_distilled(cfg) else ours
-    counts = {
-        'parameters': (count_parameters(student), count_parameters(plain)),
-        'flops': (count_flops(ours, (64, 64)), count_flops(plain, (64, 64))),
-    }
-    for name, (before, after) in counts.items():
-        if before != after:
-            raise ValueError(f'{exported}: {after} {name}, but {before} before the export')
-    images = [torch.rand(size) for size in ((1, 3, 64, 64), (1, 3, 37, 51), (2, 3, 48, 33))]
-    with torch.no_grad():
-        for image in images:
-            if not torch.equal(ours(image), plain(image)):
+def _refuse_inputs(out: Path, inputs: list[str | Path | None]) -> None:
+    """Refuse to write over what is read, by whatever name."""
+    if out.is_dir():
+        raise ValueError(f'{out} is a folder; name the file to write')
+    for written in (out, card_path(out)):
+        for given in filter(None, inputs):
+            same = written.exists() and Path(given).exists() and os.path.samefile(written, given)
+            if same or written.resolve() == Path(given).resolve():
                 raise ValueError(
-                    f'{exported}: outputs differ from those of {checkpoint} '
-                    f'for an image of {tuple(image.shape)}'
+                    f'{written} is the input {given}: an export holds no training state and must '
+                    'not replace it; choose another OUT'
                 )
-    return {name: after for name, (_, after) in counts.items()} | {'images': len(images)}
 
 
-def _load_whole(cfg: Config, checkpoint: str | Path, ema: bool) -> nn.Module:
+def _load_whole(cfg: Config, content: Mapping, checkpoint: str | Path, ema: bool) -> nn.Module:
     """Build the model as it was trained, except for frozen networks, and load it."""
     if not is_distilled(cfg):
-        model = build_model(cfg)
-        load_plain(model, checkpoint, ema)
-        return model
-    content = Config(copy.deepcopy(cfg._cfg_dict))
-    content.model.update(_TRAINING_ONLY)
-    model = build_model(content)
-    weights = find_state_dict(read_checkpoint(checkpoint), ema)
+        return _load_source(cfg, content, checkpoint, ema).model
+    whole = Config(copy.deepcopy(cfg._cfg_dict))
+    whole.model.update(_TRAINING_ONLY)
+    model = build_model(whole)
     try:
-        model.load_state_dict(weights, strict=True)
+        model.load_state_dict(find_state_dict(content, ema), strict=True)
     except ValueError as error:
         raise ValueError(f'{checkpoint}: {error}') from error
     return model
-
-
-def _as_mmagic(model: nn.Module, weights: dict[str, Tensor], meta: dict[str, str]) -> bytes:
-    buffer = io.BytesIO()
-    torch.save({'meta': meta, 'state_dict': weights}, buffer)
-    return buffer.getvalue()
-
-
-def _as_safetensors(model: nn.Module, weights: dict[str, Tensor], meta: dict[str, str]) -> bytes:
-    try:
-        from safetensors.torch import save
-    except ImportError as error:
-        raise ImportError('this format needs safetensors: pip install safetensors') from error
-    # The format refuses tensors that share memory or skip over it.
-    return save({key: value.clone().contiguous() for key, value in weights.items()}, meta)
-
-
-def _as_torchscript(model: nn.Module, weights: dict[str, Tensor], meta: dict[str, str]) -> bytes:
-    return torchscript_bytes(model.generator)
-
-
-FORMATS: dict[str, Callable[[nn.Module, dict[str, Tensor], dict[str, str]], bytes]] = {
-    'mmagic': _as_mmagic,
-    'safetensors': _as_safetensors,
-    'torchscript': _as_torchscript,
-}

@@ -1,38 +1,33 @@
-"""The deployed network as a TorchScript graph, which runs without Python's classes."""
+"""The deployed network as an ONNX graph, which runs without Python's classes."""
 
 from __future__ import annotations
 
+import contextlib
 import copy
-import io
+import importlib
+import logging
 import warnings
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-_TRACED = (1, 3, 64, 64)
-_TRIED = ((1, 3, 64, 64), (2, 3, 80, 48), (1, 3, 61, 67), (1, 3, 72, 95))
+from mmsamdistill.restorers.local_statistics import local_mean
+
+# Of no restorer's grid, so that no size is taken for a constant.
+_TRACED = (72, 88)
+_OPSET = 18
+# These pad to their grid by reflection, after decisions that a graph would keep.
+_PADDED_BEFORE = {'Restormer': 8, 'SwinIRNet': None}
 
 
 class PlainLayerNorm2d(nn.Module):
-    r"""NAFNet's normalisation over channels, without its hand-written gradient.
+    """NAFNet's normalisation without its ``autograd.Function``, which no graph can hold.
 
-    .. math:: y = w \frac{x - \mu}{\sqrt{\sigma^2 + \epsilon}} + b
-
-    MMagic computes it in a ``torch.autograd.Function``, which no graph can hold; the operations
-    here are the same in the same order, so the results are equal to the last bit.
-
-    Args:
-        weight: (C,) scale.
-        bias: (C,) offset.
-        eps: Added to the variance.
-
-    Shape:
-        - x, returns: (N, C, H, W)
-
-    Example:
-        >>> norm = PlainLayerNorm2d(torch.ones(2), torch.zeros(2), 0.0)
-        >>> norm(torch.tensor([1.0, 3.0]).view(1, 2, 1, 1)).flatten().tolist()
-        [-1.0, 1.0]
+    The operations are the same in the same order, so the results are equal to the last bit.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor, eps: float) -> None:
@@ -42,69 +37,174 @@ class PlainLayerNorm2d(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise over the channels."""
+        """Normalise (N, C, H, W) over the channels."""
         centred = x - x.mean(1, keepdim=True)
         variance = centred.pow(2).mean(1, keepdim=True)
         normalised = centred / (variance + self.eps).sqrt()
         return self.weight.view(1, -1, 1, 1) * normalised + self.bias.view(1, -1, 1, 1)
 
 
-def torchscript_bytes(network: nn.Module) -> bytes:
-    """Trace a network into a file's content.
+class _PaddedBefore(nn.Module):
+    """Pads to the network's grid by arithmetic, so that the network's own decisions are settled."""
 
-    The graph maps (N, 3, H, W) to the same, in the normalised range of the config's
-    ``data_preprocessor``. It is tried on images of several sizes before it is returned.
+    def __init__(self, network: nn.Module, multiple: int) -> None:
+        super().__init__()
+        self.network = network
+        self.multiple = multiple
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Restore (N, C, H, W)."""
+        height, width = x.shape[-2:]
+        below, right = (
+            self.multiple * ((side + self.multiple - 1) // self.multiple) - side
+            for side in (height, width)
+        )
+        padded = F.pad(x, (0, right, 0, below), 'reflect')
+        return self.network(padded)[..., :height, :width]
+
+
+def onnx_bytes(network: nn.Module, channels: int, meta: Mapping[str, str]) -> bytes:
+    """Write a network as an ONNX file's content, its batch, height and width left open.
+
+    The graph maps ``image`` (N, C, H, W) to ``restored`` of the same size, both in the network's
+    normalised range; sides of less than 16 pixels are not promised.
 
     Args:
-        network: The restorer's network (its ``generator``).
-
-    Returns:
-        What ``torch.jit.load`` reads.
+        network: The restorer's network (its ``generator``); left as it is.
+        channels: C.
+        meta: Texts for the file's metadata.
 
     Raises:
-        ValueError: If the graph gives other results than the network for some size, which happens
-            to networks that decide by the image's size (Restormer).
-
-    Source: ours.
+        ImportError: If ``onnx`` or ``onnxscript`` is missing.
+        ValueError: If the network has no graph of variable size.
     """
-    network = copy.deepcopy(network).eval()
-    graph_ready = _without_autograd_functions(copy.deepcopy(network))
-    with torch.no_grad(), warnings.catch_warnings():
-        # Tracing is deprecated for code that torch.export can read, and warns of size arithmetic,
-        # which the trial below settles.
+    require('onnx', 'onnx')
+    require('onnxscript', 'onnx')
+    ready = _graph_ready(copy.deepcopy(network).eval())
+    # A batch of two: a size of one would be taken for a constant.
+    image, free = torch.rand(2, channels, *_TRACED), torch.export.Dim.DYNAMIC
+    with torch.no_grad(), warnings.catch_warnings(), _quiet(), _open_batch():
         warnings.simplefilter('ignore')
-        traced = torch.jit.trace(graph_ready, torch.rand(_TRACED), check_trace=False)
-        buffer = io.BytesIO()
-        torch.jit.save(traced, buffer)
-        buffer.seek(0)
-        loaded = torch.jit.load(buffer)
-        for size in _TRIED:
-            image = torch.rand(size)
-            if not _agree(loaded, network, image):
-                raise ValueError(
-                    f"{type(network).__name__} cannot be exported as torchscript: the graph's "
-                    f'result for an image of {size[2]} x {size[3]} pixels differs from the '
-                    "network's; use format 'mmagic' or 'safetensors'"
-                )
-    return buffer.getvalue()
+        try:
+            # Decisions by size that hold for every size which matters are asserted, not fixed.
+            program = torch.export.export(
+                ready,
+                (image,),
+                dynamic_shapes=({0: free, 2: free, 3: free},),
+                strict=False,
+                prefer_deferred_runtime_asserts_over_guards=True,
+            )
+            exported = torch.onnx.export(
+                program,
+                dynamo=True,
+                input_names=['image'],
+                output_names=['restored'],
+                opset_version=_OPSET,
+                verbose=False,
+            )
+        except Exception as error:
+            reason = str(error).strip().splitlines()[0]
+            raise ValueError(
+                f'{type(network).__name__} cannot be exported as onnx: {reason}; use the format '
+                "'mmagic' or 'safetensors'"
+            ) from error
+    model = exported.model_proto
+    _name_sizes(model)
+    for key, value in meta.items():
+        model.metadata_props.add(key=key, value=value)
+    return model.SerializeToString()
 
 
-def _agree(graph: nn.Module, network: nn.Module, image: Tensor) -> bool:
+def onnx_reader(path: str) -> Callable[[Tensor], Tensor]:
+    """Open a graph in onnxruntime, on the CPU.
+
+    Raises:
+        ImportError: If ``onnxruntime`` is missing.
+    """
+    runtime = require('onnxruntime', 'onnx')
+    session = runtime.InferenceSession(path, providers=['CPUExecutionProvider'])
+
+    def restore(image: Tensor) -> Tensor:
+        return torch.from_numpy(session.run(['restored'], {'image': image.numpy()})[0])
+
+    return restore
+
+
+def require(package: str, extra: str) -> Any:
+    """Import an optional package, or say by which extra it comes."""
     try:
-        ours = graph(image)
-    except RuntimeError:  # a size that the graph has fixed does not fit
-        return False
-    wanted = network(image)
-    return ours.shape == wanted.shape and torch.allclose(ours, wanted, atol=1e-5)
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise ImportError(
+            f"{package} is needed here: pip install 'mmsamdistill[{extra}]' ({error})"
+        ) from error
 
 
-def _without_autograd_functions(network: nn.Module) -> nn.Module:
+def _graph_ready(network: nn.Module) -> nn.Module:
     for parent in list(network.modules()):
         for name, child in parent.named_children():
-            # By name, since importing MMagic's class would import all that lies beside it.
-            if type(child).__module__.startswith('mmagic.') and type(child).__name__ == (
-                'LayerNorm2d'
-            ):
+            # By name, since importing MMagic's classes would import all that lies beside them.
+            if not type(child).__module__.startswith('mmagic.'):
+                continue
+            if type(child).__name__ == 'LayerNorm2d':
                 plain = PlainLayerNorm2d(child.weight.data, child.bias.data, child.eps)
                 setattr(parent, name, plain)
-    return network
+            elif type(child).__name__ == 'NAFAvgPool2d' and not child.fast_imp:
+                # The same means, without asking whether the image fits into the window.
+                child.forward = partial(local_mean, window=tuple(child.kernel_size))
+    name = type(network).__name__
+    if name not in _PADDED_BEFORE:
+        return network
+    if name == 'SwinIRNet' and not network.upsampler:
+        network.forward = partial(_restore_by_swinir, network)
+    return _PaddedBefore(network, _PADDED_BEFORE[name] or network.window_size).eval()
+
+
+def _restore_by_swinir(network: nn.Module, x: Tensor) -> Tensor:
+    """Its own forward for images of the same size, which replaces its ``mean`` as it runs."""
+    x = (x - network.mean) * network.img_range
+    first = network.conv_first(x)
+    deep = network.conv_after_body(network.forward_features(first)) + first
+    return (x + network.conv_last(deep)) / network.img_range + network.mean
+
+
+@contextlib.contextmanager
+def _open_batch() -> Iterator[None]:
+    """Let SwinIR put its windows together without computing the batch's size as a number."""
+    blocks: Any = importlib.import_module('mmagic.models.editors.swinir.swinir_rstb')
+    theirs = blocks.window_reverse
+
+    def window_reverse(windows: Tensor, side: int, height: int, width: int) -> Tensor:
+        rows, columns = height // side, width // side
+        x = windows.view(-1, rows, columns, side, side, windows.shape[-1])
+        return x.permute(0, 1, 3, 2, 4, 5).reshape(-1, height, width, windows.shape[-1])
+
+    blocks.window_reverse = window_reverse
+    try:
+        yield
+    finally:
+        blocks.window_reverse = theirs
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's notes on its own progress out of the user's log."""
+    loggers = [logging.getLogger(name) for name in ('torch.onnx', 'onnxscript', 'torch.export')]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _name_sizes(model: Any) -> None:
+    """Give the open sizes names that say what they are."""
+    for value in (*model.graph.input, *model.graph.output):
+        for dim, name in zip(
+            value.type.tensor_type.shape.dim, ('batch', '', 'height', 'width'), strict=True
+        ):
+            if name:
+                dim.dim_param = name

@@ -10,10 +10,11 @@ from torch import Tensor
 # Networks with strides see a window as they see the whole image only if it starts on their grid;
 # the restorers in use have strides or windows of 8 or 16 pixels.
 GRID = 16
+DEFAULT_OVERLAP = 64
 
 
 def restore_tiled(
-    restore: Callable[[Tensor], Tensor], image: Tensor, tile: int, overlap: int = 64
+    restore: Callable[[Tensor], Tensor], image: Tensor, tile: int, overlap: int = DEFAULT_OVERLAP
 ) -> Tensor:
     """Restore an image window by window and blend the results.
 
@@ -24,14 +25,14 @@ def restore_tiled(
     give other results in windows.
 
     Args:
-        restore: Maps (C, h, w) to an image of the same size.
-        image: The image.
+        restore: Maps (..., C, h, w) to images of the same size.
+        image: The image, or several of one size.
         tile: Height and width of a window in pixels, a multiple of 16 larger than ``overlap``.
         overlap: How far neighbouring windows overlap at least, a multiple of 16, may be 0.
 
     Shape:
-        - image: (C, H, W)
-        - returns: (C', H, W) float32 on the CPU, with what channels ``restore`` gives
+        - image: (..., C, H, W)
+        - returns: (..., C', H, W) float32 on the CPU, with what channels ``restore`` gives
 
     Raises:
         ValueError: If ``tile`` or ``overlap`` is out of range, or ``restore`` changes the size.
@@ -40,8 +41,6 @@ def restore_tiled(
         >>> image = torch.rand(3, 40, 56)
         >>> bool(torch.allclose(restore_tiled(lambda x: x + 1, image, 32, 16), image + 1))
         True
-
-    Source: ours.
     """
     check_tile(tile, overlap)
     height, width = image.shape[-2:]
@@ -55,11 +54,11 @@ def restore_tiled(
                     f'{tuple(piece.shape[-2:])}: tiling needs a restorer that keeps the size'
                 )
             if total is None:
-                total = piece.new_zeros(len(piece), height, width)
+                total = piece.new_zeros(*piece.shape[:-2], height, width)
                 weights = piece.new_zeros(height, width)
             rows = fade(top, bottom, height, overlap)
             weight = rows[:, None] * fade(left, right, width, overlap)
-            total[:, top:bottom, left:right] += weight * piece
+            total[..., top:bottom, left:right] += weight * piece
             weights[top:bottom, left:right] += weight
     return total / weights
 
@@ -115,7 +114,7 @@ def fade(start: int, end: int, length: int, overlap: int) -> Tensor:
     return weight
 
 
-def check_tile(tile: int, overlap: int = 64) -> None:
+def check_tile(tile: int, overlap: int = DEFAULT_OVERLAP) -> None:
     """Check a window's size and overlap.
 
     Args:

@@ -1,4 +1,8 @@
+import copy
+import hashlib
+import json
 import os
+from dataclasses import replace
 
 import pytest
 import torch
@@ -18,6 +22,8 @@ from mmsamdistill.deploy.export import (
     plain_state_dict,
     verify_export,
 )
+from mmsamdistill.deploy.formats import FORMATS, find_format
+from mmsamdistill.weights import read_checkpoint
 
 
 @MODELS.register_module(force=True)
@@ -96,7 +102,8 @@ def test_plain_state_dict_of_models_and_checkpoints(trained, checkpoint):
 
 @pytest.mark.parametrize('fmt', ['mmagic', 'safetensors'])
 def test_exported_weights_are_the_students_bit_for_bit(cfg, trained, checkpoint, tmp_path, fmt):
-    out = tmp_path / 'deep' / 'er' / 'student.pth'
+    suffix = {'mmagic': '.pth', 'safetensors': '.safetensors'}[fmt]
+    out = tmp_path / 'deep' / 'er' / f'student{suffix}'
     assert export_checkpoint(cfg, checkpoint, out, fmt) == out
     if fmt == 'mmagic':
         content = torch.load(out, weights_only=True)
@@ -113,7 +120,7 @@ def test_exported_weights_are_the_students_bit_for_bit(cfg, trained, checkpoint,
     image = torch.rand(1, 3, 21, 34)
     with torch.no_grad():
         assert torch.equal(plain(image), trained(image))
-    assert os.listdir(out.parent) == ['student.pth']
+    assert sorted(os.listdir(out.parent)) == [out.name, f'{out.name}.json']
 
 
 def test_unknown_format(cfg, checkpoint, tmp_path):
@@ -131,9 +138,9 @@ def test_failure_leaves_the_old_file(cfg, checkpoint, tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, 'replace', fail)
     with pytest.raises(OSError, match='disk full'):
-        export_checkpoint(cfg, checkpoint, out, 'safetensors')
+        export_checkpoint(cfg, checkpoint, out)
     assert out.read_bytes() == before
-    assert os.listdir(out.parent) == ['student.pth']
+    assert sorted(os.listdir(out.parent)) == ['student.pth', 'student.pth.json']
 
 
 def test_weights_of_another_network_are_refused(cfg, checkpoint, tmp_path):
@@ -173,6 +180,7 @@ def test_verification_passes_and_reports(cfg, trained, checkpoint, tmp_path, fmt
     assert proof['parameters'] == sum(p.numel() for p in trained.restorer.parameters())
     assert proof['flops'] > 0
     assert proof['images'] >= 2
+    assert proof['difference'] == 0
 
 
 def test_verification_notices_one_changed_bit(cfg, checkpoint, tmp_path):
@@ -187,3 +195,105 @@ def test_verification_notices_one_changed_bit(cfg, checkpoint, tmp_path):
     torch.save(content, out)
     with pytest.raises(ValueError, match='strictly'):
         verify_export(cfg, checkpoint, out)
+
+
+@pytest.mark.parametrize(
+    'name', ['iter_4.pth', 'sub/../iter_4.pth', 'link.pth', 'hard.pth', 'cfg.pth']
+)
+def test_an_input_is_never_written_over(cfg, checkpoint, tmp_path, name):
+    (tmp_path / 'sub').mkdir()
+    (tmp_path / 'link.pth').symlink_to(checkpoint)
+    os.link(checkpoint, tmp_path / 'hard.pth')
+    (tmp_path / 'cfg.pth').write_text('a config')
+    cfg = Config(cfg._cfg_dict, filename=str(tmp_path / 'cfg.pth'))
+    before = {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    with pytest.raises(ValueError, match='is the input'):
+        export_checkpoint(cfg, checkpoint, tmp_path / name)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
+
+
+def test_the_card_spares_the_inputs_too(cfg, checkpoint, tmp_path):
+    twin = tmp_path / 'a.pth.json'
+    twin.write_bytes(checkpoint.read_bytes())
+    with pytest.raises(ValueError, match='is the input'):
+        export_checkpoint(cfg, twin, tmp_path / 'a.pth')
+    assert twin.read_bytes() == checkpoint.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ('name', 'fmt', 'found'),
+    [
+        ('a.pth', None, 'mmagic'),
+        ('a.SAFETENSORS', None, 'safetensors'),
+        ('a.safetensors', 'spandrel', 'spandrel'),
+        ('a.onnx', None, 'onnx'),
+        ('a.onnx', 'mmagic', r'mmagic.*\.pth.*not \.onnx'),
+        ('a.pth', 'safetensors', 'not .pth'),
+        ('a.zip', None, 'tells no format'),
+        ('a', None, 'tells no format'),
+    ],
+)
+def test_the_suffix_decides(name, fmt, found):
+    if found in FORMATS:
+        assert find_format(name, fmt) == found
+    else:
+        with pytest.raises(ValueError, match=found):
+            find_format(name, fmt)
+
+
+def test_card(cfg, checkpoint, trained, tmp_path):
+    report = tmp_path / 'report.json'
+    results = [{'dataset': 'GoPro', 'PSNR': 30.0}]
+    content = {'protocols': {'RGB': 'rounded'}, 'results': results, 'checkpoint': 'x/iter_4.pth'}
+    report.write_text(json.dumps({**content, 'per_image': {}}))
+    out = export_checkpoint(cfg, checkpoint, tmp_path / 'a.safetensors', report=report)
+    card = json.loads((tmp_path / 'a.safetensors.json').read_text())
+    assert card['sha256'] == hashlib.sha256(out.read_bytes()).hexdigest()
+    assert card['parameters'] == sum(p.numel() for p in trained.restorer.parameters())
+    assert card['flops']['64x64'] > 0
+    assert card['model']['generator']['type'] == cfg.model.restorer.generator.type
+    assert card['tested'] == {'protocols': {'RGB': 'rounded'}, 'results': results}
+    assert card['verified']['difference'] == 0
+    assert card['statistics'] == 'global'
+    report.write_text(json.dumps({**content, 'checkpoint': 'other.pth'}))
+    with pytest.raises(ValueError, match=r'numbers of other\.pth'):
+        export_checkpoint(cfg, checkpoint, out, report=report)
+
+
+def test_what_differs_is_not_written(cfg, checkpoint, tmp_path, monkeypatch):
+    def write(source):
+        key = next(key for key in source.weights if key.endswith('bias'))
+        source.weights[key] = source.weights[key] + 1
+        return FORMATS['safetensors'].write(source)
+
+    monkeypatch.setitem(FORMATS, 'mmagic', replace(FORMATS['mmagic'], write=write))
+    monkeypatch.setitem(FORMATS, 'mmagic', replace(FORMATS['mmagic'], suffixes=('.safetensors',)))
+    out = tmp_path / 'out' / 'a.safetensors'
+    with pytest.raises(ValueError, match='outputs differ'):
+        export_checkpoint(cfg, checkpoint, out, 'mmagic')
+    assert os.listdir(out.parent) == []
+    export_checkpoint(cfg, checkpoint, out, 'mmagic', verify=False)
+    assert out.exists()
+
+
+def test_the_checkpoint_is_read_once(cfg, checkpoint, tmp_path, monkeypatch):
+    opened = []
+
+    def read(path):
+        opened.append(path)
+        return read_checkpoint(path)
+
+    monkeypatch.setattr('mmsamdistill.deploy.export.read_checkpoint', read)
+    export_checkpoint(cfg, checkpoint, tmp_path / 'out.pth')
+    assert opened == [checkpoint]
+
+
+@pytest.mark.parametrize('channels', [1, 6])
+def test_other_numbers_of_channels(tmp_path, channels):
+    model = copy.deepcopy(NAFNET)
+    model['generator']['img_channels'] = channels
+    model['data_preprocessor'].update(mean=[0.0] * channels, std=[255.0] * channels)
+    cfg = Config({'model': model})
+    torch.save(build_model(cfg).state_dict(), tmp_path / 'a.pth')
+    export_checkpoint(cfg, tmp_path / 'a.pth', tmp_path / 'out.pth')
+    assert json.loads((tmp_path / 'out.pth.json').read_text())['channels'] == channels

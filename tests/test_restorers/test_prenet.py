@@ -1,11 +1,8 @@
-import io
-
 import pytest
 import torch
 from mmagic.registry import MODELS
 
 from mmsamdistill.deploy.cost import count_parameters
-from mmsamdistill.deploy.graph import torchscript_bytes
 from mmsamdistill.restorers import PReNet
 from mmsamdistill.weights import load_plain
 
@@ -96,13 +93,6 @@ def test_every_parameter_is_trained_by_the_last_stage_alone(shared):
     network = tiny(shared_blocks=shared).train()
     network(torch.rand(2, 3, 8, 8)).square().mean().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
-
-
-def test_graph_runs_at_every_size():
-    network, image = tiny(), torch.rand(3, 3, 18, 27)
-    graph = torch.jit.load(io.BytesIO(torchscript_bytes(network)))
-    with torch.no_grad():
-        assert torch.allclose(graph(image), network(image), atol=1e-5)
 
 
 def test_wrong_options_are_named():

@@ -12,7 +12,8 @@ import pytest
 from mmengine.config import Config
 from toy_pictures import KEYS, make_folders, make_model, read_rgb, write_picture
 
-from mmsamdistill.deploy.inference import FileRestorer
+from mmsamdistill.deploy.image_files import restore_file
+from mmsamdistill.deploy.restorer import Restorer
 from mmsamdistill.evaluation import measure
 
 TOOL = Path(__file__).parents[2] / 'tools/compare.py'
@@ -108,10 +109,10 @@ def test_models_are_run_on_the_degraded_images_in_the_order_given(call, root, ti
     more = ('--degraded', degraded, '--column', f'a={root / "a"}', '--model', model)
     call('--out', root / 'f.svg', *more, '--column', f'b={root / "b"}', *options, columns=())
     windows = dict(zip(('tile', 'overlap'), tile, strict=False))
-    restorer = FileRestorer(
+    restorer = Restorer(
         Config.fromfile(root / 'plain.py'), root / 'weights.pth', device='cpu', **windows
     )
-    write_picture(root / 'expected.png', restorer(degraded / 'ox.png')[..., ::-1])
+    restore_file(restorer, degraded / 'ox.png', root / 'expected.png')
     text = words(root / 'f.svg')
     assert score(root / 'expected.png', root / 'truth/ox.png') in text
     places = [text.index(f' {name} ') for name in ('a', 'net', 'b', 'truth')]

@@ -32,7 +32,7 @@ def run(monkeypatch, *arguments):
 
 def test_exports_and_verifies(files, monkeypatch, capsys):
     config, checkpoint, out, model = files
-    run(monkeypatch, config, checkpoint, out, '--verify')
+    run(monkeypatch, config, checkpoint, out)
     weights = torch.load(out, weights_only=True)['state_dict']
     wanted = model.restorer.state_dict()
     assert list(weights) == list(wanted)
@@ -46,13 +46,13 @@ def test_exports_and_verifies(files, monkeypatch, capsys):
 
 def test_options_reach_the_export(files, monkeypatch, capsys):
     config, checkpoint, out, model = files
-    run(monkeypatch, config, checkpoint, out, '--no-ema')
+    run(monkeypatch, config, checkpoint, out, '--no-ema', '--no-verify')
     weights = torch.load(out, weights_only=True)['state_dict']
     wanted = model.restorer.state_dict()
     assert all(torch.equal(weights[key], wanted[key] + 1) for key in wanted)
     assert 'verified' not in capsys.readouterr().out
     out = out.with_suffix('.safetensors')
-    run(monkeypatch, config, checkpoint, out, '--format', 'safetensors', '--verify')
+    run(monkeypatch, config, checkpoint, out, '--format', 'safetensors')
     assert out.read_bytes()[8:9] == b'{'
     wider = 'model.restorer.generator.mid_channels=8'
     with pytest.raises(SystemExit, match='of another shape'):

@@ -12,7 +12,8 @@ from mmengine.config import Config
 from toy import plain_model
 
 from mmsamdistill.deploy.export import build_model
-from mmsamdistill.deploy.inference import FileRestorer
+from mmsamdistill.deploy.image_files import restore_file
+from mmsamdistill.deploy.restorer import Restorer
 
 TOOL = Path(__file__).parents[2] / 'tools/restore.py'
 NAMES = ('a.png', 'sub/b.jpg', 'sub/deep/c.bmp')
@@ -44,7 +45,9 @@ def written(folder):
 
 def expected(root, name, **options):
     cfg = Config.fromfile(root / 'plain.py')
-    return FileRestorer(cfg, root / 'weights.pth', **options)(root / 'images' / name)
+    restorer = Restorer(cfg, root / 'weights.pth', **options)
+    restore_file(restorer, root / 'images' / name, root / 'expected.png')
+    return cv2.imread(str(root / 'expected.png'), cv2.IMREAD_UNCHANGED)
 
 
 def test_whole_folder_with_its_structure(files, monkeypatch, capsys):

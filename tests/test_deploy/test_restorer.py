@@ -8,7 +8,8 @@ from torch import nn
 from toy import cascade_model, plain_model
 
 from mmsamdistill.deploy.export import build_model
-from mmsamdistill.deploy.inference import FileRestorer, loading_step
+from mmsamdistill.deploy.image_files import restore_file
+from mmsamdistill.deploy.restorer import Restorer
 
 
 @MODELS.register_module(force=True)
@@ -26,6 +27,12 @@ class ScaleChannels(nn.Module):
 def settings(model, order='rgb', **step):
     load = {'type': 'LoadImageFromFile', 'key': 'img', 'channel_order': order, **step}
     return Config({'model': model, 'test_pipeline': [load, {'type': 'PackInputs'}]})
+
+
+def on_file(restorer, path):
+    """The result of a file as OpenCV reads it."""
+    restore_file(restorer, path, path.parent / 'out' / 'result.png')
+    return cv2.imread(str(path.parent / 'out' / 'result.png'), cv2.IMREAD_UNCHANGED)
 
 
 def save_weights(model, path):
@@ -57,7 +64,7 @@ def test_channels_and_range_are_the_configs(picture, tmp_path, order, output_ord
     seen = pixels[..., ::-1] if seen_order == 'rgb' else pixels
     wanted = (seen - mean) * (0.25, 0.5, 1.0) + mean
     wanted = wanted[..., ::-1] if seen_order == 'rgb' else wanted
-    restored = FileRestorer(settings(model, order), weights, device='cpu')(path)
+    restored = on_file(Restorer(settings(model, order), weights, device='cpu'), path)
     assert restored.dtype == np.uint8
     # Rounded, not cut off; half a grey level can fall to either side.
     assert np.abs(restored - wanted).max() <= 0.5 + 1e-3
@@ -65,7 +72,9 @@ def test_channels_and_range_are_the_configs(picture, tmp_path, order, output_ord
 
 def test_results_are_clamped(picture, tmp_path):
     model = plain_model({'type': 'ScaleChannels', 'factors': (2.0, -1.0, 1.0)})
-    restored = FileRestorer(settings(model), save_weights(model, tmp_path / 'w.pth'))(picture[0])
+    restored = on_file(
+        Restorer(settings(model), save_weights(model, tmp_path / 'w.pth')), picture[0]
+    )
     rgb = picture[1][..., ::-1]
     assert (restored[..., ::-1][..., 0] == np.minimum(2 * rgb[..., 0], 255)).all()
     assert (restored[..., ::-1][..., 1] == 0).all()
@@ -75,11 +84,11 @@ def test_tiled_equals_untiled(picture, tmp_path):
     # The toy network sees two pixels far.
     model = plain_model()
     weights = save_weights(model, tmp_path / 'w.pth')
-    whole = FileRestorer(settings(model), weights)(picture[0])
-    tiled = FileRestorer(settings(model), weights, tile=32, overlap=16)(picture[0])
+    whole = on_file(Restorer(settings(model), weights), picture[0])
+    tiled = on_file(Restorer(settings(model), weights, tile=32, overlap=16), picture[0])
     assert np.abs(whole.astype(int) - tiled).max() <= 1  # a rounding at the very most
     assert (whole == tiled).mean() > 0.999
-    seams = FileRestorer(settings(model), weights, tile=32, overlap=0)(picture[0])
+    seams = on_file(Restorer(settings(model), weights, tile=32, overlap=0), picture[0])
     assert (whole != seams).any()
 
 
@@ -93,9 +102,9 @@ def test_padding_of_the_preprocessor_is_taken_off(picture, tmp_path):
         }
     )
     weights = save_weights(model, tmp_path / 'w.pth')
-    assert FileRestorer(settings(model), weights)(picture[0]).shape == (37, 45, 3)
-    tiled = FileRestorer(settings(model), weights, tile=32, overlap=16)
-    assert tiled(picture[0]).shape == (37, 45, 3)
+    assert on_file(Restorer(settings(model), weights), picture[0]).shape == (37, 45, 3)
+    tiled = Restorer(settings(model), weights, tile=32, overlap=16)
+    assert on_file(tiled, picture[0]).shape == (37, 45, 3)
 
 
 def test_of_a_cascade_the_student_is_used(picture, tmp_path):
@@ -104,9 +113,9 @@ def test_of_a_cascade_the_student_is_used(picture, tmp_path):
     trained = build_model(Config({'model': cascade_model(plain)}))
     torch.save({'state_dict': trained.state_dict()}, tmp_path / 'cascade.pth')
     torch.save({'params': trained.restorer.generator.state_dict()}, tmp_path / 'official.pth')
-    ours = FileRestorer(settings(cascade), tmp_path / 'cascade.pth')
-    theirs = FileRestorer(settings(plain), tmp_path / 'official.pth')
-    assert (ours(picture[0]) == theirs(picture[0])).all()
+    ours = Restorer(settings(cascade), tmp_path / 'cascade.pth')
+    theirs = Restorer(settings(plain), tmp_path / 'official.pth')
+    assert (on_file(ours, picture[0]) == on_file(theirs, picture[0])).all()
 
 
 def test_raw_or_averaged_weights(picture, tmp_path):
@@ -114,36 +123,18 @@ def test_raw_or_averaged_weights(picture, tmp_path):
     weights = {'params': {'factors': torch.ones(3, 1, 1)}}
     weights['params_ema'] = {'factors': torch.zeros(3, 1, 1)}
     torch.save(weights, tmp_path / 'w.pth')
-    assert (FileRestorer(settings(model), tmp_path / 'w.pth')(picture[0]) == 0).all()
-    raw = FileRestorer(settings(model), tmp_path / 'w.pth', ema=False)
-    assert (raw(picture[0]) == picture[1]).all()
+    assert (on_file(Restorer(settings(model), tmp_path / 'w.pth'), picture[0]) == 0).all()
+    raw = Restorer(settings(model), tmp_path / 'w.pth', ema=False)
+    assert (on_file(raw, picture[0]) == picture[1]).all()
 
 
 def test_broken_images_are_named(tmp_path):
     model = plain_model()
-    restorer = FileRestorer(settings(model), save_weights(model, tmp_path / 'w.pth'))
+    restorer = Restorer(settings(model), save_weights(model, tmp_path / 'w.pth'))
     assert restorer.model.data_preprocessor.data_keys is None  # the host is quiet about no truth
     for name, content in (('text.png', b'no image'), ('empty.png', b'')):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(ValueError, match=name):
-            restorer(tmp_path / name)
+            on_file(restorer, tmp_path / name)
     with pytest.raises(FileNotFoundError):
-        restorer(tmp_path / 'absent.png')
-
-
-def load(key, **options):
-    return {'type': 'LoadImageFromFile', 'key': key, **options}
-
-
-def test_loading_step_is_found_where_it_is():
-    inner = {'pipeline': [load('gt', channel_order='bgr'), load('img', channel_order='rgb')]}
-    test_set = {'dataset': {'type': 'Around', 'dataset': {'type': 'Around', 'dataset': inner}}}
-    cfg = Config({'test_dataloader': [test_set, {'dataset': {'pipeline': []}}]})
-    assert loading_step(cfg) == load('img', channel_order='rgb')
-    synthetic = {'dataset': {'pipeline': [load('gt', color_type='grayscale')]}}
-    cfg = Config({'val_dataloader': synthetic})
-    assert loading_step(cfg) == load('img', color_type='grayscale')
-    cfg.test_pipeline = [load('img')]
-    assert loading_step(cfg) == load('img')
-    with pytest.raises(ValueError, match='test_pipeline'):
-        loading_step(Config({'train_pipeline': [load('img')]}))
+        on_file(restorer, tmp_path / 'absent.png')

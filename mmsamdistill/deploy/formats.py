@@ -1,0 +1,184 @@
+"""The forms in which a plain restorer is written, and the readers that each form is for."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from mmsamdistill.deploy.graph import onnx_bytes, onnx_reader, require
+from mmsamdistill.restorers.local_statistics import has_local_statistics
+from mmsamdistill.weights import read_checkpoint
+
+_NETWORK = 'generator.'
+_SIZES = ((1, 64, 64), (1, 37, 51), (2, 48, 33))
+
+
+@dataclass
+class ExportSource:
+    """What an export is made of: a loaded plain model and what is known of it."""
+
+    model: nn.Module
+    weights: dict[str, Tensor]
+    channels: int
+    meta: dict[str, str]
+    order: str | None
+    unit_range: bool
+
+
+@dataclass(frozen=True)
+class Format:
+    """A form: the file names that mean it, how it is written, and how it is read for the proof."""
+
+    suffixes: tuple[str, ...]
+    write: Callable[[ExportSource], bytes]
+    # Gives what computes the output, and a model whose cost can be counted or None.
+    read: Callable[[Path, nn.Module], tuple[Callable[[Tensor], Tensor], nn.Module | None]]
+    tolerance: float
+    sizes: tuple[tuple[int, int, int], ...] = _SIZES
+    always_tried: bool = False
+
+
+def find_format(out: str | Path, name: str | None = None) -> str:
+    """Find the format that a file's name means.
+
+    Args:
+        out: The file to write.
+        name: The format that was asked for; None: the suffix decides.
+
+    Returns:
+        A key of :data:`FORMATS`.
+
+    Raises:
+        ValueError: If the format is unknown, or the suffix means another.
+
+    Example:
+        >>> find_format('student.onnx'), find_format('a.safetensors', 'spandrel')
+        ('onnx', 'spandrel')
+    """
+    suffix = Path(out).suffix.lower()
+    if name is not None and name not in FORMATS:
+        raise ValueError(f'format {name!r} is not one of {", ".join(FORMATS)}')
+    candidates = [name] if name else list(FORMATS)
+    for candidate in candidates:
+        if suffix in FORMATS[candidate].suffixes:
+            return candidate
+    if name:
+        wanted = ' or '.join(FORMATS[name].suffixes)
+        raise ValueError(
+            f"{out}: format '{name}' is written to {wanted}, not {suffix or 'no suffix'}"
+        )
+    known = ', '.join(suffix for each in FORMATS.values() for suffix in each.suffixes)
+    raise ValueError(f'{out}: its suffix tells no format; use one of {known}')
+
+
+def _write_mmagic(source: ExportSource) -> bytes:
+    buffer = io.BytesIO()
+    torch.save({'meta': source.meta, 'state_dict': source.weights}, buffer)
+    return buffer.getvalue()
+
+
+def _write_safetensors(source: ExportSource) -> bytes:
+    return _safetensors(source.weights, source.meta)
+
+
+def _write_spandrel(source: ExportSource) -> bytes:
+    network = source.model.generator
+    name = type(network).__name__
+    if has_local_statistics(network):
+        raise ValueError(
+            f'spandrel has no local statistics: its {name.removesuffix("Local")} would behave '
+            'otherwise on images larger than the window; export the global form'
+        )
+    if not source.unit_range:
+        raise ValueError(
+            "spandrel's programs give images in 0..1, and this restorer's data_preprocessor has "
+            'another mean or std'
+        )
+    if source.order == 'bgr':
+        raise ValueError(
+            "spandrel's programs give RGB, and this restorer is tested on BGR; set "
+            "channel_order='rgb' in the test pipeline if it was trained on RGB"
+        )
+    bare = {
+        key.removeprefix(_NETWORK): value
+        for key, value in source.weights.items()
+        if key.startswith(_NETWORK)
+    }
+    return _safetensors(bare, source.meta)
+
+
+def _write_onnx(source: ExportSource) -> bytes:
+    return onnx_bytes(source.model.generator, source.channels, source.meta)
+
+
+def _safetensors(weights: dict[str, Tensor], meta: dict[str, str]) -> bytes:
+    from safetensors.torch import save
+
+    # The format refuses tensors that share memory or skip over it.
+    return save({key: value.clone().contiguous() for key, value in weights.items()}, meta)
+
+
+def _read_plain(path: Path, plain: nn.Module) -> tuple[nn.Module, nn.Module]:
+    content = read_checkpoint(path)
+    try:
+        plain.load_state_dict(content.get('state_dict', content), strict=True)
+    except RuntimeError as error:
+        raise ValueError(f'{path} does not load strictly: {error}') from error
+    return plain, plain
+
+
+def _read_spandrel(path: Path, plain: nn.Module) -> tuple[Callable[[Tensor], Tensor], nn.Module]:
+    """Load by spandrel's own loader, with its extra architectures if they are installed."""
+    spandrel = require('spandrel', 'spandrel')
+    registry = spandrel.ArchRegistry()
+    registry.add(*spandrel.MAIN_REGISTRY)
+    try:
+        registry.add(*require('spandrel_extra_arches', 'spandrel').EXTRA_REGISTRY)
+        more = ''
+    except ImportError:
+        more = '; spandrel-extra-arches, which has Restormer and MPRNet, is not installed'
+    try:
+        found = spandrel.ModelLoader('cpu', registry).load_from_file(path)
+    except Exception as error:
+        raise ValueError(
+            f'spandrel has no form for {type(plain.generator).__name__}: '
+            f'{str(error).strip() or type(error).__name__}{more}'
+        ) from error
+    network = found.model.eval()
+
+    def restore(image: Tensor) -> Tensor:
+        stages = network(image)
+        return stages if isinstance(stages, Tensor) else stages[0]  # MPRNet's, the last one first
+
+    return restore, network
+
+
+def _read_onnx(path: Path, plain: nn.Module) -> tuple[Callable[[Tensor], Tensor], None]:
+    return onnx_reader(str(path)), None
+
+
+FORMATS: dict[str, Format] = {
+    'mmagic': Format(('.pth', '.pt'), _write_mmagic, _read_plain, 0.0),
+    'safetensors': Format(('.safetensors',), _write_safetensors, _read_plain, 0.0),
+    # Its networks are told by their keys alone, so only a trial says whether they are the same.
+    'spandrel': Format(
+        ('.safetensors',),
+        _write_spandrel,
+        _read_spandrel,
+        1e-5,
+        ((1, 64, 64), (1, 40, 56), (2, 48, 32)),
+        always_tried=True,
+    ),
+    'onnx': Format(
+        ('.onnx',),
+        _write_onnx,
+        _read_onnx,
+        1e-4,
+        ((1, 64, 64), (2, 80, 48), (1, 61, 67), (1, 16, 95)),
+    ),
+}

@@ -1,0 +1,146 @@
+"""What a config says about running its restorer: how it loads, what it sees, its statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from torch import nn
+
+from mmsamdistill.datasets.region_pipeline import type_name
+from mmsamdistill.restorers.local_statistics import use_local_statistics
+from mmsamdistill.value_range import value_range
+
+
+def loading_step(cfg: Config) -> dict[str, Any]:
+    """Find how a config loads the images it tests on.
+
+    The step for ``img`` counts; where the degraded image is made from the truth, that for ``gt``.
+    MMagic loads BGR unless ``channel_order='rgb'`` is set, and a network restores well only in the
+    order that it was trained in.
+
+    Args:
+        cfg: A whole config.
+
+    Returns:
+        Config of the ``LoadImageFromFile`` step, for the key ``img``.
+
+    Raises:
+        ValueError: If no pipeline has such a step.
+
+    Example:
+        >>> step = dict(type='LoadImageFromFile', key='gt', channel_order='rgb')
+        >>> loading_step(Config(dict(test_pipeline=[step])))['channel_order']
+        'rgb'
+    """
+    for pipeline in _pipelines(cfg):
+        steps = {
+            step.get('key'): step for step in pipeline if type_name(step) == 'LoadImageFromFile'
+        }
+        for key in ('img', 'gt'):
+            if key in steps:
+                return {**steps[key], 'key': 'img'}
+    raise ValueError(
+        'the config has no test or validation pipeline with a LoadImageFromFile step, which would '
+        "tell how images are loaded; add test_pipeline=[dict(type='LoadImageFromFile', key='img', "
+        'channel_order=...)]'
+    )
+
+
+def local_window(cfg: Config) -> int | None:
+    """Window of the config's ``LocalStatisticsHook`` in pixels; None: statistics are global."""
+    hooks = [*(cfg.get('default_hooks') or {}).values(), *(cfg.get('custom_hooks') or [])]
+    for hook in hooks:
+        if isinstance(hook, Mapping) and hook.get('type') == 'LocalStatisticsHook':
+            return hook['window']
+    return None
+
+
+def set_local_window(cfg: Config, window: int | None) -> None:
+    """Set the config's window, as ``--local`` does; 0 takes the hook out, None leaves it."""
+    if window is None:
+        return
+    hooks = [
+        hook for hook in cfg.get('custom_hooks') or [] if hook['type'] != 'LocalStatisticsHook'
+    ]
+    cfg.custom_hooks = hooks
+    hook = {'type': 'LocalStatisticsHook', 'window': window} if window else None
+    cfg.merge_from_dict({'default_hooks': {'local': {'_delete_': True, **hook} if hook else None}})
+
+
+def apply_local_window(model: nn.Module, window: int | None, channels: int) -> None:
+    """Convert a plain model's network, or say that there is nothing to convert."""
+    if window is None:
+        return
+    network = getattr(model, 'generator', model)
+    if not use_local_statistics(network, window, channels):
+        raise ValueError(
+            f'local statistics of {window} pixels: {type(network).__name__} has no global pooling '
+            'or normalisation to convert; use it without'
+        )
+
+
+def image_channels(model: nn.Module) -> int:
+    """Find how many channels a plain model's images have, by trying.
+
+    No two networks name the argument alike, and the first convolution may see more than the image.
+    """
+    network = getattr(model, 'generator', model)
+    training, parameter = network.training, next(network.parameters())
+    first = next((m.in_channels for m in network.modules() if hasattr(m, 'in_channels')), 3)
+    network.eval()
+    try:
+        for channels in dict.fromkeys((3, first, 1, 4, 6)):
+            try:
+                with torch.no_grad():
+                    network(parameter.new_zeros(1, channels, 32, 32))
+            except (RuntimeError, ValueError, IndexError, TypeError) as error:
+                reason = error
+                continue
+            return channels
+    finally:
+        network.train(training)
+    raise ValueError(
+        f'{type(network).__name__} takes images of no usual number of channels: {reason}'
+    )
+
+
+def seen_order(cfg: Config, model: nn.Module) -> str | None:
+    """Order of the channels that the network sees when it is tested; None if no pipeline says."""
+    output = getattr(model.data_preprocessor, 'output_channel_order', None)
+    if output:
+        return output.lower()
+    try:
+        step = loading_step(cfg)
+    except ValueError:
+        return None
+    return (
+        'grayscale' if step.get('color_type') == 'grayscale' else step.get('channel_order', 'bgr')
+    )
+
+
+def sees_unit_range(model: nn.Module) -> bool:
+    """Whether the network sees 0 for black and 1 for white."""
+    preprocessor = model.data_preprocessor
+    mean, std = (getattr(preprocessor, name, None) for name in ('mean', 'std'))
+    try:
+        white = value_range(preprocessor)
+    except ValueError:
+        return False
+    return mean is not None and bool((mean == 0).all()) and bool((std == white).all())
+
+
+def _pipelines(cfg: Config) -> Iterator[list[Mapping]]:
+    """Yield a config's pipelines, the one that says most about deployment first."""
+    for name in ('test', 'val'):
+        loaders = cfg.get(f'{name}_dataloader')
+        for loader in loaders if isinstance(loaders, (list, tuple)) else [loaders]:
+            dataset = (loader or {}).get('dataset')
+            while dataset and 'pipeline' not in dataset:
+                dataset = dataset.get('dataset')  # a data set around a data set
+            if dataset:
+                yield dataset['pipeline']
+        if cfg.get(f'{name}_pipeline'):
+            yield cfg[f'{name}_pipeline']

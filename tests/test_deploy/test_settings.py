@@ -1,0 +1,68 @@
+import pytest
+from mmengine.config import Config
+from toy import NAFNET, plain_model
+
+from mmsamdistill.deploy.export import build_model
+from mmsamdistill.deploy.settings import (
+    apply_local_window,
+    image_channels,
+    loading_step,
+    local_window,
+    seen_order,
+    set_local_window,
+)
+
+
+def load(key, **options):
+    return {'type': 'LoadImageFromFile', 'key': key, **options}
+
+
+def test_loading_step_is_found_where_it_is():
+    inner = {'pipeline': [load('gt', channel_order='bgr'), load('img', channel_order='rgb')]}
+    test_set = {'dataset': {'type': 'Around', 'dataset': {'type': 'Around', 'dataset': inner}}}
+    cfg = Config({'test_dataloader': [test_set, {'dataset': {'pipeline': []}}]})
+    assert loading_step(cfg) == load('img', channel_order='rgb')
+    synthetic = {'dataset': {'pipeline': [load('gt', color_type='grayscale')]}}
+    cfg = Config({'val_dataloader': synthetic})
+    assert loading_step(cfg) == load('img', color_type='grayscale')
+    cfg.test_pipeline = [load('img')]
+    assert loading_step(cfg) == load('img')
+    with pytest.raises(ValueError, match='test_pipeline'):
+        loading_step(Config({'train_pipeline': [load('img')]}))
+
+
+def test_local_window_is_the_hooks_and_can_be_set():
+    hook = {'type': 'LocalStatisticsHook', 'window': 384}
+    assert local_window(Config({})) is None
+    assert local_window(Config({'custom_hooks': [{'type': 'Other'}, hook]})) == 384
+    cfg = Config({'default_hooks': {'local': hook}, 'custom_hooks': [{'type': 'Other'}, hook]})
+    assert local_window(cfg) == 384
+    set_local_window(cfg, None)
+    assert local_window(cfg) == 384
+    set_local_window(cfg, 128)
+    assert local_window(cfg) == 128
+    set_local_window(cfg, 0)
+    assert local_window(cfg) is None
+    assert cfg.custom_hooks == [{'type': 'Other'}]
+    with pytest.raises(ValueError, match='ToyNet has no global'):
+        apply_local_window(build_model(Config({'model': plain_model()})), 64, 3)
+
+
+@pytest.mark.parametrize(
+    ('generator', 'channels'),
+    [
+        (NAFNET['generator'], 3),
+        ({**NAFNET['generator'], 'img_channels': 1}, 1),
+        ({'type': 'PReNet', 'num_stages': 1, 'mid_channels': 4}, 3),  # its first layer sees six
+    ],
+)
+def test_channels_are_found_by_trying(generator, channels):
+    assert image_channels(build_model(Config({'model': plain_model(generator)}))) == channels
+
+
+def test_order_is_what_the_network_sees():
+    model = build_model(Config({'model': plain_model()}))
+    assert seen_order(Config({}), model) is None
+    assert seen_order(Config({'test_pipeline': [load('img')]}), model) == 'bgr'
+    model.data_preprocessor.output_channel_order = 'RGB'
+    assert seen_order(Config({}), model) == 'rgb'
