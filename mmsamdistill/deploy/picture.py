@@ -15,9 +15,9 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from mmsamdistill.cache.image_file import decode_image
+from mmsamdistill.images import check_whole, decode_image
 from mmsamdistill.images.limits import check_pixels
-from mmsamdistill.images.png import check_png
+from mmsamdistill.images.orientation import turned
 
 _ORIENTATION, _BITS = 0x0112, 258
 _SIGNATURE = b'\x89PNG\r\n\x1a\n'
@@ -57,8 +57,7 @@ def read_picture(path: str | Path) -> Picture:
     data = Path(path).read_bytes()
     if not data:
         raise ValueError(f'{path} is empty')
-    if data.startswith(_SIGNATURE):
-        check_png(data, path)
+    check_whole(data, path)
     with _any_size():
         try:
             with Image.open(io.BytesIO(data)) as image:
@@ -98,7 +97,7 @@ def encode_png(picture: Picture) -> bytes:
 def _decode(image: Image.Image, data: bytes, path: str | Path) -> Picture:
     notes = _what_is_lost(image)
     icc = image.info.get('icc_profile') if image.mode not in ('CMYK', 'LAB') else None
-    if image.format == 'JPEG':
+    if image.format in ('JPEG', 'MPO'):
         # As MMagic loads it in tests; upright already.
         pixels = decode_image(data, path)
         pixels = pixels[..., :1] if image.mode == 'L' else pixels
@@ -172,15 +171,7 @@ def _camera_data(image: Image.Image) -> bytes | None:
 
 
 def _upright(pixels: np.ndarray, image: Image.Image) -> np.ndarray:
-    """Undo one of EXIF's eight orientations."""
-    orientation = image.getexif().get(_ORIENTATION, 1)
-    if orientation in (5, 6, 7, 8):
-        pixels = pixels.swapaxes(0, 1)
-    if orientation in (3, 4, 7, 8):
-        pixels = pixels[::-1]
-    if orientation in (2, 3, 6, 7):
-        pixels = pixels[:, ::-1]
-    return pixels
+    return turned(pixels, image.getexif().get(_ORIENTATION, 1))
 
 
 @contextlib.contextmanager
