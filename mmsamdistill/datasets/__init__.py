@@ -1,5 +1,6 @@
 """Images, their region maps and their degradations, in MMagic's pipelines."""
 
+from mmsamdistill.datasets.mixed_sampler import MixedSampler
 from mmsamdistill.datasets.region_dataset import RegionDataset
 from mmsamdistill.datasets.region_pipeline import add_regions_to_pipeline
 from mmsamdistill.datasets.transforms import (
@@ -11,6 +12,7 @@ from mmsamdistill.datasets.transforms import (
     PadToPatch,
     RegionCrop,
     RegionMix,
+    WithoutTruth,
 )
 
 __all__ = [
@@ -18,10 +20,12 @@ __all__ = [
     'AddRain',
     'CarryRegions',
     'LoadRegionMap',
+    'MixedSampler',
     'MotionBlur',
     'PadToPatch',
     'RegionCrop',
     'RegionDataset',
     'RegionMix',
+    'WithoutTruth',
     'add_regions_to_pipeline',
 ]

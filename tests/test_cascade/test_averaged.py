@@ -205,6 +205,7 @@ def test_a_plain_checkpoint_initialises_the_average_as_well():
         assert torch.equal(model.average.teacher.state_dict()[key], value)
 
 
+@pytest.mark.slow
 def test_beside_an_averaged_student_of_the_host(tmp_path):
     from mmengine.runner import Runner
 

@@ -7,6 +7,7 @@ from mmsamdistill.datasets.transforms.rain import AddRain
 from mmsamdistill.datasets.transforms.region_crop import RegionCrop
 from mmsamdistill.datasets.transforms.region_mix import RegionMix
 from mmsamdistill.datasets.transforms.regions import CarryRegions, LoadRegionMap
+from mmsamdistill.datasets.transforms.without_truth import WithoutTruth
 
 __all__ = [
     'AddGaussianNoise',
@@ -17,4 +18,5 @@ __all__ = [
     'PadToPatch',
     'RegionCrop',
     'RegionMix',
+    'WithoutTruth',
 ]

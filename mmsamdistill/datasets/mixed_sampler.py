@@ -1,0 +1,89 @@
+"""Batches of several data sets in a given ratio."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from mmagic.registry import DATA_SAMPLERS
+from mmengine.dataset import InfiniteSampler
+from mmengine.dist import sync_random_seed
+from torch.utils.data import ConcatDataset, Sampler
+
+
+@DATA_SAMPLERS.register_module()
+class MixedSampler(Sampler):
+    """Draw every batch, in every process, from the datasets of a ``ConcatDataset`` in a ratio.
+
+    Each dataset is gone through in an order of its own, for ever, as by ``InfiniteSampler``; a
+    short one comes round more often. For batches of images with and without ground truth::
+
+        train_dataloader = dict(
+            batch_size=8,
+            sampler=dict(type='MixedSampler', batch_size=8, ratio=(3, 1)),
+            dataset=dict(type='ConcatDataset', datasets=[labelled, unlabelled]))
+
+    Args:
+        dataset: A ``ConcatDataset``; the dataloader hands it over.
+        batch_size: The dataloader's, of one process.
+        ratio: How many images of each dataset, in any unit.
+        shuffle: Draw each dataset in random order.
+        seed: Of the order; the dataloader hands it over. None: one that all processes share.
+
+    Raises:
+        TypeError: If the dataset is no ``ConcatDataset``.
+        ValueError: If there is not one share for each dataset, or a batch cannot be divided so.
+
+    Example:
+        >>> from torch.utils.data import TensorDataset
+        >>> import torch
+        >>> parts = [TensorDataset(torch.zeros(count)) for count in (4, 2)]
+        >>> sampler = MixedSampler(ConcatDataset(parts), 3, (2, 1), shuffle=False, seed=0)
+        >>> indices = iter(sampler)
+        >>> [next(indices) for _ in range(6)]
+        [0, 1, 4, 2, 3, 5]
+    """
+
+    def __init__(
+        self,
+        dataset: ConcatDataset,
+        batch_size: int,
+        ratio: Sequence[int],
+        shuffle: bool = True,
+        seed: int | None = None,
+    ) -> None:
+        if not hasattr(dataset, 'cumulative_sizes'):
+            raise TypeError(
+                f"MixedSampler draws from the datasets of dict(type='ConcatDataset', datasets="
+                f'[...]), got a {type(dataset).__name__}'
+            )
+        if len(ratio) != len(dataset.datasets) or min(ratio) < 1:
+            raise ValueError(
+                f'ratio={tuple(ratio)} must have one share of at least 1 for each of '
+                f'{len(dataset.datasets)} datasets'
+            )
+        if batch_size % sum(ratio):
+            raise ValueError(
+                f'a batch of {batch_size} cannot be divided {":".join(map(str, ratio))}; '
+                f'batch_size must be a multiple of {sum(ratio)}'
+            )
+        seed = sync_random_seed() if seed is None else seed
+        self.size = len(dataset)
+        self._shares = [batch_size // sum(ratio) * share for share in ratio]
+        self._starts = [0, *dataset.cumulative_sizes[:-1]]
+        self._orders = [
+            InfiniteSampler(part, shuffle, seed + number)
+            for number, part in enumerate(dataset.datasets)
+        ]
+
+    def __iter__(self) -> Iterator[int]:
+        orders = [iter(order) for order in self._orders]
+        while True:
+            for start, order, share in zip(self._starts, orders, self._shares, strict=True):
+                for _ in range(share):
+                    yield start + next(order)
+
+    def __len__(self) -> int:
+        return self.size
+
+    def set_epoch(self, epoch: int) -> None:
+        """Do nothing: like ``InfiniteSampler``, this one is for training by iterations."""

@@ -1,0 +1,67 @@
+"""Images without a ground truth, among others that have one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from mmagic.registry import TRANSFORMS
+from mmcv.transforms import BaseTransform
+
+# What loading a truth leaves behind: samples of one batch have to have the same entries.
+TRACES = ('{}_path', 'ori_{}_shape', '{}_channel_order', '{}_color_type')
+
+
+@TRANSFORMS.register_module()
+class WithoutTruth(BaseTransform):
+    """Mark images that have no ground truth: ``SAMDistillRestorer`` teaches them by SPD and SGR.
+
+    In place of a truth goes an image of NaN, which every crop and flip carries along like any
+    other. A model that does not know the mark gets a loss of NaN, not a wrong one.
+
+    Put it after the transforms that load, in the pipeline of the images without truth, and mix them
+    with the others by ``ConcatDataset`` and :class:`MixedSampler`. A truth that is there is thrown
+    away, which shows in an experiment what it is worth.
+
+    Args:
+        key: The degraded image. Default: ``'img'``.
+        truth: Where the truth would be. Default: ``'gt'``.
+
+    Raises:
+        KeyError: If there is no degraded image.
+
+    Example:
+        >>> results = WithoutTruth()({'img': np.zeros((2, 2, 3), np.uint8), 'img_path': '1.png'})
+        >>> bool(np.isnan(results['gt']).all()), results['gt_path']
+        (True, '1.png')
+    """
+
+    geometric = False  # leaves every pixel where it is
+
+    def __init__(self, key: str = 'img', truth: str = 'gt') -> None:
+        self.key = key
+        self.truth = truth
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Put the mark in the truth's place.
+
+        Args:
+            results: What the transforms before have loaded.
+
+        Returns:
+            The same with the mark.
+        """
+        if self.key not in results:
+            raise KeyError(
+                f'WithoutTruth marks {self.key!r}, but there are only {sorted(results)}; put it '
+                'after the transforms that load images'
+            )
+        image = results[self.key]
+        results[self.truth] = np.full(image.shape, np.nan, np.float32)
+        for trace in TRACES:
+            if trace.format(self.key) in results:
+                results.setdefault(trace.format(self.truth), results[trace.format(self.key)])
+        return results
+
+    def __repr__(self) -> str:
+        return f'WithoutTruth(key={self.key!r}, truth={self.truth!r})'
