@@ -23,6 +23,8 @@ def build(**parts):
     with torch.no_grad():
         model.restorer.generator.last.bias.add_(0.1)
         model.teacher.generator.last.bias.sub_(0.2)
+    if model.average is not None:
+        model.average.restart()  # what teaches is the teacher as it is
     return model
 
 
@@ -69,3 +71,13 @@ def test_features_of_the_student_are_drawn_to_the_teachers_and_not_the_other_way
     assert model.restorer.generator.first.weight.grad.abs().sum() > 0
     for name, parameter in [*model.teacher.named_parameters(), *model.spf.named_parameters()]:
         assert parameter.grad is None or not parameter.grad.any(), name
+
+
+@pytest.mark.parametrize(
+    ('stage', 'fixed'), [('joint', ()), ('teacher', ('restorer',)), ('student', ('spf', 'teacher'))]
+)
+def test_what_a_stage_keeps_fixed_wants_no_gradient(stage, fixed):
+    """Whether an optimiser or DDP is given a parameter depends on this alone."""
+    model = build(stage=stage)
+    trained = {name.split('.')[0] for name, p in model.named_parameters() if p.requires_grad}
+    assert trained == {'restorer', 'spf', 'teacher'} - set(fixed)

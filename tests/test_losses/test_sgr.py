@@ -284,6 +284,12 @@ def test_diagonal_takes_no_part():
     torch.testing.assert_close(relation_loss(two, target), difference.abs())
 
 
+def test_a_prototype_of_zero_is_not_compared_with_itself():
+    # The student's first region is dark: its cosine with itself is 0, the teacher's is 1.
+    dark, bright = torch.tensor([[0.0, 0.0], [1.0, 0.0]]), torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    assert relation_loss(dark, bright).item() == pytest.approx(0, abs=1e-6)
+
+
 def test_connected_zero_is_zero_for_any_value():
     tensor = torch.tensor([float('nan'), float('inf')], requires_grad=True)
     zero = connected_zero(tensor)
