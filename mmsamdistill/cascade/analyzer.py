@@ -12,13 +12,15 @@ from torch import Tensor, nn
 
 from mmsamdistill.frozen import FrozenNetwork
 from mmsamdistill.weights.edge_weights import BGR_MEAN, locate_edge_weights, read_edge_weights
-from mmsamdistill.weights.vgg_weights import imagenet_weights, read_vgg_weights
+from mmsamdistill.weights.torchvision_weights import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    read_torchvision_weights,
+)
 
 # Convolutions in each of the five blocks, and their width.
 BLOCKS = {16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
 WIDTHS = (64, 128, 256, 512, 512)
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 def vgg_layers(depth: int) -> dict[str, int]:
@@ -154,10 +156,19 @@ class VGGAnalyzer(FrozenNetwork):
         if self._of_edges:
             self._load(read_edge_weights(locate_edge_weights(weights)[0]))
             self.network.become_edge_trunk()
-        elif weights == 'imagenet':
-            self._load(imagenet_weights(self.depth))
         else:
-            self._load(read_vgg_weights(Path(weights)))
+            self._load(self._read_torchvision(weights))
+
+    def _read_torchvision(self, weights: str | Path) -> dict[str, Tensor]:
+        name = 'IMAGENET1K_V1' if weights == 'imagenet' else weights
+        try:
+            return read_torchvision_weights(name, f'vgg{self.depth}')
+        except FileNotFoundError as error:
+            raise FileNotFoundError(
+                f'VGGAnalyzer needs weights of VGG-{self.depth}: {error}. Ways out: '
+                f"analyzer=dict(type='VGGAnalyzer', weights='/path/to/vgg{self.depth}.pth'); "
+                "weights='edges', which installs by pip; sgr_loss=None, which needs none"
+            ) from error
 
     def _load(self, weights: dict[str, Tensor]) -> None:
         """Copy weights into the network where it lies: device and dtype are its own."""

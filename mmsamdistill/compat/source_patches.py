@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import ast
+import re
+import warnings
 from collections.abc import Callable
+
+UNTRIED_MMCV = (2, 4)
 
 
 class _RenameAttribute(ast.NodeTransformer):
@@ -43,38 +47,56 @@ def replace_numpy_bool8(source: bytes) -> ast.Module:
         >>> ast.unparse(replace_numpy_bool8(b'kind = np.bool8'))
         'kind = np.bool_'
 
-    Source: ours.
     """
     return _RenameAttribute('np', 'bool8', 'bool_').visit(ast.parse(source))
 
 
 def raise_mmcv_bound(source: bytes) -> ast.Module:
-    """Let MMagic's version check accept MMCV 2.2.
+    """Turn MMagic's refusal of newer MMCVs into a hint, and that for untried ones only.
 
     Reason: ``mmagic/__init__`` asserts ``mmcv < 2.2.0``, the release that was to come when it was
     written. Compared file by file with 2.1.0, MMCV 2.2.0 differs in compiled operators (further
-    devices) and the four Python files that call them, not in an interface that MMagic uses. MMCV
-    2.3 would still be refused.
+    devices) and the four Python files that call them, not in an interface that MMagic uses; the
+    fork onedl-mmcv 2.3.6 trains, validates and tests. What comes after was never tried.
 
-    Affected: MMagic up to 1.2.0. Unnecessary once MMagic itself accepts MMCV 2.2.
+    Affected: MMagic up to 1.2.0. Unnecessary once MMagic itself accepts newer MMCVs.
 
     Args:
         source: The source of ``mmagic/__init__``.
 
     Returns:
-        Its syntax tree with ``MMCV_MAX`` raised from 2.2.0 to 2.3.0.
+        Its syntax tree with ``MMCV_MAX`` out of reach, and a warning from 2.4 on.
 
     Example:
-        >>> ast.unparse(raise_mmcv_bound(b"MMCV_MAX = '2.2.0'"))
-        "MMCV_MAX = '2.3.0'"
-
-    Source: ours.
+        >>> print(ast.unparse(raise_mmcv_bound(b"MMCV_MAX = '2.2.0'")))
+        MMCV_MAX = '99.0.0'
+        from mmsamdistill.compat.source_patches import hint_at_untried_mmcv
+        hint_at_untried_mmcv()
     """
     tree = ast.parse(source)
-    for node in tree.body:
+    for index, node in enumerate(tree.body):
         if isinstance(node, ast.Assign) and ast.unparse(node) == "MMCV_MAX = '2.2.0'":
-            node.value = ast.copy_location(ast.Constant('2.3.0'), node.value)
-    return tree
+            hint = ast.parse(
+                "MMCV_MAX = '99.0.0'\n"
+                'from mmsamdistill.compat.source_patches import hint_at_untried_mmcv\n'
+                'hint_at_untried_mmcv()'
+            ).body
+            tree.body[index : index + 1] = hint
+            break
+    return ast.fix_missing_locations(tree)
+
+
+def hint_at_untried_mmcv() -> None:
+    """Warn if MMCV is newer than any that MMagic was tried with."""
+    import mmcv
+
+    version = tuple(int(part) for part in re.findall(r'\d+', mmcv.__version__)[:2])
+    if version >= UNTRIED_MMCV:
+        warnings.warn(
+            f'MMCV {mmcv.__version__} was never tried with MMagic 1.2; should it fail, install '
+            'mmcv-lite==2.1.0',
+            stacklevel=2,
+        )
 
 
 def import_adafactor_on_use(source: bytes) -> ast.Module:
@@ -92,7 +114,6 @@ def import_adafactor_on_use(source: bytes) -> ast.Module:
     Returns:
         Its syntax tree, with ``register_transformers_optimizers`` replaced.
 
-    Source: ours.
     """
     tree = ast.parse(source)
     for node in tree.body:
@@ -123,7 +144,6 @@ def replace_saved_variables(source: bytes) -> ast.Module:
         >>> ast.unparse(replace_saved_variables(b'y, var, weight = ctx.saved_variables'))
         'y, var, weight = ctx.saved_tensors'
 
-    Source: ours.
     """
     return _RenameAttribute('ctx', 'saved_variables', 'saved_tensors').visit(ast.parse(source))
 

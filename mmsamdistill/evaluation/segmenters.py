@@ -14,10 +14,12 @@ from torch.nn import functional as F
 
 from mmsamdistill.frozen import FrozenNetwork
 from mmsamdistill.weights import find_state_dict, read_checkpoint
-from mmsamdistill.weights.torchvision_weights import load_completely, read_torchvision_weights
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+from mmsamdistill.weights.torchvision_weights import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    load_completely,
+    read_torchvision_weights,
+)
 
 
 class Segmenter(FrozenNetwork):

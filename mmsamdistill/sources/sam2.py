@@ -141,7 +141,7 @@ class SAM2Regions(MaskGeneratorRegions):
             CONFIGS[self.model_type], ckpt_path=None, device='cpu', apply_postprocessing=False
         )
         path, _ = self._located()
-        load_weights(network, path, self.model_type, key='model', choices=CONFIGS)
+        load_weights(network, path, self.model_type, choices=CONFIGS)
         return network
 
 

@@ -1,7 +1,7 @@
 """Restorer checkpoints in the dialects in use, read safely and loaded completely or not at all."""
 
 from mmsamdistill.weights.dialects import find_state_dict, to_plain_state_dict
-from mmsamdistill.weights.loading import adopt_plain_state_dict, load_plain
+from mmsamdistill.weights.loading import adopt_plain_state_dict, load_plain, read_weights
 from mmsamdistill.weights.matching import require_same_keys
 from mmsamdistill.weights.reading import CheckpointError, load_checkpoint_file, read_checkpoint
 
@@ -12,6 +12,7 @@ __all__ = [
     'load_checkpoint_file',
     'load_plain',
     'read_checkpoint',
+    'read_weights',
     'require_same_keys',
     'to_plain_state_dict',
 ]

@@ -14,12 +14,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from mmsamdistill.weights.matching import require_same_keys
 
-_WRAPPERS = ('module.', '_orig_mod.')
+# Where the weights lie in a file, first come first served; a file may also be the weights.
+_AVERAGED = ('params_ema', 'params-ema')
+_RAW = ('params', 'model', 'net', 'netG')
+_COMPILED = '_orig_mod'
+_WRAPPER = 'module.'
 _STUDENT = 'restorer.'
+_TEACHER = 'teacher.'
 _NETWORK = 'generator.'
 _AVERAGED_NETWORK = 'generator_ema.'
 # SwinIR stores its attention mask for the image size of its constructor and computes another for
@@ -39,8 +45,9 @@ def find_state_dict(checkpoint: Mapping[str, Any], ema: bool = True) -> dict[str
     MMEngine with ``EMAHook``  ``state_dict``                   ``ema_state_dict`` (the hook swaps
                                                                the two when saving)
     MMagic's EMA hook         ``state_dict``, generator_ema.*  ``state_dict``, ``generator.*``
-    BasicSR and its kin       ``params_ema``                   ``params``
-    MPRNet                                                     ``state_dict``
+    BasicSR and its kin       ``params_ema``, ``params-ema``   ``params``
+    MPRNet, Lightning                                          ``state_dict``
+    SAM 2, others                                              ``model``, ``net``, ``netG``
     PReNet, bare                                               the checkpoint itself
     ========================  ===============================  =================================
 
@@ -62,18 +69,22 @@ def find_state_dict(checkpoint: Mapping[str, Any], ema: bool = True) -> dict[str
         >>> find_state_dict({'params': {'module.bias': torch.ones(1)}, 'iter': 7})
         {'bias': tensor([1.])}
 
-    Source: ours; the dialects are those of MMEngine 0.10, MMagic 1.2, BasicSR (HINet, NAFNet,
-        Restormer, SwinIR), MPRNet and PReNet.
+    Source: the dialects are those of MMEngine 0.10, MMagic 1.2, BasicSR (HINet, NAFNet,
+        Restormer, SwinIR), MPRNet, PReNet and Lightning.
     """
-    weights = _without_wrappers(_select(checkpoint, ema))
-    if not weights:
+    if not isinstance(checkpoint, Mapping):
+        raise ValueError(f'a checkpoint is a dict of weights, this is {type(checkpoint).__name__}')
+    chosen = _select(checkpoint, ema)
+    if not chosen:
         raise ValueError('the checkpoint holds no weights')
-    strangers = [key for key, value in weights.items() if not isinstance(value, Tensor)]
+    strangers = [key for key, v in chosen.items() if not (isinstance(key, str) and _is_dense(v))]
     if strangers:
+        places = ', '.join(map(repr, ('state_dict', *_AVERAGED, *_RAW)))
         raise ValueError(
-            "no weights were found: looked for 'state_dict', 'params_ema', 'params' and a bare "
-            f'dict of tensors, but the checkpoint holds {", ".join(map(repr, strangers[:10]))}'
+            f'no weights were found: looked for {places} and a bare dict of dense tensors, but '
+            f'the checkpoint holds {", ".join(map(repr, strangers[:10]))}'
         )
+    weights = _without_wrappers(chosen)
     return _choose_network(weights, ema)
 
 
@@ -83,7 +94,8 @@ def to_plain_state_dict(
     """Translate weights into exactly the keys of a plain restorer.
 
     Understood are the plain restorer's own names (``generator.*``), those of the bare network, as
-    official checkpoints have them, and those of the cascade, of which the student is taken.
+    official checkpoints have them, with one prefix before all of them (``netG.``, or what Lightning
+    calls the attribute), and those of the cascade, of which the student is taken.
     If the weights are a bare network's, what a model keeps outside its network (a step counter)
     is taken from ``reference``.
 
@@ -106,13 +118,14 @@ def to_plain_state_dict(
         >>> cascade = {'restorer.generator.bias': torch.ones(1), 'spf.gate': torch.ones(2)}
         >>> to_plain_state_dict(cascade, plain)
         {'generator.bias': tensor([1.])}
-
-    Source: ours.
     """
+    # 1. The network's own names, without what is around it; 2. with the reference's first part.
     given = _without_wrappers(state_dict)
     if _has(given, _STUDENT) and not _has(reference, _STUDENT):
         given = _below(given, _STUDENT)
+    given = _without_prefix(given, reference)
     given = _with_names_of(given, reference)
+    # 3. What need not be in a file; 4. all of it, or nothing.
     for key in reference:
         if key.endswith(_DERIVED) and key in given and given[key].shape != reference[key].shape:
             given[key] = reference[key]
@@ -145,16 +158,20 @@ def is_cascade(weights: Mapping[str, Any]) -> bool:
 def _select(checkpoint: Mapping[str, Any], ema: bool) -> Mapping[str, Any]:
     if isinstance(checkpoint.get('state_dict'), Mapping):
         averaged = checkpoint.get('ema_state_dict')
-        if averaged is not None and not ema:
+        if isinstance(averaged, Mapping) and not ema:
             # The averaging wrapper's own counter has no such prefix and is no weight.
-            return _below(averaged, 'module.')
+            return {k[7:]: v for k, v in averaged.items() if str(k).startswith(_WRAPPER)}
         return checkpoint['state_dict']
-    found = [key for key in ('params_ema', 'params') if isinstance(checkpoint.get(key), Mapping)]
-    if not ema and found == ['params_ema']:
-        raise ValueError("the checkpoint holds averaged weights ('params_ema') and no raw ones")
-    if found:
-        return checkpoint[found[0] if ema else 'params']
-    return checkpoint
+    averaged = [key for key in _AVERAGED if isinstance(checkpoint.get(key), Mapping)]
+    raw = [key for key in _RAW if isinstance(checkpoint.get(key), Mapping)]
+    if averaged and not raw and not ema:
+        raise ValueError(f'the checkpoint holds averaged weights ({averaged[0]!r}) and no raw ones')
+    found = averaged + raw if ema else raw
+    return checkpoint[found[0]] if found else checkpoint
+
+
+def _is_dense(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.layout == torch.strided and not value.is_quantized
 
 
 def _choose_network(weights: dict[str, Tensor], ema: bool) -> dict[str, Tensor]:
@@ -182,11 +199,28 @@ def _with_names_of(given: dict[str, Tensor], reference: Mapping[str, Tensor]) ->
 
 
 def _without_wrappers(weights: Mapping[str, Any]) -> dict[str, Any]:
-    weights = dict(weights)
-    for prefix in _WRAPPERS * 2:  # compiled and distributed, in either order
-        if weights and all(key.startswith(prefix) for key in weights):
-            weights = _below(weights, prefix)
+    """Remove what ``torch.compile`` puts anywhere into names, and DDP before all of them."""
+    weights = {
+        '.'.join(part for part in key.split('.') if part != _COMPILED): value
+        for key, value in weights.items()
+    }
+    while weights and all(key.startswith(_WRAPPER) for key in weights):
+        weights = _below(weights, _WRAPPER)
     return weights
+
+
+def _without_prefix(given: dict[str, Any], reference: Mapping[str, Any]) -> dict[str, Any]:
+    """Remove a prefix that every name has, and after which the reference's names begin."""
+    names = [key.removeprefix(_NETWORK) for key in reference]
+    if not names or any(key in reference or key in names for key in given):
+        return given
+    for key in given:
+        if key.endswith('.' + names[0]):
+            prefix = key[: -len(names[0])]
+            alone = all(other.startswith(prefix) for other in given)
+            if alone and not prefix.startswith(_TEACHER):  # which is no student
+                return _below(given, prefix)
+    return given
 
 
 def _has(weights: Mapping[str, Any], prefix: str) -> bool:

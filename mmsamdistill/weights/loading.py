@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from mmsamdistill.weights.dialects import find_state_dict, to_plain_state_dict
-from mmsamdistill.weights.reading import read_checkpoint
+from mmsamdistill.weights.reading import CheckpointError, read_checkpoint
 
 
 def adopt_plain_state_dict(
@@ -36,9 +36,29 @@ def adopt_plain_state_dict(
         >>> adopt_plain_state_dict({'params': {'bias': torch.ones(1)}}, reference)
         {'generator.bias': tensor([1.])}
 
-    Source: ours.
     """
     return to_plain_state_dict(find_state_dict(state_dict), reference)
+
+
+def read_weights(path: str | Path, ema: bool = True) -> dict[str, Tensor]:
+    """Read the weights of a file in any dialect: what all networks here are loaded from.
+
+    Args:
+        path: See :func:`read_checkpoint`.
+        ema: Take averaged weights if there are any; else the raw ones.
+
+    Returns:
+        Tensors by name, on the CPU.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        CheckpointError: If it cannot be read, or holds no weights; the message names it.
+    """
+    checkpoint = read_checkpoint(path)
+    try:
+        return find_state_dict(checkpoint, ema)
+    except ValueError as error:
+        raise CheckpointError(f'{path}: {error}') from error
 
 
 def load_plain(model: nn.Module, source: str | Path | Mapping[str, Any], ema: bool = True) -> None:
@@ -60,14 +80,13 @@ def load_plain(model: nn.Module, source: str | Path | Mapping[str, Any], ema: bo
         >>> network = nn.Linear(1, 1)
         >>> load_plain(network, {'params': {k: v + 1 for k, v in network.state_dict().items()}})
 
-    Source: ours.
     """
     if isinstance(source, Mapping):
         weights = to_plain_state_dict(find_state_dict(source, ema), model.state_dict())
     else:
-        checkpoint = read_checkpoint(source)
+        found = read_weights(source, ema)
         try:
-            weights = to_plain_state_dict(find_state_dict(checkpoint, ema), model.state_dict())
+            weights = to_plain_state_dict(found, model.state_dict())
         except ValueError as error:
             raise ValueError(f'{source}: {error}') from error
     model.load_state_dict(weights, strict=True)

@@ -21,11 +21,8 @@ REFUSED = re.compile(
 )
 
 
-class CheckpointError(RuntimeError):
-    """A checkpoint file that is damaged, or holds what must not be unpickled.
-
-    Source: ours.
-    """
+class CheckpointError(ValueError):
+    """A checkpoint file that is damaged, or holds what must not be unpickled."""
 
 
 def load_checkpoint_file(filename: str | os.PathLike, map_location: Any = None) -> Any:
@@ -49,8 +46,6 @@ def load_checkpoint_file(filename: str | os.PathLike, map_location: Any = None) 
         >>> torch.save({'weight': torch.ones(1)}, path)
         >>> load_checkpoint_file(path)
         {'weight': tensor([1.])}
-
-    Source: ours.
     """
     path = Path(filename).expanduser()
     if not path.is_file():
@@ -70,7 +65,9 @@ def _load_safetensors(path: Path, map_location: Any) -> dict[str, torch.Tensor]:
     try:
         tensors = load_file(str(path))
     except Exception as error:
-        raise CheckpointError(f'{path} is damaged or no safetensors file: {error}') from error
+        raise CheckpointError(
+            f'{path} is damaged or no safetensors file: {_reason(error)}'
+        ) from error
     if isinstance(map_location, (str, torch.device)):
         return {name: tensor.to(map_location) for name, tensor in tensors.items()}
     return tensors
@@ -96,9 +93,16 @@ def load_stream(stream: io.BufferedIOBase, name: str, map_location: Any) -> Any:
             raise  # the device's fault, not the file's
         size = stream.seek(0, os.SEEK_END)
         raise CheckpointError(
-            f'{name} ({size} bytes) is truncated, damaged or no checkpoint: '
-            f'{str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__}'
+            f'{name} ({size} bytes) is truncated, damaged or no checkpoint: {_reason(error)}'
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    """First line of an error, unless it advises what must not be done."""
+    text = str(error).strip()
+    if 'weights_only' in text:
+        return 'it cannot be unpickled safely'
+    return text.splitlines()[0] if text else type(error).__name__
 
 
 def _out_of_memory(error: Exception) -> bool:
@@ -138,8 +142,6 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         ...     torch.save({'params': {'bias': torch.ones(2)}}, Path(folder, 'net.pth'))
         ...     read_checkpoint(Path(folder, 'net.pth'))
         {'params': {'bias': tensor([1., 1.])}}
-
-    Source: ours.
     """
     content = load_checkpoint_file(path, map_location='cpu')
     if not isinstance(content, Mapping):

@@ -8,9 +8,10 @@ from pathlib import Path
 from urllib.parse import urlparse
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from mmsamdistill.files import hash_file
+from mmsamdistill.weights.loading import read_weights
 from mmsamdistill.weights.sam_files import OFFICIAL_FILES, OfficialFile, official_of_name
 
 
@@ -41,7 +42,6 @@ def locate_weights(
         Traceback (most recent call last):
         FileNotFoundError: no SAM checkpoint at nowhere/sam.pth; ...
 
-    Source: ours.
     """
     if urlparse(str(checkpoint)).scheme not in ('http', 'https', 'file'):
         path = Path(checkpoint).expanduser()
@@ -83,7 +83,6 @@ def verify_weights(path: Path, sha256: str | None = None) -> str:
         ...     verify_weights(Path(folder, 'a.pth'))[:8]
         'e3b0c442'
 
-    Source: ours.
     """
     official = official_of_name(path.name)
     if sha256 is None and official is not None and official.size is not None:
@@ -102,42 +101,10 @@ def verify_weights(path: Path, sha256: str | None = None) -> str:
     return actual
 
 
-def read_weights(path: Path, key: str | None = None) -> dict[str, Tensor]:
-    """Read a state dict without executing anything that a file may contain.
-
-    Args:
-        path: ``.safetensors``, or a file written by ``torch.save``.
-        key: Under which the state dict may lie in the file: SAM 2's are under ``'model'``.
-            Default: None, the file is the state dict.
-
-    Returns:
-        The state dict, on the CPU.
-
-    Raises:
-        ValueError: If the file cannot be read or is not a state dict of tensors.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     torch.save({'a': torch.ones(1)}, Path(folder, 'a.pth'))
-        ...     read_weights(Path(folder, 'a.pth'))
-        {'a': tensor([1.])}
-
-    Source: ours.
-    """
-    state = _read_safetensors(path) if path.suffix == '.safetensors' else _read_pickle(path)
-    if key is not None and isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
-        state = state[key]
-    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise ValueError(f'{path} is not a state dict: expected a mapping of names to tensors')
-    return dict(state)
-
-
 def load_weights(
     network: nn.Module,
     path: Path,
     model_type: str,
-    key: str | None = None,
     choices: Iterable[str] = OFFICIAL_FILES,
 ) -> None:
     """Load a checkpoint into a network, every key of both used.
@@ -146,7 +113,6 @@ def load_weights(
         network: The network, changed in place.
         path: The checkpoint.
         model_type: What the network is called in the message.
-        key: See :func:`read_weights`. Default: None.
         choices: Names of models that the message offers. Default: SAM's.
 
     Raises:
@@ -159,9 +125,8 @@ def load_weights(
         ...     torch.save(nn.Linear(1, 1).state_dict(), Path(folder, 'a.pth'))
         ...     load_weights(layer, Path(folder, 'a.pth'), 'linear')
 
-    Source: ours.
     """
-    state = read_weights(path, key)
+    state = read_weights(path)
     wanted = network.state_dict()
     wrong = sorted(
         name
@@ -193,32 +158,9 @@ def hash_state(network: nn.Module) -> str:
         >>> hash_state(layer) == hash_state(layer), hash_state(layer) == hash_state(nn.Linear(2, 2))
         (True, False)
 
-    Source: ours.
     """
     digest = hashlib.sha256()
     for name, value in sorted(network.state_dict().items()):
         digest.update(f'{name} {value.dtype} {tuple(value.shape)}'.encode())
         digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     return digest.hexdigest()
-
-
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise ValueError(f'{path} is damaged or not a safetensors file: {error}') from error
-
-
-def _read_pickle(path: Path) -> object:
-    try:
-        return torch.load(path, map_location='cpu', weights_only=True)
-    except Exception as error:
-        # Random bytes make the unpickler stumble over almost any exception (IndexError, KeyError,
-        # struct.error, ...); whichever it is, the file is at fault.
-        raise ValueError(
-            f'{path} cannot be read as a checkpoint: it is cut short, damaged, or holds more than '
-            f'tensors ({error})'
-        ) from error

@@ -9,8 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmsamdistill.weights import find_state_dict, read_checkpoint, require_same_keys
+from mmsamdistill.weights.loading import read_weights
+from mmsamdistill.weights.matching import require_same_keys
 
+# What torchvision's networks expect their input to be normalised by, RGB in 0 to 1.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 # Heads that only training uses; whether a checkpoint has them is a matter of its author's taste.
 _AUXILIARY = ('aux_classifier.', 'auxiliary_head.')
 
@@ -40,20 +44,19 @@ def read_torchvision_weights(weights: str | Path, model: str) -> dict[str, Tenso
         ...     read_torchvision_weights(Path(folder, 'net.pth'), 'fcn_resnet50')
         {'conv.bias': tensor([1.])}
 
-    Source: ours.
     """
     from torchvision.models import get_model_weights
 
     named = {each.name: each for each in get_model_weights(model)}
     if str(weights) in named:
-        return find_state_dict(read_checkpoint(_cached(named[str(weights)].url)))
+        return read_weights(_cached(named[str(weights)].url))
     if not Path(weights).is_file():
         files = ', '.join(f'{each.url} ({name!r})' for name, each in named.items())
         raise FileNotFoundError(
             f'no weights of {model} at {str(weights)!r}; give the path of a .pth or .safetensors '
             f"file, or the name of torchvision's own weights to download them: {files}"
         )
-    return find_state_dict(read_checkpoint(weights))
+    return read_weights(weights)
 
 
 def load_completely(network: nn.Module, weights: Mapping[str, Tensor], what: str) -> None:
@@ -71,7 +74,6 @@ def load_completely(network: nn.Module, weights: Mapping[str, Tensor], what: str
         >>> network = nn.Linear(1, 1)
         >>> load_completely(network, {**network.state_dict(), 'aux_classifier.0.bias': 1}, 'it')
 
-    Source: ours.
     """
     reference = network.state_dict()
     unused = tuple(p for p in _AUXILIARY if not any(key.startswith(p) for key in reference))

@@ -7,6 +7,7 @@ from mmagic.registry import MODELS
 from torch import nn
 
 from mmsamdistill.evaluation.segmenters import Segmenter
+from mmsamdistill.weights import CheckpointError
 from mmsamdistill.weights.torchvision_weights import load_completely, read_torchvision_weights
 
 NAME = 'lraspp_mobilenet_v3_large'
@@ -70,7 +71,7 @@ def test_weights_are_read_without_running_code(tmp_path):
             return (print, ('executed',))
 
     torch.save({'state_dict': {'a': torch.ones(1)}, 'meta': Harm()}, tmp_path / 'net.pth')
-    with pytest.raises(RuntimeError, match=r'net\.pth'):
+    with pytest.raises(CheckpointError, match=r'net\.pth'):
         build(weights=tmp_path / 'net.pth')
 
 

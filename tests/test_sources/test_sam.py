@@ -274,13 +274,13 @@ class TestCheckpoints:
                 return (pytest.fail, ('code of the checkpoint was executed',))
 
         torch.save({'a': Harmful()}, tmp_path / 'harmful.pth')
-        with pytest.raises(ValueError, match=r'harmful\.pth cannot be read'):
+        with pytest.raises(ValueError, match=r'harmful\.pth holds a '):
             SAMRegions('vit_b', tmp_path / 'harmful.pth')(images)
 
-    @pytest.mark.parametrize('content', [[1, 2], {'epoch': 3}, {'model': {'a': torch.ones(1)}}])
+    @pytest.mark.parametrize('content', [[1, 2], {'epoch': 3}, {'model': {'a': 3}}])
     def test_not_a_state_dict(self, images, tmp_path, content):
         torch.save(content, tmp_path / 'other.pth')
-        with pytest.raises(ValueError, match=r'other\.pth is not a state dict'):
+        with pytest.raises(ValueError, match=r'other\.pth(:| is no checkpoint)'):
             SAMRegions('vit_b', tmp_path / 'other.pth')(images)
 
     def test_every_key_must_be_used_and_fit(self, images, tmp_path):

@@ -30,6 +30,15 @@ def same(a, b):
         {'state_dict': prefixed('module.', RAW)},
         {'params': prefixed('_orig_mod.module.', RAW)},
         {'params': prefixed('module._orig_mod.', RAW)},
+        {'model': RAW},
+        {'net': RAW, 'optimizer': {}},
+        {'netG': RAW},
+        {
+            'state_dict': {
+                'generator._orig_mod.w': RAW['generator.w'],
+                'generator.b': torch.zeros(1),
+            }
+        },
     ],
 )
 @pytest.mark.parametrize('ema', [True, False])
@@ -41,6 +50,7 @@ def test_finds_the_weights_of_every_dialect(checkpoint, ema):
     'checkpoint',
     [
         {'params': RAW, 'params_ema': AVERAGED},
+        {'params': RAW, 'params-ema': AVERAGED},
         {'state_dict': {**RAW, 'generator_ema.w': torch.ones(2), 'generator_ema.b': torch.ones(1)}},
         {
             'state_dict': {
@@ -87,8 +97,8 @@ def test_empty_checkpoint(content):
 
 
 def test_unknown_dialect_names_what_it_found():
-    with pytest.raises(ValueError, match="'epoch', 'net'"):
-        find_state_dict({'epoch': 3, 'net': RAW})
+    with pytest.raises(ValueError, match="'epoch', 'body'"):
+        find_state_dict({'epoch': 3, 'body': RAW})
 
 
 def test_takes_the_student_of_a_cascade():
@@ -143,3 +153,38 @@ def test_incomplete_and_foreign_weights_are_refused():
     # A teacher is no student.
     with pytest.raises(ValueError, match='missing'):
         to_plain_state_dict(prefixed('teacher.', RAW), RAW)
+
+
+BARE = {'w': torch.zeros(2), 'b': torch.zeros(1)}
+
+
+@pytest.mark.parametrize('prefix', ['netG.', 'model.', 'net.restorer_net.', 'generator.module.'])
+@pytest.mark.parametrize('reference', [BARE, RAW], ids=['network', 'model'])
+def test_one_prefix_before_all_names_is_removed(prefix, reference):
+    assert same(to_plain_state_dict(prefixed(prefix, BARE), reference), reference)
+
+
+def test_a_prefix_before_some_names_is_refused():
+    for mixed in (
+        {**prefixed('netG.', BARE), 'netD.w': torch.zeros(2)},
+        {'netG.w': torch.zeros(2), 'b': torch.zeros(1)},
+        {'netG.w': torch.zeros(2), 'netH.b': torch.zeros(1)},
+    ):
+        with pytest.raises(ValueError, match='missing'):
+            to_plain_state_dict(mixed, RAW)
+
+
+@pytest.mark.parametrize(
+    'content',
+    [
+        [1],
+        {3: torch.zeros(1)},
+        {'state_dict': {('a',): torch.zeros(1)}},
+        {'params': {'w': torch.zeros(2).to_sparse()}},
+        {'state_dict': {}},
+    ],
+)
+def test_what_are_no_weights_is_said_so(content):
+    for ema in (True, False):
+        with pytest.raises(ValueError, match=r'no weights|a dict of weights'):
+            find_state_dict(content, ema)
