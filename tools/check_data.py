@@ -71,7 +71,7 @@ def table_row(report: DataReport, strict: bool) -> dict[str, Any]:
         'samples': report.samples,
         'images': len(report.files),
         **{name: len(dict.fromkeys(getattr(report, name))) for name in names},
-        'result': 'ok' if ok else 'FAILED',
+        'result': 'ok' if ok else 'FAILED' + ''.join(f': {e}' for e in report.errors[:1]),
     }
 
 

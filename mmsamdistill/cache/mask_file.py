@@ -8,30 +8,22 @@ from typing import Any
 
 import numpy as np
 
-from mmsamdistill.files import write_atomically
+from mmsamdistill.files import parse_json, write_atomically
+from mmsamdistill.images.limits import check_pixels
 
 MASK_SUFFIX = '.masks.json'
+# All masks of a file together, a byte a pixel: as much as a large photograph has masks.
+_MAX_BYTES = 1 << 33
 
 
 def encode_rle(mask: np.ndarray) -> dict[str, Any]:
-    """Run-length encode a binary mask in COCO's uncompressed form.
+    """Run-length encode an ``(H, W)`` mask in COCO's uncompressed form.
 
     Runs alternate between outside and inside, starting with outside, down the columns.
-
-    Args:
-        mask: Anything non-zero is inside.
-
-    Shape:
-        - mask: ``(H, W)``
-
-    Returns:
-        ``size``, ``[H, W]``, and ``counts``, the list of run lengths.
 
     Example:
         >>> encode_rle(np.array([[1, 0], [1, 1]]))
         {'size': [2, 2], 'counts': [0, 2, 1, 1]}
-
-    Source: the COCO data format.
     """
     flat = np.asarray(mask).astype(bool).ravel(order='F')
     changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
@@ -42,31 +34,35 @@ def encode_rle(mask: np.ndarray) -> dict[str, Any]:
 
 
 def decode_rle(encoded: dict[str, Any]) -> np.ndarray:
-    """Undo :func:`encode_rle`.
-
-    Args:
-        encoded: ``size`` and ``counts``.
-
-    Shape:
-        - result: ``(H, W)`` bool
-
-    Returns:
-        The mask.
+    """Undo :func:`encode_rle`: an ``(H, W)`` bool mask.
 
     Raises:
-        ValueError: If the runs do not fill the mask exactly.
+        ValueError: If it is no encoded mask, claims an unreasonable size, or its runs do not fill
+            the mask exactly.
 
     Example:
         >>> decode_rle({'size': [2, 2], 'counts': [0, 2, 1, 1]}).astype(int).tolist()
         [[1, 0], [1, 1]]
-
-    Source: the COCO data format.
     """
-    counts, (height, width) = encoded['counts'], encoded['size']
+    height, width = size_of_rle(encoded)
+    counts = encoded.get('counts')
+    # Booleans are integers to Python, and no counts.
+    if not isinstance(counts, list) or any(type(n) is not int or n < 0 for n in counts):
+        raise ValueError("'counts' must be a list of run lengths, integers from 0")
     if sum(counts) != height * width:
         raise ValueError(f'the runs cover {sum(counts)} pixels of a mask of {height} x {width}')
     inside = np.arange(len(counts)) % 2 == 1
     return np.repeat(inside, counts).reshape(height, width, order='F')
+
+
+def size_of_rle(encoded: Any) -> tuple[int, int]:
+    """Height and width that an encoded mask claims."""
+    size = encoded.get('size') if isinstance(encoded, dict) else None
+    if not isinstance(size, list) or [type(n) for n in size] != [int, int]:
+        raise ValueError("a mask must have a 'size' of two integers and 'counts'")
+    height, width = size
+    check_pixels(height, width, 'it')
+    return height, width
 
 
 def write_masks(path: str | Path, records: list[dict[str, Any]]) -> None:
@@ -76,11 +72,10 @@ def write_masks(path: str | Path, records: list[dict[str, Any]]) -> None:
         path: Where to write; parent folders are made.
         records: One per mask: ``segmentation``, an ``(H, W)`` array, and whatever else is known of
             it (``predicted_iou``, ``bbox``, ...).
-
-    Source: ours.
     """
     encoded = [{**each, 'segmentation': encode_rle(each['segmentation'])} for each in records]
-    text = json.dumps(encoded, default=_plain, separators=(',', ':'))
+    # Values that JSON does not know are NumPy's numbers and arrays.
+    text = json.dumps(encoded, default=lambda value: value.tolist(), separators=(',', ':'))
     write_atomically(path, text.encode())
 
 
@@ -93,12 +88,21 @@ def read_masks(path: str | Path) -> list[dict[str, Any]]:
     Returns:
         One record per mask, ``segmentation`` an ``(H, W)`` bool array.
 
-    Source: ours.
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is damaged, or its masks are of different sizes or unreasonably large.
     """
-    records = json.loads(Path(path).read_text())
-    return [{**each, 'segmentation': decode_rle(each['segmentation'])} for each in records]
-
-
-def _plain(value: Any) -> Any:
-    """NumPy's numbers and arrays as Python's."""
-    return value.tolist()
+    records = parse_json(Path(path).read_bytes(), path)
+    if not isinstance(records, list) or not all(isinstance(each, dict) for each in records):
+        raise ValueError(f'{path} is damaged: it must hold a list of masks')
+    masks: list[dict[str, Any]] = []
+    try:
+        sizes = [size_of_rle(each.get('segmentation')) for each in records]
+        # All are of one image; and before memory is asked for, for all of them.
+        if len(set(sizes)) > 1 or sum(height * width for height, width in sizes) > _MAX_BYTES:
+            raise ValueError(f'{len(sizes)} masks of {sorted(set(sizes))[:3]} are not of one image')
+        for each in records:
+            masks.append({**each, 'segmentation': decode_rle(each['segmentation'])})
+    except ValueError as error:
+        raise ValueError(f'{path} is damaged: mask {len(masks)}: {error}') from error
+    return masks

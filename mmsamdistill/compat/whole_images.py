@@ -8,6 +8,7 @@ from typing import Any
 
 from mmsamdistill.compat.import_hook import after_import
 from mmsamdistill.images import check_whole
+from mmsamdistill.images.lmdb_file import check_lmdb
 
 
 def refuse_damaged_images() -> None:
@@ -33,6 +34,10 @@ def _amend(module: ModuleType) -> None:
         name = filename
         if options.get('backend') == 'lmdb':
             name = os.path.splitext(os.path.basename(filename))[0]
+            database = (str(options.get('db_path')), '')
+            if database not in whole:
+                check_lmdb(database[0])
+                whole.add(database)
         data = self.cache.get(name)
         if data is None:
             data = self.file_backend.get(name)

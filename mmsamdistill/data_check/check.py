@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from mmsamdistill.data_check.files import Leaf, datasets_of, leaves_of
+from mmsamdistill.data_check.listing import remarks_on_folder, white_of
 from mmsamdistill.data_check.readers import FileReader, LmdbReader, Reader, RegionReader
+from mmsamdistill.images.header import ImageHeader
 
 SHOWN = 5
 Track = Callable[[Iterable[Any], str, int], Iterable[Any]]
@@ -35,7 +37,8 @@ class DataReport:
         sizes: Samples whose images differ in size.
         small: Images smaller than the patch that is cut out of them.
         regions: Region maps that are missing, damaged or of another size.
-        remarks: Images that the loader changes silently: grey, with transparency, of 16 bits.
+        remarks: Images that the loader changes silently: grey, with transparency, of 16 bits; and
+            what lies in the folders and is not read.
 
     Example:
         >>> report = DataReport('train', 'a', {}, missing=[f'{n}.png' for n in range(9)])
@@ -126,8 +129,6 @@ def check_data(
 
     Returns:
         One report for each data set of each split. Parts in the same folders are one data set.
-
-    Source: ours.
     """
     reports: dict[tuple[Any, ...], DataReport] = {}
     readers: dict[str, Reader] = {}
@@ -136,7 +137,7 @@ def check_data(
             for dataset in datasets_of(cfg, split):
                 for leaf in leaves_of(dataset):
                     report = DataReport(split, leaf.name, leaf.folders())
-                    checker = _Checker(leaf, full, readers, stack)
+                    checker = _Checker(leaf, full, readers, stack, white_of(cfg))
                     checker.run(report, pool, track)
                     same = (split, leaf.name, *report.folders.items())
                     if same in reports:
@@ -150,8 +151,14 @@ class _Checker:
     """Checks one dataset; the readers are shared, so that no file is read twice."""
 
     def __init__(
-        self, leaf: Leaf, full: bool, readers: dict[str, Reader], stack: ExitStack
+        self,
+        leaf: Leaf,
+        full: bool,
+        readers: dict[str, Reader],
+        stack: ExitStack,
+        white: float | None = None,
     ) -> None:
+        self.white = white
         self.leaf = leaf
         self.full = full
         self.readers = readers
@@ -163,6 +170,8 @@ class _Checker:
     def run(self, report: DataReport, pool: ThreadPoolExecutor, track: Track) -> None:
         absent = {key: path for key, path in report.folders.items() if not _there(path)}
         report.errors += [f'there is no {path} ({key})' for key, path in absent.items()]
+        if 'regions' in absent:
+            report.regions.append(f'all: there is no folder {absent["regions"]}')
         # Images can be checked without region maps, not the other way round.
         if absent.keys() - {'regions'}:
             return
@@ -174,9 +183,14 @@ class _Checker:
             return
         samples = [dataset.get_data_info(index) for index in range(len(dataset))]
         samples.sort(key=lambda info: str(info.get('key')))  # folders have no order
+        listed = self._listed(dataset, samples)
+        for key, paths in listed.items():
+            recursive = bool(getattr(dataset, 'recursive', False))
+            report.remarks += remarks_on_folder(dataset.data_prefix[key], paths, recursive)
         if not samples:
-            report.errors.append('its folders contain no images that the dataset takes')
-        report.extra += self._extra(dataset, samples)
+            found = ''.join(f'; {remark}' for remark in report.remarks)
+            report.errors.append(f'its folders contain no images that the dataset takes{found}')
+        report.extra += self._extra(listed, samples)
         title = f'{report.split}, {report.name}'
         for found in track(pool.map(self._sample, samples), title, len(samples)):
             report.add(found)
@@ -206,8 +220,8 @@ class _Checker:
             # Region maps are of upright images, whatever the loader makes of these.
             upright.append(header.size)
             sizes[key] = size = header.size if self.leaf.turns(key) else header.stored
-            if header.remark() and self.leaf.expects_colour(key):
-                found.remarks.append(f'{self._shown(key, path)} ({header.remark()})')
+            for remark in self._remarks(key, header):
+                found.remarks.append(f'{self._shown(key, path)} ({remark})')
             if min(size) < self.patch:
                 found.small.append(f'{self._shown(key, path)} ({_by(size)})')
         if len(set(sizes.values())) > 1:
@@ -225,12 +239,20 @@ class _Checker:
         database = self.databases.get(key)
         return path if database is None else f'{Path(path).stem} in {database}'
 
-    def _extra(self, dataset: Any, samples: list[dict[str, Any]]) -> list[str]:
-        """Files of the other side that belong to no sample."""
-        unused = []
-        for key, path in self.databases.items():
-            used = {Path(info[f'{key}_path']).stem for info in samples}
-            unused += [f'{each} in {path}' for each in self.readers[path].others(used)]
+    def _remarks(self, key: str, header: ImageHeader) -> list[str]:
+        """What becomes of an image that is not as the loader or the model takes it."""
+        remarks = []
+        if header.remark() and self.leaf.expects_colour(key):
+            remarks.append(header.remark())
+        white = self.leaf.white(key, header.deep)
+        # Cameras' 10 to 14 bits come in files of 16.
+        fits = self.white is None or white == self.white or (white > 255 and self.white > 255)
+        if not fits:
+            remarks.append(f'white is {white:g} as loaded, {self.white:g} by the data_preprocessor')
+        return remarks
+
+    def _listed(self, dataset: Any, samples: list[dict[str, Any]]) -> dict[str, set[str]]:
+        """By key, the files that a dataset lists in a folder: those of the other side too."""
         search_key = getattr(dataset, 'search_key', None)
         if (
             self.databases
@@ -238,13 +260,23 @@ class _Checker:
             or dataset.ann_file
             or 'indices' in self.leaf.config
         ):
-            return unused
+            return {}
+        listed = {search_key: {info[f'{search_key}_path'] for info in samples}}
         for key in dataset.data_prefix:
             if key != search_key:
                 other = self.leaf.build(lazy_init=False, search_key=key)
-                used = {info[f'{key}_path'] for info in samples}
-                found = [other.get_data_info(n)[f'{key}_path'] for n in range(len(other))]
-                unused += sorted(path for path in found if path not in used)
+                infos = (other.get_data_info(index) for index in range(len(other)))
+                listed[key] = {info[f'{key}_path'] for info in infos}
+        return listed
+
+    def _extra(self, listed: dict[str, set[str]], samples: list[dict[str, Any]]) -> list[str]:
+        """Files of the other side that belong to no sample."""
+        unused = []
+        for key, path in self.databases.items():
+            used = {Path(info[f'{key}_path']).stem for info in samples}
+            unused += [f'{each} in {path}' for each in self.readers[path].others(used)]
+        for key, paths in listed.items():
+            unused += sorted(paths - {info[f'{key}_path'] for info in samples})
         return unused
 
 

@@ -66,6 +66,13 @@ class Leaf:
         """Whether an image is loaded as one of 8-bit colour."""
         return self.loaders().get(key, {}).get('color_type', 'color').startswith('color')
 
+    def white(self, key: str, deep: bool) -> float:
+        """Which value is white in an image as it reaches the model."""
+        if any(type_name(step) == 'RescaleToZeroOne' for step in self.pipeline):
+            return 1.0
+        color_type = self.loaders().get(key, {}).get('color_type', 'color')
+        return 65535.0 if deep and color_type == 'unchanged' else 255.0
+
     def turns(self, key: str) -> bool:
         """Whether an image is turned as its camera says."""
         return not ignores_orientation(self.loaders().get(key, {}).get('color_type', 'color'))

@@ -9,35 +9,21 @@ from typing import Any, Protocol
 from mmsamdistill.datasets.transforms.regions import LoadRegionMap
 from mmsamdistill.images import decode_image
 from mmsamdistill.images.header import ImageHeader, read_header
+from mmsamdistill.images.lmdb_file import check_lmdb
 
 
 class Reader(Protocol):
     """Where images are read from."""
 
     def header(self, path: str) -> ImageHeader:
-        """Read an image's header.
-
-        Args:
-            path: Path, as the dataset gives it.
-
-        Raises:
-            FileNotFoundError: If there is no such image.
-            ValueError: If it is damaged.
-        """
+        """Read an image's header; FileNotFoundError if there is none, ValueError if damaged."""
 
     def others(self, used: set[str]) -> list[str]:
-        """Images beside those that are used.
-
-        Args:
-            used: Names without suffix.
-        """
+        """Images beside those that are used, which are given without suffix."""
 
 
 class FileReader:
-    """Reads image files.
-
-    Args:
-        full: Decode each file as well. Default: False.
+    """Reads image files, and decodes them if asked for everything.
 
     Example:
         >>> FileReader().header('nowhere.png')
@@ -54,8 +40,10 @@ class FileReader:
         if path not in self.known:
             try:
                 self.known[path] = self._read(path)
-            except (FileNotFoundError, ValueError) as error:
+            except FileNotFoundError as error:
                 self.known[path] = error
+            except (OSError, ValueError) as error:
+                self.known[path] = ValueError(str(error))
         found = self.known[path]
         if isinstance(found, Exception):
             raise found
@@ -75,23 +63,18 @@ class FileReader:
 class LmdbReader:
     """Reads images out of an LMDB as MMagic does: by the name of the file without suffix.
 
-    Args:
-        path: The database, a folder.
-        full: Decode each image as well. Default: False.
-
-    Raises:
-        ValueError: If it is no database.
-
-    Source: ours; the keys are those of BasicSR and MMagic.
+    The keys are those of BasicSR and MMagic.
     """
 
     def __init__(self, path: str, full: bool = False) -> None:
         import lmdb
 
         self.full = full
+        # In a damaged file the library ends the process by a signal.
+        check_lmdb(path)
         try:
             self.environment = lmdb.open(path, readonly=True, lock=False, readahead=False)
-        except lmdb.Error as error:
+        except (lmdb.Error, OSError) as error:
             raise ValueError(f'{path} is no LMDB: {error}') from error
 
     def __enter__(self) -> LmdbReader:
@@ -117,31 +100,19 @@ class LmdbReader:
             if self.environment.stat()['entries'] <= len(used):
                 return []
             keys = transaction.cursor().iternext(values=False)
-            return [key.decode() for key in keys if key.decode() not in used]
+            names = [key.decode(errors='replace') for key in keys]
+            return [name for name in names if name not in used]
 
 
 class RegionReader:
-    """Looks whether samples have region maps that fit.
-
-    Args:
-        root: Folder of the maps.
-        full: Decode each map as well. Default: False.
-
-    Raises:
-        FileNotFoundError: If there is no such folder.
-    """
+    """Looks whether samples have region maps that fit."""
 
     def __init__(self, root: str, full: bool = False) -> None:
         self.full = full
         self.finder = LoadRegionMap(root)
 
     def problem(self, info: Mapping[str, Any], size: tuple[int, int] | None) -> str:
-        """Say what is wrong with the map of a sample; empty if nothing is.
-
-        Args:
-            info: The sample, as the dataset lists it.
-            size: Height and width of its image; None if that is not known.
-        """
+        """Say what is wrong with the map of a sample, whose image has a size if it is known."""
         store = self.finder.store
         try:
             key = self.finder.find_key(dict(info))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 IMAGE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff', '.webp')
+LOOP = 'link to a folder around it'
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def find_images(folder: str | Path) -> ImageFolder:
         raise FileNotFoundError(f'{folder} is a file; give the folder of the images')
     found: dict[str, Path] = {}
     skipped: dict[Path, str] = {}
-    for path, reason in _walk(folder, (folder.resolve(),)):
+    for path, reason in walk_folder(folder):
         if reason:
             skipped[path] = reason
             continue
@@ -83,8 +84,12 @@ def find_images(folder: str | Path) -> ImageFolder:
     return images
 
 
-def _walk(folder: Path, around: tuple[Path, ...]) -> Iterator[tuple[Path, str]]:
-    """Files with the reason why each is skipped, or '', in one order everywhere."""
+def walk_folder(folder: Path, around: tuple[Path, ...] = ()) -> Iterator[tuple[Path, str]]:
+    """All files with the reason why each is no image, or '', in one order everywhere.
+
+    ``around``: the real folders that this one lies in.
+    """
+    around = (*around, folder.resolve())
     for entry in sorted(os.scandir(folder), key=lambda each: each.name):
         path = Path(entry.path)
         if entry.name.startswith('.'):
@@ -93,6 +98,6 @@ def _walk(folder: Path, around: tuple[Path, ...]) -> Iterator[tuple[Path, str]]:
             suffix = path.suffix.lower()
             yield path, '' if suffix in IMAGE_SUFFIXES else suffix or 'without suffix'
         elif path.resolve() in around:
-            yield path, 'link to a folder around it'
+            yield path, LOOP
         else:
-            yield from _walk(path, (*around, path.resolve()))
+            yield from walk_folder(path, around)

@@ -1,6 +1,8 @@
 """The cache on disk: single maps, manifest, masks, store."""
 
+import contextlib
 import json
+import tracemalloc
 import zlib
 
 import cv2
@@ -224,3 +226,102 @@ def test_label_maps_are_small(tmp_path):
     write_map(tmp_path / 'a.png', labels, {})
     size = (tmp_path / 'a.png').stat().st_size
     assert size < 1.5 * len(zlib.compress(labels.astype('>u2').tobytes(), 6))
+
+
+NESTED = '[' * 100_000 + ']' * 100_000
+
+
+@pytest.mark.parametrize(
+    'text',
+    [
+        b'',
+        b'\xff\xfe',
+        b'{}',
+        b'[1]',
+        b'[{}]',
+        b'[{"segmentation": 3}]',
+        b'[{"segmentation": {"size": [2, 2]}}]',
+        b'[{"segmentation": {"size": [2], "counts": [2]}}]',
+        b'[{"segmentation": {"size": [2, 2], "counts": [2, -2, 4]}}]',
+        b'[{"segmentation": {"size": [2, 2], "counts": [4.0]}}]',
+        b'[{"segmentation": {"size": [2, 2], "counts": [5]}}]',
+        b'[{"segmentation": {"size": [60000, 60000], "counts": [3600000000]}}]',
+        b'[{"segmentation": {"size": [1e9, 1], "counts": [1000000000]}}]',
+        b'[{"segmentation": {"size": [1, 1], "counts": [1]}},'
+        b' {"segmentation": {"size": [1, 2], "counts": [2]}}]',
+        NESTED.encode(),
+        b'[{"name": "\\ud800", "segmentation": {"size": [1, 1], "counts": [1]}}]',
+    ],
+    ids=range(16),
+)
+def test_damaged_masks_are_named(tmp_path, text):
+    (tmp_path / 'a.masks.json').write_bytes(text)
+    with pytest.raises(ValueError, match=r'a\.masks\.json is damaged'):
+        read_masks(tmp_path / 'a.masks.json')
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        {'source': []},
+        {'source': None},
+        {'images': 3},
+        {'images': 'a\0b'},
+        {'files': []},
+        {'files': {'a': 1}},
+        {'format': '1'},
+    ],
+    ids=str,
+)
+def test_damaged_manifests_are_named(tmp_path, change):
+    write_manifest(tmp_path, {'type': 'A'}, 'gt')
+    manifest = json.loads((tmp_path / 'regions.json').read_text())
+    (tmp_path / 'regions.json').write_text(json.dumps({**manifest, **change}))
+    with pytest.raises(ValueError, match=r'regions\.json'):
+        read_manifest(tmp_path)
+    (tmp_path / 'regions.json').write_text(f'{{"format": 1, "source": {NESTED}}}')
+    with pytest.raises(ValueError, match=r'regions\.json is damaged'):
+        read_manifest(tmp_path)
+
+
+def with_record(tmp_path, text):
+    write_map(tmp_path / 'a.png', np.eye(3, dtype=int), {})
+    png = (tmp_path / 'a.png').read_bytes()
+    begin = png.index(b'tEXt') - 4
+    length = int.from_bytes(png[begin : begin + 4], 'big')
+    body = b'tEXtmmsamdistill\0' + text
+    chunk = (len(body) - 4).to_bytes(4, 'big') + body + zlib.crc32(body).to_bytes(4, 'big')
+    (tmp_path / 'a.png').write_bytes(png[:begin] + chunk + png[begin + 12 + length :])
+    return tmp_path / 'a.png'
+
+
+@pytest.mark.parametrize('text', [b'[]', b'{', b'"a"', NESTED.encode(), b'{"a": "\\ud800"}'])
+def test_damaged_records_are_named(tmp_path, text):
+    path = with_record(tmp_path, text)
+    with pytest.raises(ValueError, match=r'a\.png is damaged'):
+        read_record(path)
+    assert read_map(path).tolist() == np.eye(3).tolist()
+
+
+def test_a_small_file_cannot_claim_gigabytes(tmp_path):
+    def chunk(kind, content):
+        check = zlib.crc32(kind + content).to_bytes(4, 'big')
+        return len(content).to_bytes(4, 'big') + kind + content + check
+
+    def png(height, width, data):
+        header = width.to_bytes(4, 'big') + height.to_bytes(4, 'big') + bytes([8, 0, 0, 0, 0])
+        chunks = [chunk(b'IHDR', header), chunk(b'IDAT', zlib.compress(data)), chunk(b'IEND', b'')]
+        return b'\x89PNG\r\n\x1a\n' + b''.join(chunks)
+
+    (tmp_path / 'a.png').write_bytes(png(65_000, 65_000, b''))
+    with pytest.raises(ValueError, match=r'a\.png claims to be 65000 x 65000'):
+        read_map(tmp_path / 'a.png')
+    # It inflates to more than it claims: no more than that is asked for.
+    (tmp_path / 'a.png').write_bytes(png(2, 2, bytes(10**7)))
+    tracemalloc.start()
+    try:
+        with contextlib.suppress(ValueError):
+            read_map(tmp_path / 'a.png')
+        assert tracemalloc.get_traced_memory()[1] < 10**6
+    finally:
+        tracemalloc.stop()

@@ -1,5 +1,7 @@
 """Checking data: every kind of fault is found, named, and nothing else is reported."""
 
+import zlib
+
 import cv2
 import lmdb
 import numpy as np
@@ -191,7 +193,9 @@ def test_absent_folders_are_named_before_anything_is_read(root):
 def test_images_are_checked_even_without_region_maps(root):
     (root / 'img/2.png').unlink()
     dataset = {**with_regions(root), 'regions': str(root / 'nomaps')}
-    assert {*found(check(dataset))} == {'errors', 'missing'}
+    report = check(dataset)
+    assert {*found(report)} == {'errors', 'missing', 'regions'}
+    assert report.regions == [f'all: there is no folder {root / "nomaps"}']
 
 
 def test_empty_folders_are_an_error(root):
@@ -323,3 +327,97 @@ def test_unlisted_images_of_a_database_are_told(root):
     write_lmdb(root / 'gt.lmdb', images)
     write_lmdb(root / 'img.lmdb', {**images, 'x': picture()})
     assert check(lmdb_config(root)).extra == [f'x in {root}/img.lmdb']
+
+
+def test_nested_folders_are_counted_and_the_way_to_read_them_is_named(root):
+    for folder in ('gt', 'img'):
+        (root / folder / 'a').mkdir()
+        for path in (root / folder).glob('*.png'):
+            path.rename(root / folder / 'a' / path.name)
+    report = check(dataset_config(root))
+    (error,) = report.errors
+    assert 'no images that the dataset takes' in error
+    assert f'{root / "gt"}: 6 images in folders below it are not read' in error
+    assert 'recursive=True' in error
+    assert check(dataset_config(root, recursive=True)).ok
+
+
+def test_what_is_not_read_is_remarked_on(root):
+    for name in ('6.Png', '7.webp', '8.heic', '.9.png', 'sub/10.png', 'notes'):
+        for folder in ('gt', 'img'):
+            (root / folder / 'sub').mkdir(exist_ok=True)
+            (root / folder / name).touch()
+    (root / 'gt/loop').symlink_to(root / 'gt')
+    report = check(dataset_config(root))
+    assert report.ok
+    kinds = {'.Png', '.webp', '.heic', 'hidden', 'without suffix'}
+    assert len(report.remarks) == 4
+    for remark in report.remarks[1::2]:
+        assert '5 files are not read' in remark
+        assert all(f'1 {kind}' in remark for kind in kinds)
+    assert report.remarks[0] == (
+        f'{root / "gt"}: 1 images in folders below it are not read; recursive=True reads them'
+    )
+
+
+@pytest.mark.parametrize('kind', ['JPEG', 'MPO', 'PNG', 'WEBP'])
+@pytest.mark.parametrize('color_type', ['color', 'unchanged'])
+def test_orientation_counts_as_in_the_loader(tmp_path, kind, color_type):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    suffix = {'PNG': 'png', 'WEBP': 'tif'}.get(kind, 'jpg')  # by content: MMagic takes no .webp
+    for folder in ('gt', 'img'):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(picture(32, 40)).save(tmp_path / folder / f'a.{suffix}', kind, exif=exif)
+    write_map(tmp_path / 'regions/a.png', np.ones((40, 32), int), {})
+    dataset = with_regions(tmp_path)
+    for step in dataset['dataset']['pipeline'][:2]:
+        step['color_type'] = color_type
+    assert found(check(dataset, full=True)) == {}
+    dataset['dataset']['pipeline'].insert(2, {'type': 'SetValues', 'dictionary': {'scale': 1}})
+    assert DATASETS.build(dataset)[0]['data_samples'].regions.shape == (1, 16, 16)
+
+
+def test_an_image_too_large_is_one_image_and_not_the_end(root, monkeypatch):
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 32 * 40 // 2 - 1)
+    report = check(dataset_config(root))
+    assert len(report.unreadable) == 12
+    assert 'too large' in report.unreadable[0]
+
+
+@pytest.mark.parametrize(
+    ('std', 'color_type', 'count'),
+    [(255, 'unchanged', 12), (255, 'color', 0), (65535, 'unchanged', 0), (65535, 'color', 12)],
+)
+def test_white_that_the_model_does_not_expect_is_remarked_on(root, std, color_type, count):
+    for folder in ('gt', 'img'):
+        for index in range(6):
+            deep = picture(seed=index).astype(np.uint16) * 257
+            cv2.imwrite(str(root / folder / f'{index}.png'), deep)
+    dataset = dataset_config(root)
+    for step in dataset['pipeline'][:2]:
+        step['color_type'] = color_type
+    preprocessor = {'type': 'DataPreprocessor', 'mean': [0.0] * 3, 'std': [float(std)] * 3}
+    inner = {'type': 'BaseEditModel', 'data_preprocessor': preprocessor}
+    model = {'type': 'SAMDistillRestorer', 'restorer': inner}
+    (report,) = check_data({'model': model, 'train_dataloader': {'dataset': dataset}})
+    assert len([each for each in report.remarks if 'white is' in each]) == count
+
+
+def test_a_record_that_cannot_be_read_is_found(root):
+    path = root / 'regions/0.png'
+    png = path.read_bytes()
+    begin = png.index(b'tEXt') - 4
+    body = b'tEXtmmsamdistill\0' + b'[' * 100_000
+    chunk = (len(body) - 4).to_bytes(4, 'big') + body + zlib.crc32(body).to_bytes(4, 'big')
+    path.write_bytes(png[:begin] + chunk + png[begin:])
+    assert 'is damaged' in check(with_regions(root)).regions[0]
+
+
+def test_databases_that_are_cut_off_are_no_signal(root):
+    for name in ('gt', 'img'):
+        write_lmdb(root / f'{name}.lmdb', {str(index): picture(seed=index) for index in range(6)})
+    path = root / 'gt.lmdb/data.mdb'
+    path.write_bytes(path.read_bytes()[:-9000])
+    report = check(lmdb_config(root))
+    assert 'data.mdb is damaged' in report.errors[0]
