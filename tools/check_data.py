@@ -51,7 +51,7 @@ from mmengine.registry import init_default_scope
 from tqdm import tqdm
 
 from mmsamdistill.command_line import read_config, run
-from mmsamdistill.data_check.check import DataReport, check_data
+from mmsamdistill.data_check import DataReport, check_data
 from mmsamdistill.data_check.files import SPLITS
 from mmsamdistill.evaluation.report import to_markdown
 

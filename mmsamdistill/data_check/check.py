@@ -5,98 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mmsamdistill.data_check.files import Leaf, datasets_of, leaves_of
 from mmsamdistill.data_check.listing import remarks_on_folder, white_of
 from mmsamdistill.data_check.readers import FileReader, LmdbReader, Reader, RegionReader
+from mmsamdistill.data_check.report import DataReport, is_there
 from mmsamdistill.images.header import ImageHeader
 
-SHOWN = 5
 Track = Callable[[Iterable[Any], str, int], Iterable[Any]]
-_FATAL = ('errors', 'missing', 'extra', 'unreadable', 'sizes', 'small', 'regions')
-_FINDINGS = (*_FATAL, 'remarks')
-
-
-@dataclass
-class DataReport:
-    """What was found of one data set.
-
-    Attributes:
-        split: 'train', 'val' or 'test'.
-        name: Name of the data set.
-        folders: Where it is, by key.
-        samples: Number of samples: pairs, or images where there is only one side.
-        files: Image files that they are made of.
-        errors: What keeps the data set from being read at all.
-        missing: Files that a sample needs and that are not there.
-        extra: Files that no sample uses: their partner is missing.
-        unreadable: Files that are no image or not whole.
-        sizes: Samples whose images differ in size.
-        small: Images smaller than the patch that is cut out of them.
-        regions: Region maps that are missing, damaged or of another size.
-        remarks: Images that the loader changes silently: grey, with transparency, of 16 bits; and
-            what lies in the folders and is not read.
-
-    Example:
-        >>> report = DataReport('train', 'a', {}, missing=[f'{n}.png' for n in range(9)])
-        >>> print(report)
-        train, a: 0 samples
-          9 missing: 0.png, 1.png, 2.png, 3.png, 4.png, ...
-        >>> report.ok, DataReport('val', 'b', {}, remarks=['a.png: grey']).ok
-        (False, True)
-    """
-
-    split: str
-    name: str
-    folders: dict[str, str]
-    samples: int = 0
-    files: set[str] = field(default_factory=set)
-    errors: list[str] = field(default_factory=list)
-    missing: list[str] = field(default_factory=list)
-    extra: list[str] = field(default_factory=list)
-    unreadable: list[str] = field(default_factory=list)
-    sizes: list[str] = field(default_factory=list)
-    small: list[str] = field(default_factory=list)
-    regions: list[str] = field(default_factory=list)
-    remarks: list[str] = field(default_factory=list)
-
-    @property
-    def ok(self) -> bool:
-        """Whether a training or test can run on it, every sample as meant."""
-        return not any(getattr(self, name) for name in _FATAL)
-
-    def add(self, other: DataReport) -> None:
-        """Add what was found of another part of the same data set.
-
-        Args:
-            other: The part's report; the split, name and folders stay as they are.
-        """
-        self.samples += other.samples
-        self.files |= other.files
-        for name in _FINDINGS:
-            getattr(self, name).extend(getattr(other, name))
-
-    def __str__(self) -> str:
-        lines = [f'{self.split}, {self.name}: {self.samples:,} samples']
-        lines += [f'  {key}: {path}' for key, path in self.folders.items() if _there(path)]
-        lines += [f'  {error}' for error in dict.fromkeys(self.errors)]
-        for name in _FINDINGS[1:]:
-            found = list(dict.fromkeys(getattr(self, name)))
-            if found:
-                shown = ', '.join(found[:SHOWN]) + (', ...' if len(found) > SHOWN else '')
-                lines.append(f'  {len(found):,} {_WORDS.get(name, name)}: {shown}')
-        return '\n'.join(lines)
-
-
-_WORDS = {
-    'extra': 'without partner',
-    'sizes': 'of different sizes',
-    'small': 'smaller than the patch',
-    'regions': 'region maps',
-}
 
 
 def no_progress(items: Iterable[Any], title: str, total: int) -> Iterable[Any]:
@@ -168,7 +86,7 @@ class _Checker:
         self.regions: RegionReader | None = None
 
     def run(self, report: DataReport, pool: ThreadPoolExecutor, track: Track) -> None:
-        absent = {key: path for key, path in report.folders.items() if not _there(path)}
+        absent = {key: path for key, path in report.folders.items() if not is_there(path)}
         report.errors += [f'there is no {path} ({key})' for key, path in absent.items()]
         if 'regions' in absent:
             report.regions.append(f'all: there is no folder {absent["regions"]}')
@@ -200,7 +118,7 @@ class _Checker:
             if path not in self.readers:
                 self.readers[path] = self.stack.enter_context(LmdbReader(path, self.full))
         self.readers.setdefault('files', FileReader(self.full))
-        if self.leaf.regions is not None and _there(self.leaf.regions):
+        if self.leaf.regions is not None and is_there(self.leaf.regions):
             self.regions = RegionReader(self.leaf.regions, self.full)
 
     def _sample(self, info: Mapping[str, Any]) -> DataReport:
@@ -287,10 +205,6 @@ def _paths(info: Mapping[str, Any]) -> dict[str, str]:
         for name, value in info.items()
         if name.endswith('_path') and isinstance(value, str)
     }
-
-
-def _there(path: str) -> bool:
-    return not path or Path(path).exists()
 
 
 def _by(size: tuple[int, int]) -> str:

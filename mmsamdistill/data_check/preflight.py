@@ -8,8 +8,9 @@ from typing import Any
 
 from mmengine.config import Config
 
-from mmsamdistill.data_check.check import SHOWN, DataReport, check_data
+from mmsamdistill.data_check.check import check_data
 from mmsamdistill.data_check.files import datasets_of, leaves_of, missing_folders
+from mmsamdistill.data_check.report import SHOWN, DataReport
 
 
 def without_missing_sets(cfg: Config, skip: bool = False) -> tuple[Config, list[str]]:
