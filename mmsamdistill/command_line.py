@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, DictAction
+from mmengine.config.lazy import LazyAttr, LazyObject
 
 # Read by MMEngine, MIM or our tools, besides the Runner's own arguments.
 _OTHER_KEYS = ('custom_imports', 'runner_type', 'test_pipeline', 'val_pipeline', 'train_pipeline')
@@ -93,7 +94,7 @@ def read_config(
     given = read_options(options)
     _check_file(path)
     try:
-        cfg = Config.fromfile(path)
+        cfg = _with_names(Config.fromfile(path))
     except Exception as error:
         raise UsageError(f'config {path} cannot be read: {_cause(error)}') from error
     if not len(cfg):
@@ -162,6 +163,29 @@ def check_launcher(launcher: str) -> None:
             f'launcher started this process. Start it by: {command.format(tool=sys.argv[0])} '
             f'--launcher {launcher}; or leave --launcher out to use one process'
         )
+
+
+def _with_names(cfg: Config) -> Config:
+    """Write a pure-Python config's classes as the names that a text config has.
+
+    Everything that looks into a config (region pipelines, export, data checks) compares names.
+    """
+    if not getattr(cfg, '_imported_names', None):
+        return cfg
+    return Config(_named(cfg._to_lazy_dict()), filename=cfg.filename)
+
+
+def _named(value: Any, key: str = '') -> Any:
+    if isinstance(value, dict):
+        return {name: _named(each, name) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_named(each) for each in value)
+    if key != 'type' or not isinstance(value, (LazyObject, LazyAttr)):
+        return value
+    # Registered under their own names; others are found by their whole path.
+    package, name = value.module.split('.')[0], str(value)
+    known = package in ('mmagic', 'mmsamdistill') and name[:1].isupper()
+    return name if known else f'{value.module}.{name}'
 
 
 def _runner() -> type:

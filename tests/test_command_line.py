@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import toy  # noqa: F401  (registers its networks)
 from mmengine.config import Config
 
 from mmsamdistill.command_line import (
@@ -179,3 +180,33 @@ def test_launchers_need_their_environment(monkeypatch):
     for name in ('RANK', 'WORLD_SIZE', 'MASTER_ADDR'):
         monkeypatch.setenv(name, '0')
     check_launcher('pytorch')
+
+
+PURE = """
+from mmagic.datasets.transforms import LoadImageFromFile
+from mmagic.models.base_models import BaseEditModel
+from mmagic.models.losses import PSNRLoss
+from mmsamdistill.cascade import SAMDistillRestorer
+from torch.optim import AdamW
+
+model = dict(
+    type=SAMDistillRestorer,
+    restorer=dict(type=BaseEditModel, generator={'type': 'ToyNet'}, pixel_loss={'type': PSNRLoss}),
+)
+test_pipeline = [dict(type=LoadImageFromFile, key='img', channel_order='rgb')]
+optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type=AdamW, lr=1e-3))
+"""
+
+
+def test_pure_python_configs_are_as_good_as_text(tmp_path, capsys):
+    from mmsamdistill.deploy.export import build_model, plain_config
+
+    (tmp_path / 'pure.py').write_text(PURE)
+    cfg = read_config(tmp_path / 'pure.py', ['optim_wrapper.optimizer.lr=1'])
+    assert capsys.readouterr().err == ''
+    assert cfg.model.type == 'SAMDistillRestorer'
+    assert cfg.test_pipeline[0].type == 'LoadImageFromFile'
+    assert cfg.optim_wrapper.optimizer.to_dict() == {'type': 'torch.optim.AdamW', 'lr': 1}
+    plain = plain_config(cfg)
+    compile(plain.pretty_text, 'config.py', 'exec')  # what a Runner writes into its work directory
+    assert type(build_model(plain).generator).__name__ == 'ToyNet'

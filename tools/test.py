@@ -164,6 +164,17 @@ def classes_of(metrics: list[Any]) -> dict[str, dict[str, dict[str, float | None
     }
 
 
+def failures_of(metrics: list[Any], found: dict[str, float]) -> list[str]:
+    """Name what could not be measured: images with their reasons, and means that are no numbers."""
+    lines = [
+        f'{metric.prefix or "test"}: {path}: {reason}'
+        for metric in metrics
+        for path, reason in getattr(metric, 'failures', {}).items()
+    ]
+    lines += [f'{name} is no number' for name, value in found.items() if math.isnan(value)]
+    return list(dict.fromkeys(lines))
+
+
 def describe(args: argparse.Namespace, metrics: list[Any], skipped: list[str]) -> dict[str, Any]:
     """State what the numbers depend on."""
     protocols = [metric.protocol for metric in metrics if hasattr(metric, 'protocol')]
@@ -196,23 +207,26 @@ def run_test(args: argparse.Namespace, cfg: Config) -> tuple[Runner, dict[str, f
     return runner, kept.metrics
 
 
-def main() -> None:
-    """Test, print the table, write it if asked to."""
+def main() -> int:
+    """Test, print the table, write it if asked to; fails if something could not be measured."""
     args = parse_args()
     cfg, skipped = ready_config(args)
     runner, found = run_test(args, cfg)
     if runner.rank != 0:
-        return
+        return 0
     sets = list_test_sets(runner)
     metrics = [metric for _, each in sets for metric in each]
     counts = {metric.prefix or 'test': len(data) for data, each in sets for metric in each}
     rows = metric_rows(found, counts, protocols=protocol_labels(metrics))
+    failures = failures_of(metrics, found)
     notes = [f'Skipped, because it is missing: {each}' for each in skipped]
+    notes += [f'FAILED: {each}' for each in failures]
     print('\n' + '\n\n'.join([to_markdown(rows), *notes]))
     if args.out:
-        meta = describe(args, metrics, skipped)
+        meta = {**describe(args, metrics, skipped), **({'failures': failures} if failures else {})}
         paths = write_report(args.out, rows, meta, images_of(metrics), notes)
         print('written: ' + ', '.join(map(str, paths)))
+    return 1 if failures else 0
 
 
 if __name__ == '__main__':

@@ -53,12 +53,14 @@ from mmengine.runner import Runner
 from mmsamdistill.command_line import check_launcher, read_config, run
 from mmsamdistill.datasets.region_pipeline import type_name
 from mmsamdistill.engine import FiniteHook, InterruptionHook, RunRecordHook
+from mmsamdistill.evaluation.validation_sets import check_validation
 
 
 def load_config(args: argparse.Namespace) -> Config:
     """Merge the config file with the command line, which has the last word."""
     check_launcher(args.launcher)
     cfg = read_config(args.config, args.cfg_options, ('model', 'train_dataloader', 'train_cfg'))
+    check_validation(cfg)
     cfg.launcher = args.launcher
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir

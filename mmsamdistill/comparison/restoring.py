@@ -8,6 +8,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from mmsamdistill.command_line import read_config
 from mmsamdistill.deploy.image_files import restore_file
 from mmsamdistill.deploy.restorer import Restorer
 
@@ -40,7 +41,7 @@ def restore_column(
 
     Source: ours.
     """
-    restorer = Restorer(config, checkpoint, **options)
+    restorer = Restorer(read_config(config), checkpoint, **options)
     restored = {}
     for key, path in tqdm(degraded.items(), desc=name, unit='image', disable=None):
         restored[key] = Path(folder, f'{key}.png')

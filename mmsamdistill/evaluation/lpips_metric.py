@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from mmagic.registry import METRICS
@@ -13,9 +12,8 @@ from mmengine.device import get_device
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from mmsamdistill.evaluation.per_image import named_rows, sample_path
 from mmsamdistill.evaluation.protocols import Protocol
-from mmsamdistill.evaluation.restoration_metric import ProtocolMetric, image_and_truth
+from mmsamdistill.evaluation.restoration_metric import PerImageMetric
 from mmsamdistill.frozen import FrozenNetwork
 from mmsamdistill.weights import read_checkpoint
 from mmsamdistill.weights.torchvision_weights import read_torchvision_weights
@@ -23,6 +21,8 @@ from mmsamdistill.weights.torchvision_weights import read_torchvision_weights
 # The package's name of a network, and torchvision's.
 _NETWORKS = {'alex': 'alexnet', 'vgg': 'vgg16', 'squeeze': 'squeezenet1_1'}
 _VERSION = '0.1'
+# Pixels of a side that every network's poolings leave something of.
+_SMALLEST = 64
 
 
 def lpips_network(net: str, weights: str | Path) -> nn.Module:
@@ -69,7 +69,7 @@ def lpips_network(net: str, weights: str | Path) -> nn.Module:
 
 
 @METRICS.register_module()
-class LPIPSMetric(ProtocolMetric):
+class LPIPSMetric(PerImageMetric):
     """LPIPS of a data set: how different restored and clean images look; lower is better.
 
     In a config::
@@ -115,6 +115,7 @@ class LPIPSMetric(ProtocolMetric):
             f'richzhang/PerceptualSimilarity; features: {weights}',
         )
         super().__init__(protocol, prefix, channel_order, collect_device)
+        self.metrics = ('LPIPS',)
         self.net = net
         self.weights = weights
         self.per_image: list[dict[str, str | float]] = []
@@ -143,30 +144,15 @@ class LPIPSMetric(ProtocolMetric):
         self.network  # noqa: B018
 
     @torch.no_grad()
-    def process_sample(self, sample: Mapping[str, Any]) -> tuple[str, dict[str, float]]:
-        """Measure one image.
-
-        Args:
-            sample: See :meth:`process`.
-
-        Returns:
-            The image's path and its LPIPS.
-        """
-        restored, clean = (self._scaled(image) for image in image_and_truth(sample))
-        return sample_path(sample), {'LPIPS': self.network(restored, clean).mean().item()}
-
-    def compute_metrics(self, results: list[tuple[str, dict[str, float]]]) -> dict[str, float]:
-        """Average over images.
-
-        Args:
-            results: Path and LPIPS of each image.
-
-        Returns:
-            The LPIPS of the data set.
-        """
-        paths, values = zip(*results, strict=True)
-        self.per_image = named_rows(paths, values)
-        return {'LPIPS': sum(each['LPIPS'] for each in values) / len(values)}
+    def measure(self, name: str, prediction: Tensor, truth: Tensor) -> float:
+        """LPIPS of one image; of a video, the mean over its frames."""
+        restored, clean = self._scaled(prediction), self._scaled(truth)
+        try:
+            return self.network(restored, clean).mean().item()
+        except RuntimeError as error:
+            if min(restored.shape[-2:]) >= _SMALLEST:
+                raise
+            raise ValueError(f'too small for {self.net}: {tuple(restored.shape[-2:])}') from error
 
     def _scaled(self, image: Tensor) -> Tensor:
         device = next(self.network.parameters()).device

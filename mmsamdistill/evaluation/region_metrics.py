@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from mmsamdistill.evaluation.protocols import Protocol
 from mmsamdistill.evaluation.psnr import decibel, squared_error
-from mmsamdistill.evaluation.restoration_metric import ProtocolMetric, image_and_truth
+from mmsamdistill.evaluation.restoration_metric import ProtocolMetric
 from mmsamdistill.regions import RegionMap
 
 _AVERAGES = ('pixels', 'images')
@@ -152,7 +152,7 @@ class RegionPSNR(ProtocolMetric):
             KeyError: If the image has no region map.
             ValueError: If the map does not have the image's size.
         """
-        prediction, truth = image_and_truth(sample)
+        prediction, truth = self.images(sample)
         error = squared_error(
             self.protocol.prepare(prediction, self.channel_order),
             self.protocol.prepare(truth, self.channel_order),

@@ -121,7 +121,7 @@ def write_report(
     table = io.StringIO()
     writer = csv.DictWriter(table, columns, lineterminator='\n')
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({key: spreadsheet_cell(value) for key, value in row.items()} for row in rows)
     content = json.dumps({**meta, 'results': [_jsonable(row) for row in rows]}, indent=2)
     texts = {
         '.json': _with_per_image(content, per_image or {}) + '\n',
@@ -134,6 +134,12 @@ def write_report(
         write_atomically(path, text.encode())
         paths.append(path)
     return paths
+
+
+def spreadsheet_cell(value: object) -> object:
+    """Keep a text from being a formula: spreadsheets compute what begins with one of these."""
+    is_formula = isinstance(value, str) and value.startswith(('=', '+', '-', '@', '\t', '\r'))
+    return f"'{value}" if is_formula else value
 
 
 def _with_per_image(content: str, per_image: Mapping[str, Sequence[Mapping[str, object]]]) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import torch
 from mmagic.registry import METRICS
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
@@ -14,6 +17,7 @@ from torch.utils.data import DataLoader
 from mmsamdistill.evaluation.per_image import named_rows, sample_path
 from mmsamdistill.evaluation.protocols import METRICS as MEASURES
 from mmsamdistill.evaluation.protocols import Protocol, get_protocol, measure
+from mmsamdistill.value_range import value_range
 
 
 class ProtocolMetric(BaseMetric):
@@ -35,7 +39,6 @@ class ProtocolMetric(BaseMetric):
         KeyError: If there is no such protocol.
         ValueError: For another order of channels.
 
-    Source: ours.
     """
 
     SAMPLER_MODE = 'normal'
@@ -54,15 +57,50 @@ class ProtocolMetric(BaseMetric):
         self.protocol = get_protocol(protocol)
         self.channel_order = channel_order
         self.size: int | None = None
+        self.white: float | None = 255.0
+        self._unknown = ''
+        self.failures: dict[str, str] = {}
 
     def prepare(self, module: nn.Module, dataloader: DataLoader) -> None:
-        """Take the number of images; called by MMagic's evaluator before the first batch.
+        """Take number and range of the images; MMagic's evaluator calls it before the first batch.
 
         Args:
-            module: The model, unused.
+            module: The model, whose preprocessor tells which value is white.
             dataloader: The data.
+
+        Raises:
+            ValueError: If the range is one that MMagic cuts off.
         """
         self.size = len(dataloader.dataset)
+        preprocessor = getattr(module, 'data_preprocessor', None)
+        if preprocessor is not None:
+            self.white, self._unknown = _white(preprocessor)
+
+    def images(self, sample: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+        """Take prediction and truth out of a sample, scaled to 0..255 where white is another value.
+
+        Args:
+            sample: A dict with ``gt_img`` and ``output`` with ``pred_img``.
+
+        Raises:
+            KeyError: If one of them is missing.
+            ValueError: If the range cannot be told, or the truth exceeds the one that was told.
+        """
+        prediction, truth = image_and_truth(sample)
+        largest = float(truth.max()) if truth.numel() else 0.0
+        if self.white is None and largest <= 1:
+            raise ValueError(f'{sample_path(sample) or "an image"}: {self._unknown}')
+        # Without a normalisation only the images tell.
+        self.white = self.white or 255.0
+        if largest > self.white:
+            raise ValueError(
+                f'{sample_path(sample) or "an image"} has values up to {largest:g}, but '
+                f'by mean and std of the data_preprocessor white is {self.white:g}: load images of '
+                'that range, or set mean and std to theirs'
+            )
+        if self.white == 255:
+            return prediction, truth
+        return prediction * (255 / self.white), truth * (255 / self.white)
 
     def get_metric_sampler(
         self, model: nn.Module, dataloader: DataLoader, metrics: Sequence[BaseMetric]
@@ -120,6 +158,8 @@ class ProtocolMetric(BaseMetric):
         if size is None:
             raise RuntimeError('the number of images is not known: call prepare(), or give size')
         metrics = super().evaluate(size)
+        for name, reason in self.failures.items():
+            print_log(f'{name}: {reason}', 'current', logging.WARNING)
         print_log(f'{", ".join(metrics)} measured by {self.protocol}', 'current')
         return metrics
 
@@ -145,8 +185,77 @@ def image_and_truth(sample: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
     return output['pred_img'], sample['gt_img']
 
 
+def _white(preprocessor: nn.Module) -> tuple[float | None, str]:
+    """Tell the largest value of an image, or why that cannot be told."""
+    try:
+        white = value_range(preprocessor)
+    except ValueError as error:
+        return None, str(error)
+    if white > 255:
+        raise ValueError(
+            f'white is {white:g} by mean and std of the data_preprocessor, but MMagic clips '
+            'restored images to 0..255: scale them to 0..1 or to 8 bits when they are loaded, and '
+            'set mean and std to that'
+        )
+    return white, ''
+
+
+class PerImageMetric(ProtocolMetric):
+    """Means over images, of which each keeps its values; an image that cannot be measured is named.
+
+    Its values become NaN, and so does the mean, which would otherwise be that of other images.
+    ``failures`` has the reasons by path.
+    """
+
+    metrics: Sequence[str]
+
+    def measure(self, name: str, prediction: Tensor, truth: Tensor) -> float:
+        """Compute one metric of one image in 0..255; a ValueError says why that cannot be."""
+        raise NotImplementedError
+
+    def process_sample(self, sample: Mapping[str, Any]) -> tuple[str, dict[str, float], str]:
+        """Measure one image.
+
+        Args:
+            sample: See :meth:`process`.
+
+        Returns:
+            The image's path, its metrics, and what went wrong with it.
+        """
+        prediction, truth = self.images(sample)
+        if not bool(torch.isfinite(prediction).all()):
+            values = dict.fromkeys(self.metrics, math.nan)
+            return sample_path(sample), values, 'the restored image has values that are no numbers'
+        values, reasons = {}, []
+        for name in self.metrics:
+            try:
+                values[name] = self.measure(name, prediction, truth)
+            except ValueError as error:
+                values[name] = math.nan
+                reasons.append(f'{name}: {error}')
+        return sample_path(sample), values, '; '.join(reasons)
+
+    def compute_metrics(self, results: list[tuple[str, dict[str, float], str]]) -> dict[str, float]:
+        """Average over images.
+
+        Args:
+            results: What :meth:`process_sample` gave for each image.
+
+        Returns:
+            The metrics of the data set.
+        """
+        paths, values, reasons = zip(*results, strict=True)
+        self.per_image = named_rows(paths, values)
+        self.failures = {
+            path or f'image {index}': reason
+            for index, (path, reason) in enumerate(zip(paths, reasons, strict=True))
+            if reason
+        }
+        return {name: sum(each[name] for each in values) / len(values) for name in self.metrics}
+
+
 @METRICS.register_module()
-class RestorationMetric(ProtocolMetric):
+class RestorationMetric(PerImageMetric):
     """PSNR and SSIM of a data set, by the protocol of the paper to compare with.
 
     In a config::
@@ -174,7 +283,6 @@ class RestorationMetric(ProtocolMetric):
         KeyError: If there is no such protocol or metric.
         ValueError: If no metric is asked for, or for another order of channels.
 
-    Source: the protocol's.
     """
 
     def __init__(
@@ -194,31 +302,10 @@ class RestorationMetric(ProtocolMetric):
                 raise KeyError(f'there is no metric {name!r}; those are {sorted(MEASURES)}')
         self.per_image: list[dict[str, str | float]] = []
 
-    def process_sample(self, sample: Mapping[str, Any]) -> tuple[str, dict[str, float]]:
-        """Measure one image.
-
-        Args:
-            sample: See :meth:`process`.
-
-        Returns:
-            The image's path and its metrics.
-        """
-        prediction, truth = image_and_truth(sample)
-        values = measure(prediction, truth, self.protocol, self.metrics, self.channel_order)
-        return sample_path(sample), {name: value.mean().item() for name, value in values.items()}
-
-    def compute_metrics(self, results: list[tuple[str, dict[str, float]]]) -> dict[str, float]:
-        """Average over images.
-
-        Args:
-            results: Path and metrics of each image.
-
-        Returns:
-            The metrics of the data set.
-        """
-        paths, values = zip(*results, strict=True)
-        self.per_image = named_rows(paths, values)
-        return {name: sum(each[name] for each in values) / len(values) for name in self.metrics}
+    def measure(self, name: str, prediction: Tensor, truth: Tensor) -> float:
+        """PSNR or SSIM of one image; of a video, the mean over its frames."""
+        values = measure(prediction, truth, self.protocol, (name,), self.channel_order)
+        return values[name].mean().item()
 
 
 def protocol_labels(metrics: Iterable[BaseMetric], fallback: str = 'test') -> dict[str, str]:
@@ -236,7 +323,6 @@ def protocol_labels(metrics: Iterable[BaseMetric], fallback: str = 'test') -> di
         >>> protocol_labels([RestorationMetric('gopro_rgb', prefix='GoPro')])
         {'GoPro': 'gopro_rgb: RGB, 8 bit, SSIM of MATLAB'}
 
-    Source: ours.
     """
     labels: dict[str, dict[str, None]] = {}
     for metric in metrics:

@@ -63,3 +63,10 @@ def test_infinite_psnr_is_valid_json(tmp_path):
 
     data = json.loads(path.read_text(), parse_constant=refuse)
     assert data['results'][0]['PSNR'] == 'inf'
+
+
+def test_names_are_no_formulas_in_a_spreadsheet(tmp_path):
+    rows = [{'dataset': '=cmd|x', 'PSNR': -1.5}, {'dataset': '@sum', 'PSNR': 2.0}]
+    write_report(tmp_path / 'report', rows, {})
+    lines = (tmp_path / 'report.csv').read_text().splitlines()
+    assert lines[1:] == ["'=cmd|x,-1.5", "'@sum,2.0"]

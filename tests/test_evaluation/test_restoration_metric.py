@@ -76,8 +76,70 @@ def test_choice_of_metrics_and_prefix():
     # Images smaller than a window can still be measured by PSNR.
     small = samples(shape=(3, 5, 5))
     assert values(RestorationMetric('rain_y_matlab', metrics='PSNR'), small)['PSNR'] > 0
-    with pytest.raises(ValueError, match='smaller than the window'):
-        values(RestorationMetric('rain_y_matlab'), small)
+
+
+def with_paths(data):
+    return [{**sample, 'img_path': f'img/{index}.png'} for index, sample in enumerate(data)]
+
+
+def test_an_image_that_cannot_be_measured_is_named_and_the_others_go_on():
+    data = with_paths(samples())
+    data[1] = {**samples(1, shape=(3, 5, 5))[0], 'img_path': 'img/small.png'}
+    metric = RestorationMetric('rain_y_matlab')
+    found = values(metric, data)
+    assert math.isfinite(found['PSNR'])
+    # A mean over the others would be one of another data set.
+    assert math.isnan(found['SSIM'])
+    assert list(metric.failures) == ['img/small.png']
+    assert 'SSIM: an image of (5, 5) pixels is smaller than the window' in str(metric.failures)
+    rows = {row['name']: row for row in metric.per_image}
+    assert [name for name, row in rows.items() if math.isnan(row['SSIM'])] == ['small']
+    alone = RestorationMetric('rain_y_matlab')
+    values(alone, data[:1])
+    assert alone.per_image[0]['SSIM'] == rows['0']['SSIM']
+
+
+def test_values_that_are_no_numbers_are_named():
+    data = with_paths(samples())
+    data[2]['output']['pred_img'][0, 3, 3] = math.nan
+    metric = RestorationMetric('denoise_rgb')
+    assert all(math.isnan(value) for value in values(metric, data).values())
+    assert metric.failures == {'img/2.png': 'the restored image has values that are no numbers'}
+
+
+def model_of(mean, std):
+    from mmagic.models.data_preprocessors import DataPreprocessor
+
+    model = torch.nn.Module()
+    model.data_preprocessor = DataPreprocessor(mean=mean, std=std)
+    return model
+
+
+def test_images_of_another_range_give_the_same_numbers():
+    data = samples()
+    small = [
+        {'gt_img': s['gt_img'] / 255, 'output': {'pred_img': s['output']['pred_img'] / 255}}
+        for s in data
+    ]
+    expected = values(RestorationMetric('mmagic_rgb'), data)
+    metric = RestorationMetric('mmagic_rgb')
+    metric.prepare(model_of([0.5] * 3, [0.5] * 3), Dataset())
+    assert values(metric, small) == pytest.approx(expected, rel=1e-5)
+    with pytest.raises(ValueError, match='white is 1: load images of that range'):
+        metric.process(None, data)
+
+
+def test_a_range_that_cannot_be_told_is_refused():
+    data = samples()
+    metric = RestorationMetric('mmagic_rgb')
+    metric.prepare(model_of([0.0] * 3, [1.0] * 3), Dataset())
+    dark = {'gt_img': torch.ones(3, 16, 16), 'output': {'pred_img': torch.ones(3, 16, 16)}}
+    with pytest.raises(ValueError, match='does not tell whether white is'):
+        metric.process(None, [dark])
+    # Values above 1 can only be of 8 bits.
+    assert values(metric, data) == values(RestorationMetric('mmagic_rgb'), data)
+    with pytest.raises(ValueError, match='white is 65535'):
+        metric.prepare(model_of([0.0] * 3, [65535.0] * 3), Dataset())
 
 
 def test_a_perfect_image_makes_the_mean_infinite():

@@ -12,11 +12,16 @@ from toy import cascade_model, config, plain_model, write_data
 TOOLS = Path(__file__).parents[2] / 'tools'
 
 
-def run(tool, monkeypatch, *arguments):
+def load(tool, monkeypatch, *arguments):
     spec = importlib.util.spec_from_file_location(f'tool_{tool}', TOOLS / f'{tool}.py')
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     monkeypatch.setattr(sys, 'argv', [f'{tool}.py', *map(str, arguments)])
+    return module
+
+
+def run(tool, monkeypatch, *arguments):
+    module = load(tool, monkeypatch, *arguments)
     module.main()
     return module
 
@@ -224,3 +229,25 @@ def test_mean_iou_beside_psnr(configs, tmp_path, monkeypatch, capsys):
     assert {'name', 'PSNR', 'SSIM', 'mIoU'} <= report['per_image']['first'][0].keys()
     assert 'lraspp' in report['results'][0]['protocol']
     assert 'mIoU' in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_what_cannot_be_measured_fails_the_test_by_name(configs, tmp_path, monkeypatch, capsys):
+    import cv2
+    import numpy as np
+
+    arguments = several_sets(configs, tmp_path, ['first', 'second'])
+    for folder in ('gt', 'img'):
+        cv2.imwrite(str(tmp_path / 'second' / folder / '1.png'), np.zeros((6, 32, 3), np.uint8))
+    out = tmp_path / 'report'
+    module = load('test', monkeypatch, *arguments, '--out', out, '--work-dir', tmp_path / 'test')
+    assert module.main() == 1
+    printed = capsys.readouterr().out
+    assert 'FAILED: second: ' in printed
+    assert 'second/img/1.png: SSIM: an image of (6, 32) pixels is smaller' in printed
+    assert 'second/SSIM is no number' in printed
+    assert 'first: ' not in printed.partition('FAILED')[2]
+    report = json.loads(out.with_suffix('.json').read_text())
+    assert len(report['failures']) == 2
+    assert [row['images'] for row in report['results']] == [2, 3]
+    assert len(report['per_image']['second']) == 3

@@ -1,0 +1,67 @@
+"""Names of a validation's metrics, checked before a run that would end at its first validation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from mmengine.config import Config
+
+
+def check_validation(cfg: Config) -> None:
+    """Require that validation sets have names of their own, and that ``save_best`` means one.
+
+    MMEngine finds both out when the first validation is over.
+
+    Args:
+        cfg: A whole training config.
+
+    Raises:
+        ValueError: If two sets share a prefix, or ``save_best`` names a metric that only exists
+            with a prefix.
+
+    Example:
+        >>> sets = [[dict(type='PSNR', prefix=name)] for name in ('A', 'B')]
+        >>> best = dict(checkpoint=dict(save_best='PSNR'))
+        >>> check_validation(Config(dict(
+        ...     val_dataloader=[{}, {}], val_evaluator=sets, default_hooks=best)))
+        Traceback (most recent call last):
+        ValueError: default_hooks.checkpoint.save_best='PSNR': the metrics are called A/PSNR, ...
+    """
+    evaluators = cfg.get('val_evaluator') or []
+    several = isinstance(cfg.get('val_dataloader'), (list, tuple))
+    sets = list(evaluators) if several and isinstance(evaluators, (list, tuple)) else [evaluators]
+    seen: dict[str, int] = {}
+    names: list[str] = []
+    for index, evaluator in enumerate(sets):
+        own = list(_metric_names(evaluator))
+        for name in set(own) & set(seen):
+            raise ValueError(
+                f'val_evaluator: sets {seen[name]} and {index} both have a metric {name!r}: give '
+                'the metrics of each set a prefix of their own'
+            )
+        seen |= dict.fromkeys(own, index)
+        names += own
+    hook = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
+    best = hook.get('save_best') or []
+    for indicator in [best] if isinstance(best, str) else best:
+        meant = [name for name in names if name.rpartition('/')[2] == indicator]
+        if meant and indicator not in names:
+            raise ValueError(
+                f'default_hooks.checkpoint.save_best={indicator!r}: the metrics are called '
+                f'{", ".join(meant)}; write one of these (and rule=... beside it)'
+            )
+
+
+def _metric_names(evaluator: Any) -> Iterator[str]:
+    if isinstance(evaluator, (list, tuple)):
+        for each in evaluator:
+            yield from _metric_names(each)
+    elif isinstance(evaluator, Mapping) and 'metrics' in evaluator and 'protocol' not in evaluator:
+        yield from _metric_names(evaluator['metrics'])
+    elif isinstance(evaluator, Mapping):
+        kind = str(evaluator.get('type', '')).rpartition('.')[2]
+        names = evaluator.get('metrics', ('PSNR', 'SSIM')) if 'protocol' in evaluator else kind
+        prefix = f'{evaluator["prefix"]}/' if evaluator.get('prefix') else ''
+        for name in [names] if isinstance(names, str) else names:
+            yield prefix + name
