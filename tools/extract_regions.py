@@ -8,7 +8,12 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-SOURCES = {'superpixel': 'SuperpixelRegions', 'edges': 'LearnedEdgeRegions', 'sam': 'SAMRegions'}
+SOURCES = {
+    'superpixel': 'SuperpixelRegions',
+    'edges': 'LearnedEdgeRegions',
+    'sam': 'SAMRegions',
+    'transformers': 'TransformersRegions',
+}
 
 
 def parse_shard(text: str) -> tuple[int, int]:

@@ -79,7 +79,7 @@ def ridges(strength: np.ndarray) -> np.ndarray:
 def match(found: np.ndarray, human: np.ndarray) -> Counts:
     """Pairs of boundary pixels within 0.0075 of the diagonal, each pixel in one pair at most."""
     from scipy.sparse import csr_matrix
-    from scipy.sparse.csgraph import maximum_bipartite_matching
+    from scipy.sparse.csgraph import maximum_flow
     from scipy.spatial import cKDTree
 
     ours, theirs = np.argwhere(found), np.argwhere(human)
@@ -87,8 +87,14 @@ def match(found: np.ndarray, human: np.ndarray) -> Counts:
         return Counts(len(ours), len(theirs), 0)
     distance = MAX_DISTANCE * np.hypot(*found.shape)
     near = cKDTree(ours).query_ball_tree(cKDTree(theirs), distance)
-    starts = np.cumsum([0, *map(len, near)])
-    columns = np.concatenate([np.asarray(each, int) for each in near])
-    graph = csr_matrix((np.ones(len(columns), bool), columns, starts), (len(ours), len(theirs)))
-    pairs = maximum_bipartite_matching(graph, perm_type='column')
-    return Counts(len(ours), len(theirs), int((pairs >= 0).sum()))
+    # A flow of ones from a source through ours and theirs to a sink. SciPy's bipartite matching
+    # would say the same, but takes for ever on some maps.
+    rows = np.repeat(np.arange(len(ours)), [len(each) for each in near])
+    columns = np.concatenate([np.asarray(each, np.int32) for each in near]) + len(ours)
+    sink = len(ours) + len(theirs) + 1
+    source = sink - 1
+    rows = np.concatenate([rows, np.full(len(ours), source), np.arange(len(ours), source)])
+    columns = np.concatenate([columns, np.arange(len(ours)), np.full(len(theirs), sink)])
+    ones = np.ones(len(rows), np.int32)
+    graph = csr_matrix((ones, (rows, columns)), (sink + 1, sink + 1))
+    return Counts(len(ours), len(theirs), int(maximum_flow(graph, source, sink).flow_value))

@@ -6,6 +6,7 @@ from mmsamdistill.sources.controls import NoRegions, ShuffledRegions
 from mmsamdistill.sources.learned_edges import LearnedEdgeRegions
 from mmsamdistill.sources.sam import SAMRegions
 from mmsamdistill.sources.sam2 import SAM2Regions
+from mmsamdistill.sources.sam_transformers import TransformersRegions
 from mmsamdistill.sources.source import RegionSource
 from mmsamdistill.sources.superpixel import SuperpixelRegions
 
@@ -19,4 +20,5 @@ __all__ = [
     'SAMRegions',
     'ShuffledRegions',
     'SuperpixelRegions',
+    'TransformersRegions',
 ]

@@ -1,0 +1,184 @@
+"""Automatic mask generation with transformers' models, several images at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mmsamdistill.regions.masks import masks_to_labels
+
+
+class TransformersMaskGenerator:
+    """A grid of point prompts on an image and its crops, filtered as SAM's own generator does.
+
+    In place of the library's pipeline, which encodes one image at a time, and scales the points of
+    an image that is not square as SAM 1 does, whatever the model: SAM 2 and its successors, which
+    stretch images to a square, would never be asked about a part of the image.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        points_per_side: int = 32,
+        points_per_batch: int = 64,
+        pred_iou_thresh: float = 0.88,
+        stability_score_thresh: float = 0.95,
+        stability_score_offset: float = 1.0,
+        mask_threshold: float = 0.0,
+        box_nms_thresh: float = 0.7,
+        crop_n_layers: int = 0,
+        crop_overlap_ratio: float = 512 / 1500,
+        crop_n_points_downscale_factor: int = 1,
+        images_per_batch: int = 1,
+    ) -> None:
+        if min(points_per_side, points_per_batch, images_per_batch) < 1 or crop_n_layers < 0:
+            raise ValueError(
+                'points_per_side, points_per_batch and images_per_batch must be at least 1, '
+                'crop_n_layers at least 0'
+            )
+        self.model = model
+        self.processor = model.image_processor
+        self.points_per_batch = points_per_batch
+        self.thresholds = {
+            'pred_iou_thresh': pred_iou_thresh,
+            'stability_score_thresh': stability_score_thresh,
+            'mask_threshold': mask_threshold,
+            'stability_score_offset': stability_score_offset,
+        }
+        self.box_nms_thresh = box_nms_thresh
+        self.crop_n_layers = crop_n_layers
+        self.crop_overlap_ratio = crop_overlap_ratio
+        self.images_per_batch = images_per_batch
+        # Of the whole image, and of each layer of crops.
+        self.grids = [
+            _grid(max(1, int(points_per_side / crop_n_points_downscale_factor**layer)))
+            for layer in range(crop_n_layers + 1)
+        ]
+
+    def generate(self, image: np.ndarray) -> list[dict[str, Any]]:
+        """Records of the masks of an ``(H, W, 3)`` uint8 RGB array, as SAM's generator gives."""
+        return self._generate([image])[0]
+
+    def label_maps(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Masks of each image, painted large to small."""
+        return [
+            masks_to_labels(
+                np.stack([each['segmentation'] for each in records])
+                if records
+                else np.zeros((0, *image.shape[:2]), bool)
+            )
+            for image, records in zip(images, self._generate(images), strict=True)
+        ]
+
+    def _generate(self, images: Sequence[np.ndarray]) -> list[list[dict[str, Any]]]:
+        # The images and their crops in one list, so that the encoder's batches are full.
+        crops = []
+        for index, image in enumerate(images):
+            # Colours first: with them last, an image of three rows could be meant.
+            whole = torch.from_numpy(image).permute(2, 0, 1)
+            boxes, _, cut, _ = self.processor.generate_crop_boxes(
+                whole, 1, self.crop_n_layers, self.crop_overlap_ratio, 1
+            )
+            for number, (box, pixels) in enumerate(zip(boxes, cut, strict=True)):
+                crops.append((index, _layer_of(number), box, pixels))
+        found: list[list[tuple]] = [[] for _ in images]
+        for start in range(0, len(crops), self.images_per_batch):
+            chunk = crops[start : start + self.images_per_batch]
+            inputs, embeddings = self._encode([pixels for *_, pixels in chunk])
+            for row, (index, layer, box, _) in enumerate(chunk):
+                size = images[index].shape[:2]
+                one = {name: _row(value, row) for name, value in embeddings.items()}
+                found[index] += self._masks(one, _row(inputs, row), self.grids[layer], box, size)
+        return [self._records(each) for each in found]
+
+    def _encode(self, pixels: list[Tensor]) -> tuple[dict[str, Any], dict[str, Any]]:
+        inputs = self.processor(images=pixels, return_tensors='pt')
+        device = next(self.model.parameters()).device
+        embeddings = self.model.get_image_embeddings(inputs['pixel_values'].to(device))
+        # SAM-HQ gives features of earlier layers as well.
+        if isinstance(embeddings, tuple):
+            names = ('image_embeddings', 'intermediate_embeddings')
+            return inputs, dict(zip(names, embeddings, strict=True))
+        return inputs, {'image_embeddings': embeddings}
+
+    def _masks(
+        self,
+        embeddings: dict[str, Any],
+        inputs: dict[str, Any],
+        grid: Tensor,
+        box: Tensor,
+        size: tuple[int, int],
+    ) -> list[tuple]:
+        """Run-length masks, scores and boxes of one image or crop, for each batch of points."""
+        # Where the crop lies in what the model sees: SAM 1 pads it to a square, the others stretch.
+        seen = inputs.get('reshaped_input_sizes')
+        height, width = inputs['pixel_values'].shape[-2:] if seen is None else seen[0].tolist()
+        sizes = {} if seen is None else {'reshaped_input_sizes': seen.tolist()}
+        points = grid * torch.tensor([width, height], dtype=torch.float32)
+        device = next(self.model.parameters()).device
+        results = []
+        for some in points.split(self.points_per_batch):
+            prompts = some.to(device)[None, :, None]
+            labels = torch.ones_like(prompts[..., 0], dtype=torch.int64)
+            output = self.model(input_points=prompts, input_labels=labels, **embeddings)
+            masks = self.processor.post_process_masks(
+                output['pred_masks'], inputs['original_sizes'].tolist(), binarize=False, **sizes
+            )
+            results.append(
+                self.processor.filter_masks(
+                    masks[0], output['iou_scores'][0], size, box, **self.thresholds
+                )
+            )
+        return results
+
+    def _records(self, results: list[tuple]) -> list[dict[str, Any]]:
+        """The masks that are left when the best of each place has suppressed the others."""
+        runs = [each for masks, *_ in results for each in masks]
+        scores = torch.cat([scores for _, scores, _ in results])
+        boxes = torch.cat([boxes.to(scores.device) for *_, boxes in results])
+        masks, scores, _, boxes = self.processor.post_process_for_mask_generation(
+            runs, scores, boxes, self.box_nms_thresh
+        )
+        records = []
+        for mask, score, (left, top, right, bottom) in zip(
+            masks, scores.tolist(), boxes.tolist(), strict=True
+        ):
+            segmentation = mask.numpy()
+            records.append(
+                {
+                    'segmentation': segmentation,
+                    'area': int(segmentation.sum()),
+                    'bbox': [left, top, right - left, bottom - top],
+                    'predicted_iou': score,
+                }
+            )
+        return records
+
+
+def _grid(side: int) -> Tensor:
+    """Points in the middle of ``side`` x ``side`` cells of a unit square, as x and y."""
+    middle = (torch.arange(side) + 0.5) / side
+    y, x = torch.meshgrid(middle, middle, indexing='ij')
+    return torch.stack([x.flatten(), y.flatten()], 1)
+
+
+def _layer_of(number: int) -> int:
+    """Layer of the n-th crop: the image, then 4 crops, then 16, and so on."""
+    layer, count = 0, 1
+    while number >= count:
+        number, layer, count = number - count, layer + 1, 4 * count
+    return layer
+
+
+def _row(value: Any, row: int) -> Any:
+    """One image's part of tensors that hold several."""
+    if isinstance(value, Tensor):
+        return value[row : row + 1]
+    if isinstance(value, list | tuple):
+        return [_row(each, row) for each in value]
+    return {name: _row(each, row) for name, each in value.items()}
