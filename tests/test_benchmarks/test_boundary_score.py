@@ -81,6 +81,7 @@ def test_boundaries_are_thin_and_between_regions():
     assert not boundaries(np.ones((5, 5), int)).any()
 
 
+@pytest.mark.slow  # naming the processor starts a process
 def test_the_script(tmp_path, capsys):
     pytest.importorskip('h5py')
     for folder in ('images', 'regions'):
