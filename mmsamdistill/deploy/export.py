@@ -215,7 +215,7 @@ def verify_export(
 def _verify(
     cfg: Config, content: Mapping, checkpoint: str | Path, exported: Path, fmt: str, ema: bool
 ) -> dict[str, int | float]:
-    ours = _load_whole(cfg, content, checkpoint, ema).eval()
+    ours = load_trained(cfg, content, checkpoint, ema).eval()
     plain = build_model(plain_config(cfg)).eval()
     channels = image_channels(plain)
     # The cascade's cost is that of what it runs when it predicts.
@@ -287,7 +287,9 @@ def _refuse_inputs(out: Path, inputs: list[str | Path | None]) -> None:
                 )
 
 
-def _load_whole(cfg: Config, content: Mapping, checkpoint: str | Path, ema: bool) -> nn.Module:
+def load_trained(
+    cfg: Config, content: Mapping, checkpoint: str | Path, ema: bool = True
+) -> nn.Module:
     """Build the model as it was trained, except for frozen networks, and load it."""
     if not is_distilled(cfg):
         return _load_source(cfg, content, checkpoint, ema).model

@@ -19,6 +19,7 @@ from mmsamdistill.deploy.kinds import Levels, describe, from_levels, to_levels
 from mmsamdistill.deploy.memory import SMALLEST_TILE, is_out_of_memory, largest_tile
 from mmsamdistill.deploy.settings import (
     apply_local_window,
+    find_device,
     image_channels,
     loading_step,
     local_window,
@@ -95,7 +96,7 @@ class Restorer:
         set_local_window(cfg, local)
         self.tile, self.amp, self.batch_size = tile, amp, batch_size
         self.overlap = DEFAULT_OVERLAP if overlap is None else overlap
-        self.device = _find_device(device)
+        self.device = find_device(device)
         self.remarks: list[str] = []
         self.model = build_model(cfg)
         load_plain(self.model, checkpoint, ema)
@@ -273,15 +274,3 @@ def _require_finite(network: nn.Module, inputs: Any, output: Any) -> None:
             f'{type(network).__name__} gave NaN or infinite values; its weights or the precision '
             '(amp) do not suit this image'
         )
-
-
-def _find_device(name: str | None) -> torch.device:
-    if name is None:
-        return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except Exception as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ValueError(f'device {name!r} is not there: {reason}') from error
-    return device

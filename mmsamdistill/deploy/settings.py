@@ -132,6 +132,19 @@ def sees_unit_range(model: nn.Module) -> bool:
     return mean is not None and bool((mean == 0).all()) and bool((std == white).all())
 
 
+def find_device(name: str | None) -> torch.device:
+    """The device of a name, tried; None: CUDA if there is any."""
+    if name is None:
+        return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(f'device {name!r} is not there: {reason}') from error
+    return device
+
+
 def _pipelines(cfg: Config) -> Iterator[list[Mapping]]:
     """Yield a config's pipelines, the one that says most about deployment first."""
     for name in ('test', 'val'):

@@ -1,0 +1,97 @@
+"""The proof that what is deployed is the plain restorer: same keys, same cost, same output."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from torch import nn
+
+from mmsamdistill.deploy.cost import (
+    count_flops,
+    count_parameters,
+    peak_memory,
+    time_side_by_side,
+)
+from mmsamdistill.deploy.export import build_model, load_trained, plain_config
+from mmsamdistill.deploy.formats import FORMATS, find_format
+from mmsamdistill.deploy.settings import find_device, image_channels
+from mmsamdistill.weights import read_checkpoint
+
+Row = dict[str, str | int | float]
+
+
+def prove_unchanged(
+    cfg: Config,
+    checkpoint: str | Path,
+    exported: str | Path,
+    shape: tuple[int, int] = (128, 128),
+    repeats: int = 20,
+    device: str | None = None,
+) -> tuple[list[Row], bool, torch.device]:
+    """Compare the plain restorer, as its config builds it, with an exported file.
+
+    Args:
+        cfg: The config that the checkpoint was trained with, distilled or plain.
+        checkpoint: The training's checkpoint, whose student the output is compared with.
+        exported: A file of format 'mmagic' or 'safetensors'.
+        shape: Height and width of the image.
+        repeats: Timed runs of each, in turns.
+        device: Where to compute; None: CUDA if there is any.
+
+    Returns:
+        A row for each quantity, whether all that must be equal is, and where it was measured.
+
+    Raises:
+        ValueError: If the file does not load strictly into the plain restorer, or is of a format
+            whose cost cannot be counted.
+    """
+    fmt = find_format(exported)
+    if FORMATS[fmt].tolerance:
+        raise ValueError(
+            f"{exported}: keys and FLOPs are those of 'mmagic' and 'safetensors' files"
+        )
+    place = find_device(device)
+    plain, deployed = (build_model(plain_config(cfg)).eval() for _ in range(2))
+    FORMATS[fmt].read(Path(exported), deployed)
+    trained = load_trained(cfg, read_checkpoint(checkpoint), checkpoint).eval()
+    for model in (plain, deployed, trained):
+        model.to(place).requires_grad_(False)
+    image = torch.rand(1, image_channels(plain), *shape, device=place)
+    models = (plain, deployed)
+    keys = [len(model.state_dict()) for model in models]
+    same_keys = list(plain.state_dict()) == list(deployed.state_dict())
+    parameters = [count_parameters(model) for model in models]
+    flops = [count_flops(model, shape, image.shape[1]) for model in models]
+    seconds = time_side_by_side([_step(model, image) for model in models], repeats)
+    memory = [peak_memory(_step(model, image), place) for model in models]
+    difference = float((trained(image) - deployed(image)).abs().max())
+    rows: list[Row] = [
+        _row('keys', keys, 'd'),
+        _row('parameters', parameters, ',d'),
+        _row('FLOPs', flops, ',d'),
+        _row('ms an image', [1e3 * each for each in seconds], '.3f'),
+        _row('MiB at the peak', [each / 2**20 for each in memory], '.3f'),
+        {'quantity': 'largest difference to the training checkpoint', 'exported': difference},
+    ]
+    equal = same_keys and len(set(parameters)) == len(set(flops)) == 1 and difference == 0
+    return rows, equal, place
+
+
+def _row(name: str, values: list, form: str) -> Row:
+    plain, exported = values
+    return {
+        'quantity': name,
+        'plain': format(plain, form),
+        'exported': format(exported, form),
+        'ratio': f'{exported / plain:.4f}',
+    }
+
+
+def _step(model: nn.Module, image: torch.Tensor) -> Callable[[], None]:
+    def step() -> None:
+        model(image)
+
+    return step
