@@ -25,6 +25,8 @@ class Row:
         crop: Arguments of ``RegionCrop`` around the training's random crop; needs ``regions``.
             None: the crop stays as it is.
         augment: Transforms of training alone, put in before the images are packed.
+        unlabelled: Train on the data set ``unlabelled`` of the plain config as well, as many of it
+            beside each batch: 'images' without their truth, or, as an oracle, 'pairs' with it.
         changes: Further settings of the config, merged as ``--cfg-options`` would be.
         as_long_as: Train for as long, in seconds, as this row needs for the table's iterations: the
             baseline of equal training compute.
@@ -41,6 +43,7 @@ class Row:
     regions: str | None = None
     crop: Mapping[str, Any] | None = None
     augment: Sequence[Mapping[str, Any]] = ()
+    unlabelled: str | None = None
     changes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     as_long_as: str | None = None
     start_from: str | None = None
@@ -154,10 +157,11 @@ def row_config(
         content['optim_wrapper']['constructor'] = 'CascadeOptimWrapperConstructor'
         content['custom_hooks'] = [*content['custom_hooks'], {'type': 'TeacherEvaluationHook'}]
     if row.augment:
-        pipeline = content['train_dataloader']['dataset']['pipeline']
-        packs = [type_name(transform).startswith('Pack') for transform in pipeline]
-        position = packs.index(True) if True in packs else len(pipeline)
-        pipeline[position:position] = copy.deepcopy(list(row.augment))
+        _before_packing(content['train_dataloader']['dataset'], row.augment)
+    if row.unlabelled is not None:
+        content['train_dataloader'] = _with_others(
+            content['train_dataloader'], content['unlabelled'], row.unlabelled
+        )
     if row.regions is not None:
         for key in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
             content[key] = _with_regions(content[key], row.regions)
@@ -178,9 +182,33 @@ def _read_row(path: Path, name: str, settings: dict[str, Any]) -> Row:
     unknown = sorted(set(settings) - known)
     if unknown:
         raise TypeError(f'{path}: row {name!r} has {unknown}; rows have {sorted(known)}')
+    if settings.get('unlabelled') not in (None, 'images', 'pairs'):
+        raise ValueError(
+            f"{path}: row {name!r} has unlabelled={settings['unlabelled']!r}; 'images' or 'pairs'"
+        )
     if settings.get('crop') is not None and settings.get('regions') is None:
         raise ValueError(f'{path}: row {name!r} has crop, and no regions to choose it by')
     return Row(name=name, **{'title': name, **settings})
+
+
+def _before_packing(dataset: Any, transforms: Sequence[Mapping[str, Any]]) -> None:
+    pipeline = dataset['pipeline']
+    packs = [type_name(transform).startswith('Pack') for transform in pipeline]
+    position = packs.index(True) if True in packs else len(pipeline)
+    pipeline[position:position] = copy.deepcopy(list(transforms))
+
+
+def _with_others(loader: Any, others: Any, kind: str) -> dict[str, Any]:
+    others = copy.deepcopy(others)
+    if kind == 'images':
+        _before_packing(others, [{'type': 'WithoutTruth'}])
+    size = 2 * loader['batch_size']
+    return {
+        **loader,
+        'batch_size': size,
+        'sampler': {'type': 'MixedSampler', 'batch_size': size, 'ratio': (1, 1)},
+        'dataset': {'type': 'ConcatDataset', 'datasets': [loader['dataset'], others]},
+    }
 
 
 def _with_regions(loader: Any, folder: str) -> Any:

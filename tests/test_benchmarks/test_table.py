@@ -57,6 +57,24 @@ def test_a_crop_among_several_is_of_training_alone(tmp_path):
     assert crop.model == plain.model
 
 
+@pytest.mark.parametrize('kind', ['images', 'pairs'])
+def test_unlabelled_images_stand_beside_each_batch(tmp_path, kind):
+    rows = f"dict(plain=dict(), more=dict(unlabelled='{kind}', augment=[dict(type='RegionMix')]))"
+    table = load_table(write_table(tmp_path, rows))
+    others = {**table.plain.train_dataloader.dataset.to_dict(), 'indices': [3]}
+    table.plain.unlabelled = others
+    plain, more = (row_config(table, name, 0, 4) for name in ('plain', 'more'))
+    loader = more.train_dataloader
+    assert loader.batch_size == loader.sampler.batch_size == 2 * plain.train_dataloader.batch_size
+    assert (loader.sampler.type, loader.sampler.ratio) == ('MixedSampler', (1, 1))
+    first, second = loader.dataset.datasets
+    assert [step['type'] for step in first.pipeline[-2:]] == ['RegionMix', 'PackInputs']
+    marks = [step['type'] == 'WithoutTruth' for step in second.pipeline]
+    assert marks[-2:] == [kind == 'images', False]
+    assert second.indices == [3]
+    assert more.test_dataloader == plain.test_dataloader
+
+
 def test_making_a_config_leaves_the_table_alone(tmp_path):
     table = load_table(write_table(tmp_path, ROWS))
     before = table.plain.pretty_text
@@ -81,6 +99,7 @@ def test_titles_and_needs(tmp_path):
         ({'rows': 'dict(plain=dict(colour=1))'}, TypeError, "has \\['colour'\\]; rows have"),
         ({'rows': "{'plain': {}, 'a/b': {}}"}, ValueError, "row name 'a/b'"),
         ({'rows': 'dict(plain=dict(crop=dict()))'}, ValueError, "'plain' has crop, and no regions"),
+        ({'rows': "dict(plain=dict(unlabelled='all'))"}, ValueError, "unlabelled='all'"),
         ({'compare': "[('plain', 'y')]"}, KeyError, "compare refers to 'y'"),
         ({'plain': "'missing.py'"}, FileNotFoundError, 'missing.py'),
     ],

@@ -267,6 +267,47 @@ def test_wrong_arguments_are_named(wrong, message):
         build(**wrong)
 
 
+@pytest.mark.parametrize(
+    ('restorer', 'message'),
+    [
+        (nn.Conv2d(3, 3, 1), r'restorer is a Conv2d.*BaseEditModel'),
+        (None, r'restorer is a NoneType'),
+        ({'type': 'ToyNet'}, r'builds a ToyNet, which has no .*pixel_loss.*`generator`'),
+    ],
+)
+def test_a_bare_network_is_refused_with_the_way_out(restorer, message):
+    with pytest.raises(TypeError, match=message):
+        MODELS.build({'type': 'SAMDistillRestorer', 'restorer': restorer})
+
+
+@pytest.mark.parametrize('white', [1.0, 255.0, 65535.0])
+def test_regions_and_scores_do_not_depend_on_the_bit_depth(white):
+    scaled = {'type': 'DataPreprocessor', 'mean': [0.0] * 3, 'std': [white] * 3}
+    options = {'value_range': 1} if white == 1 else {}
+    model = build(restorer=plain_model(data_preprocessor=scaled), **options, **FULL)
+    seen = []
+    model.regions.forward = lambda images, samples: (
+        seen.append(images),
+        samples.regions[:, 0].long(),
+    )[1]
+    raw = batch()
+    raw['inputs'] = [image / 255 * white for image in raw['inputs']]
+    for sample in raw['data_samples']:
+        sample.gt_img = sample.gt_img / 255 * white
+    losses = model(**model.data_preprocessor(raw, True), mode='loss')
+    reference = build(**FULL)
+    expected = losses_of(reference)
+    assert 0.2 < seen[0].mean() < 0.8
+    for key in ('psnr_student', 'psnr_teacher', 'loss_sgr'):
+        assert torch.allclose(losses[key], expected[key], rtol=1e-3, atol=1e-4), key
+
+
+def test_a_range_that_cannot_be_told_is_refused_at_once():
+    silent = {'type': 'DataPreprocessor', 'mean': [0.0] * 3, 'std': [1.0] * 3}
+    with pytest.raises(ValueError, match='value_range=255'):
+        build(restorer=plain_model(data_preprocessor=silent))
+
+
 def test_unknown_mode_is_named():
     with pytest.raises(ValueError, match='mode'):
         build()(torch.zeros(1, 3, 8, 8), mode='train')

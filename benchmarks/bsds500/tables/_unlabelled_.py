@@ -1,0 +1,64 @@
+# Teaching where no truth exists: beside each batch of the labelled photographs as many of the others.
+iterations = 600
+seeds = [0, 1, 2]
+
+fusion = dict(type='SPFHead', channels=16)
+learned = dict(type='VGGAnalyzer', weights='edges')
+edges = dict(type='LearnedEdgeRegions')
+without = dict(type='NoRegions')
+# SPD of full weight: nothing else teaches the unlabelled.
+full = dict(type='SPDLoss', loss_weight=1.0)
+cascade = dict(spf=fusion, analyzer=learned, spd_loss=full)
+# A second network of the same kind on the same images, without any prior.
+twin = dict(spf=None, regions=None, sgr_loss=None, spd_loss=full, teacher_input='degraded')
+# Wider, trained first, and on varied strengths of the degradation.
+wide = dict(spf=fusion, teacher=dict(generator=dict(mid_channels=32)), teacher_input='degraded')
+guide = dict(stage='teacher', spd_loss=None, sgr_loss=None, **wide)
+follow = dict(stage='student', spd_loss=full, sgr_loss=None, **wide)
+varied = dict(type='RegionMix', per='image', probability=0.5, strength=(0.3, 1.6))
+
+rows = dict(
+    plain=dict(title='plain, on the labelled'),
+    oracle=dict(title='plain, the others with their truth', unlabelled='pairs'),
+    varied=dict(title='plain, on the labelled in varied strength', augment=[varied]),
+    twin=dict(title='from an averaged twin', distill=twin, unlabelled='images'),
+    none=dict(
+        title='cascade, no regions',
+        distill=dict(regions=without, **cascade),
+        unlabelled='images',
+    ),
+    edges=dict(
+        title='cascade, learned edges of the restored image',
+        distill=dict(regions=edges, **cascade),
+        unlabelled='images',
+    ),
+    wide_none=dict(
+        title='(wide teacher of varied strength, no regions)',
+        distill=dict(regions=without, **guide),
+        augment=[varied],
+    ),
+    from_wide_none=dict(
+        title='from a wide teacher of varied strength, no regions',
+        distill=dict(regions=without, **follow),
+        start_from='wide_none',
+        unlabelled='images',
+    ),
+    wide_edges=dict(
+        title='(wide teacher of varied strength, learned edges)',
+        distill=dict(regions=edges, **guide),
+        augment=[varied],
+    ),
+    from_wide_edges=dict(
+        title='from a wide teacher of varied strength, learned edges',
+        distill=dict(regions=edges, **follow),
+        start_from='wide_edges',
+        unlabelled='images',
+    ),
+)
+compare = [
+    ('edges', 'none'),
+    ('none', 'twin'),
+    ('from_wide_edges', 'from_wide_none'),
+    ('from_wide_none', 'varied'),
+    ('oracle', 'edges'),
+]
