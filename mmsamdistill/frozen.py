@@ -11,21 +11,16 @@ class FrozenNetwork(nn.Module):
     """Hold a network outside of the module tree.
 
     SAM and VGG only look at images while a restorer trains. Were they ordinary submodules, every
-    checkpoint would carry them, ``load_state_dict(strict=True)`` would demand them, DDP would
-    broadcast them, and ``model.train()`` would switch their normalisation layers. Held here, the
-    network is invisible to ``parameters()``, ``state_dict()``, DDP and ``train()``, and still
-    follows its owner through ``.to()``, ``.cuda()`` and ``.half()``.
-
-    Args:
-        network: The network to hold; put into evaluation mode, its parameters frozen in place.
-            None leaves the place empty until :meth:`hold`.
+    checkpoint would carry them, DDP would broadcast them, and ``model.train()`` would switch their
+    normalisation layers. Held here, put into evaluation mode and frozen in place, the network is
+    invisible to ``parameters()``, ``state_dict()``, DDP and ``train()``, and still follows its
+    owner through ``.to()``, ``.cuda()`` and ``.half()``. Without one the place is empty until
+    :meth:`hold`.
 
     Example:
         >>> owner = FrozenNetwork(nn.Linear(2, 2))
         >>> list(owner.state_dict()), list(owner.parameters()), owner.train().network.training
         ([], [], False)
-
-    Source: ours.
     """
 
     def __init__(self, network: nn.Module | None = None) -> None:
@@ -36,25 +31,14 @@ class FrozenNetwork(nn.Module):
             self.hold(network)
 
     def hold(self, network: nn.Module) -> None:
-        """Freeze ``network`` and take it in, replacing any earlier one.
-
-        Args:
-            network: The network to hold.
-
-        Raises:
-            TypeError: If ``network`` is not an ``nn.Module``.
-        """
+        """Freeze ``network`` and take it in, replacing any earlier one."""
         if not isinstance(network, nn.Module):
             raise TypeError(f'expected an nn.Module to freeze, got {type(network).__name__}')
         self._held = [network.eval().requires_grad_(False)]
 
     @property
     def network(self) -> nn.Module:
-        """The held network.
-
-        Raises:
-            RuntimeError: If nothing has been held yet.
-        """
+        """The held network; an error if there is none yet."""
         if not self._held:
             raise RuntimeError(f'{type(self).__name__} holds no network yet; call hold() first')
         return self._held[0]

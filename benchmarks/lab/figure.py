@@ -34,8 +34,6 @@ def draw_gains(
 
     Raises:
         ValueError: If no row shares a seed with the baseline.
-
-    Source: ours.
     """
     from matplotlib.figure import Figure
 

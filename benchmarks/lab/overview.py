@@ -26,8 +26,6 @@ def overview(
     Returns:
         For each row that has gains in at least two tables (what is in one alone is that table's
         matter) its title, and for each table its paired gain over the baseline.
-
-    Source: ours.
     """
     rows = []
     titles = {

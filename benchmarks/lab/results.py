@@ -32,8 +32,6 @@ class Result:
         collapse: None, or what :class:`~mmsamdistill.engine.CollapseHook` has found.
         config: Text of the whole config.
         environment: Versions, processor, threads.
-
-    Source: ours.
     """
 
     table: str
@@ -83,8 +81,6 @@ def write_result(folder: str | Path, result: Result) -> Path:
 
     Returns:
         The path that was written.
-
-    Source: ours.
     """
     path = result_path(folder, result.table, result.row, result.seed)
     text = json.dumps(_strict(dataclasses.asdict(result)), indent=1, allow_nan=False)
@@ -104,8 +100,6 @@ def read_results(paths: Iterable[str | Path]) -> list[Result]:
     Raises:
         FileNotFoundError: If a path does not exist, or a folder has no result.
         ValueError: If a file is no result.
-
-    Source: ours.
     """
     files: list[Path] = []
     for path in map(Path, paths):

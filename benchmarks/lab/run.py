@@ -61,8 +61,6 @@ def run_row(table: Table, name: str, seed: int, folder: str | Path) -> Path:
 
     Raises:
         FileNotFoundError: If the row needs another one that has not run yet.
-
-    Source: ours.
     """
     path = result_path(folder, table.name, name, seed)
     lock = path.with_suffix('') / 'lock'
@@ -86,8 +84,6 @@ def measure_network(
 
     Returns:
         For each test set its metrics.
-
-    Source: ours.
     """
     loop = runner.test_loop
     scores: dict[str, dict[str, float]] = {}

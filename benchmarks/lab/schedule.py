@@ -37,8 +37,6 @@ def pending_runs(
 
     Raises:
         KeyError: If the table has no such row.
-
-    Source: ours.
     """
     unknown = [name for name in rows if name not in table.rows]
     if unknown:
@@ -76,8 +74,6 @@ def run_all(
 
     Raises:
         ValueError: If ``jobs`` is not above 0.
-
-    Source: ours.
     """
     if jobs < 1:
         raise ValueError(f'jobs must be above 0, got {jobs}')

@@ -23,8 +23,6 @@ class Estimate:
         error: Standard error of the mean; None for a single seed.
         count: Number of seeds.
         digits: Decimals of its text.
-
-    Source: ours.
     """
 
     mean: float
@@ -64,8 +62,6 @@ def estimate(values: Sequence[float], digits: int = 2) -> Estimate:
     Example:
         >>> estimate([26.0, 26.2]).mean, round(estimate([26.0, 26.2]).error, 6)
         (26.1, 0.1)
-
-    Source: ours.
     """
     count = len(values)
     error = statistics.stdev(values) / count**0.5 if count > 1 else None
@@ -91,8 +87,6 @@ def difference(
     Example:
         >>> difference({0: 26.5, 1: 26.1}, {0: 26.25, 1: 25.85}).mean
         0.25
-
-    Source: ours.
     """
     shared = sorted(set(ours) & set(theirs))
     return estimate([ours[seed] - theirs[seed] for seed in shared], digits) if shared else None
@@ -112,8 +106,6 @@ def values_by_seed(
 
     Returns:
         The values by seed; runs without it are left out.
-
-    Source: ours.
     """
     found = {}
     for result in results:
@@ -145,8 +137,6 @@ def summarise(
         photographs by which things may be chosen), the teacher's mean in domain,
         the cost of training as a multiple of the baseline's (medians, where both were measured on
         machines of one kind), and how many runs have collapsed.
-
-    Source: ours.
     """
     datasets = list(dict.fromkeys(name for result in results for name in result.student))
     others = [name for name in datasets if name != in_domain]
@@ -195,8 +185,6 @@ def compare_rows(
     Returns:
         For each pair that shares seeds: what is compared, number of seeds, and the paired
         differences on every test set.
-
-    Source: ours.
     """
     datasets = list(dict.fromkeys(name for result in results for name in result.student))
     table = []

@@ -33,8 +33,6 @@ class Row:
         start_from: Start from this row's weights, same seed: the second of two stages.
         trained: False measures the degraded images themselves: where every training starts from.
         note: What a reader should know, shown under the table.
-
-    Source: ours.
     """
 
     name: str
@@ -71,8 +69,6 @@ class Table:
         rows: The rows by name, in the table's order. One is called 'plain'.
         compare: Pairs of rows whose difference is a question of its own, such as real against
             shuffled regions.
-
-    Source: ours.
     """
 
     name: str
@@ -103,8 +99,6 @@ def load_table(path: str | Path) -> Table:
         KeyError: If a setting is missing, or a row refers to one that is not there.
         TypeError: If a row has a setting that rows do not have.
         ValueError: If a row's name cannot be part of a path, or a row has a crop without regions.
-
-    Source: ours.
     """
     path = Path(path)
     content = Config.fromfile(path)
@@ -143,8 +137,6 @@ def row_config(
 
     Returns:
         A config for MMEngine's Runner, without work directory.
-
-    Source: ours.
     """
     row = table.rows[name]
     content = copy.deepcopy(table.plain._cfg_dict)

@@ -39,8 +39,6 @@ class FeatureTap:
         [-1.0]
         >>> tap.features
         {}
-
-    Source: ours.
     """
 
     def __init__(self, module: nn.Module, names: Sequence[str]) -> None:

@@ -15,27 +15,12 @@ PRIORS = ('colour', 'feature', 'boundary', 'size')
 
 
 class RegionContext(nn.Module):
-    r"""Let every pixel hear from the whole of its region, however far it reaches.
+    r"""Let every pixel of (N, C, H, W) hear from the whole of its region, however far it reaches.
 
     .. math:: broadcast(W_2 \, gelu(W_1 \, pool(x)))
 
     Convolutions see a few pixels around; a region's mean feature sees one surface and nothing else,
     at the cost of one scatter and one gather.
-
-    Args:
-        channels: Channels of the features.
-
-    Shape:
-        - x: (N, C, H, W)
-        - returns: (N, C, H, W), zero in no region
-
-    Example:
-        >>> regions = RegionMap.from_labels(torch.tensor([[[6, 6, 0]]]))
-        >>> context = RegionContext(4)(torch.rand(1, 4, 1, 3), regions)[0, :, 0]
-        >>> torch.equal(context[:, 0], context[:, 1]), context[:, 2].tolist()
-        (True, [0.0, 0.0, 0.0, 0.0])
-
-    Source: ours.
     """
 
     def __init__(self, channels: int) -> None:
@@ -45,15 +30,7 @@ class RegionContext(nn.Module):
         )
 
     def forward(self, x: Tensor, regions: RegionMap) -> Tensor:
-        """Compute each region's message and give it to the region's pixels.
-
-        Args:
-            x: Features.
-            regions: Regions at the features' resolution.
-
-        Returns:
-            The messages.
-        """
+        """Compute each region's message and give it to the region's pixels."""
         return regions.broadcast(self.mlp(regions.pool(x)))
 
 
@@ -66,23 +43,8 @@ class GatedFusion(nn.Module):
         out &= x' + U \, gelu(x')
 
     The gate sees both sides: at a pixel that does not look like its region, a shadow or a region
-    that spans two surfaces, it can refuse what the region says.
-
-    Args:
-        channels: Channels of both branches.
-        with_context: Add :class:`RegionContext` of the image branch to the priors.
-
-    Shape:
-        - x, prior: (N, C, H, W)
-        - returns: (N, C, H, W)
-
-    Example:
-        >>> regions = RegionMap.from_labels(torch.ones(1, 5, 5, dtype=torch.long))
-        >>> x, prior = torch.rand(2, 1, 4, 5, 5)
-        >>> GatedFusion(4)(x, prior, regions).shape
-        torch.Size([1, 4, 5, 5])
-
-    Source: fusing the branches by gates is ours; the paper's layers could not be read.
+    that spans two surfaces, it can refuse what the region says. Ours: the paper's layers could not
+    be read.
     """
 
     def __init__(self, channels: int, with_context: bool = True) -> None:
@@ -93,16 +55,7 @@ class GatedFusion(nn.Module):
         self.refine = nn.Sequential(nn.GELU(), nn.Conv2d(channels, channels, 3, padding=1))
 
     def forward(self, x: Tensor, prior: Tensor, regions: RegionMap) -> Tensor:
-        """Fuse the branches once.
-
-        Args:
-            x: Image branch.
-            prior: Prior branch.
-            regions: Regions at this resolution.
-
-        Returns:
-            The image branch, enriched.
-        """
+        """Fuse the branches, both (N, C, H, W), once."""
         if self.context is not None:
             prior = prior + self.context(x, regions)
         x = x + self.gate(torch.cat([x, prior], dim=1)) * self.value(prior)
