@@ -1,6 +1,7 @@
 """The import rules that keep the data flow one-way."""
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -38,8 +39,13 @@ IMPORTED_LATE = {'restorers/multi_stage.py'}
 MODULES = sorted(PACKAGE.rglob('*.py'))
 
 
+@cache
+def tree_of(path):
+    return ast.parse(path.read_text())
+
+
 def imported(path):
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Import):
             yield from ((alias.name, node) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -89,7 +95,7 @@ def test_only_the_sam_modules_name_segment_anything():
 @pytest.mark.parametrize('path', MODULES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
 def test_heavy_packages_are_imported_at_use(path):
     heavy = {'segment_anything', 'sam2', 'torchvision', 'skimage', 'matplotlib', 'pycocotools'}
-    tree = ast.parse(path.read_text())
+    tree = tree_of(path)
     top = {node.lineno for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))}
     if path.relative_to(PACKAGE).as_posix() in IMPORTED_LATE:
         assert top
@@ -103,14 +109,14 @@ def test_heavy_packages_are_imported_at_use(path):
 def test_late_modules_are_imported_by_nobody_at_once(late):
     name = 'mmsamdistill.' + late.removesuffix('.py').replace('/', '.')
     for path in MODULES:
-        tree = ast.parse(path.read_text())
+        tree = tree_of(path)
         top = {node.lineno for node in tree.body}
         hits = [module for module, node in imported(path) if node.lineno in top]
         assert not [module for module in hits if module.startswith(name)], path
 
 
 def lines_of_code(path):
-    tree = ast.parse(path.read_text())
+    tree = tree_of(path)
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     docstrings = set()
     for node in ast.walk(tree):

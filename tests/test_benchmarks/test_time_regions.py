@@ -34,6 +34,7 @@ def tables(printed):
     return found
 
 
+@pytest.mark.slow
 def test_synthetic_images_and_a_toy_sam(capsys):
     printed = run(capsys, *FAST, '--tiny')
     reading, steps = tables(printed)
@@ -51,6 +52,7 @@ def test_synthetic_images_and_a_toy_sam(capsys):
         assert fact in printed
 
 
+@pytest.mark.slow
 def test_a_configuration_with_its_data(capsys, tmp_path):
     data = write_data(tmp_path / 'data')
     settings = config(data, tmp_path / 'run', cascade_model(NAFNET))
