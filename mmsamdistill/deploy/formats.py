@@ -92,7 +92,8 @@ def _write_spandrel(source: ExportSource) -> bytes:
     if has_local_statistics(network):
         raise ValueError(
             f'spandrel has no local statistics: its {name.removesuffix("Local")} would behave '
-            'otherwise on images larger than the window; export the global form'
+            'otherwise on images larger than the window; export the global form (without '
+            "LocalStatisticsHook, or generator.type='NAFNet' by --cfg-options)"
         )
     if not source.unit_range:
         raise ValueError(

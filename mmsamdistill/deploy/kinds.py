@@ -58,7 +58,8 @@ def to_levels(image: Any, channels: int, order: str = 'rgb') -> Levels:
             raise ValueError(
                 f'a tensor of shape {tuple(image.shape)}: expected (C, H, W) or (N, C, H, W)'
             )
-        white = {torch.uint8: 255.0, torch.uint16: 65535.0}.get(image.dtype)
+        # By name, since torch has uint16 since 2.3 only.
+        white = {'torch.uint8': 255.0, 'torch.uint16': 65535.0}.get(str(image.dtype))
         values = image.detach().cpu().float().reshape(-1, *image.shape[-3:])
     else:
         raise TypeError(

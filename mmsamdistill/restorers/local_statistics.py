@@ -107,8 +107,12 @@ def _running_mean(x: Tensor, side: int, dim: int) -> Tensor:
 
 def _fits(x: Tensor, window: tuple[int, int]) -> bool:
     """Whether the whole image is one window; a graph, which has no size yet, never takes that."""
-    exporting = torch.compiler.is_exporting()
-    return not exporting and x.shape[-2] <= window[0] and x.shape[-1] <= window[1]
+    return not _is_exporting() and x.shape[-2] <= window[0] and x.shape[-1] <= window[1]
+
+
+def _is_exporting() -> bool:
+    # Since torch 2.7; what is older writes no graph of open sizes.
+    return getattr(torch.compiler, 'is_exporting', lambda: False)()
 
 
 def _pool(layer: nn.Module, x: Tensor) -> Tensor:
@@ -132,7 +136,7 @@ def _attend(layer: nn.Module, x: Tensor) -> Tensor:
     """Restormer's attention inside each of several overlapping windows, averaged where they do."""
     if _fits(x, layer.local_window):
         return type(layer).forward(layer, x)
-    if torch.compiler.is_exporting():
+    if _is_exporting():
         raise ValueError(
             'attention over windows has no graph of variable size: export with global statistics'
         )

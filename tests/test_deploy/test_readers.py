@@ -1,7 +1,9 @@
 """The table of docs/deploy.md: which reader reads which restorer, cell by cell."""
 
+import json
 import os
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -48,6 +50,7 @@ RESTORERS = {
     'HINet': {'type': 'HINet', 'mid_channels': 4, 'depth': 3},
     'PReNet': {'type': 'PReNet', 'num_stages': 2, 'mid_channels': 4},
 }
+CONFIGS = Path(__file__).parents[2] / 'configs/_base_/models'
 IN_SPANDREL = ('NAFNet', 'SwinIR')
 IN_SPANDRELS_EXTRAS = ('Restormer', 'MPRNet')
 PIPELINE = [{'type': 'LoadImageFromFile', 'key': 'img', 'channel_order': 'rgb'}]
@@ -182,3 +185,29 @@ def test_local_statistics_in_a_graph(make, tmp_path):
     cfg, checkpoint, _ = make('Restormer', default_hooks=hook)
     with pytest.raises(ValueError, match='no graph of variable size'):
         export_checkpoint(cfg, checkpoint, tmp_path / 'b.onnx')
+
+
+@ON_DEMAND
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ('base', 'tolerance'),
+    [
+        ('nafnet_c32eb11128mb1db1111', 0),
+        ('restormer_withbias', 0),
+        ('restormer_biasfree', 0),
+        ('swinir_s128w8d6e180', 0),
+        ('mprnet_c40', 1e-6),
+        ('mprnet_c80', 1e-6),
+    ],
+)
+def test_spandrel_at_published_sizes(tmp_path, base, tolerance):
+    cfg = Config.fromfile(CONFIGS / f'{base}.py')
+    cfg.test_pipeline = PIPELINE
+    if cfg.model.generator.type.startswith('NAFNet'):
+        cfg.model.generator = {**cfg.model.generator, 'type': 'NAFNet'}
+    torch.save({'state_dict': build_model(cfg).state_dict()}, tmp_path / 'a.pth')
+    out = export_checkpoint(cfg, tmp_path / 'a.pth', tmp_path / 'a.safetensors', 'spandrel')
+    proof = json.loads((tmp_path / 'a.safetensors.json').read_text())['verified']
+    print(f'{base}: {proof["parameters"]:,} parameters, difference {proof["difference"]:.3g}')
+    assert proof['difference'] <= tolerance
+    assert out.exists()

@@ -111,3 +111,58 @@ def test_starts_in_a_fresh_interpreter():
     command = [sys.executable, TOOL, '--help']
     process = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     assert '--cfg-options' in process.stdout
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (('--tile-overlap', '16'), '--tile-overlap means nothing without --tile'),
+        (('--device', 'banana'), "device 'banana' is not there"),
+        (('--local', '64'), 'ToyNet has no global pooling'),
+    ],
+)
+def test_senseless_options_are_one_line(files, monkeypatch, capsys, options, message):
+    with pytest.raises(SystemExit) as ended:
+        run(monkeypatch, files, files / 'images', files / 'out', *options)
+    assert ended.value.code in (1, 2)
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1
+    assert message in lines[0]
+    assert not (files / 'out').exists()
+
+
+def test_a_missing_config_is_one_line(files, monkeypatch, capsys):
+    (files / 'plain.py').unlink()
+    with pytest.raises(SystemExit):
+        run(monkeypatch, files, files / 'images', files / 'out')
+    assert 'plain.py' in capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def test_batches_windows_and_half_precision(files, monkeypatch, capsys):
+    options = ('--tile', 'auto', '--batch-size', '2', '--amp')
+    run(monkeypatch, files, files / 'images', files / 'out', *options)
+    assert 'restored: 3 of 3' in capsys.readouterr().out
+    result = cv2.imread(str(files / 'out/a.png')).astype(int)
+    assert abs(result - expected(files, 'a.png')).max() <= 8
+
+
+def test_what_cannot_be_kept_is_said_once(files, monkeypatch, capsys):
+    from PIL import Image
+
+    for name in ('x', 'y'):
+        Image.new('CMYK', (20, 20), (10, 20, 30, 40)).save(files / f'images/{name}.jpg')
+    run(monkeypatch, files, files / 'images', files / 'out')
+    printed = capsys.readouterr().out
+    assert printed.count('CMYK becomes RGB') == 1
+    assert 'x.jpg and 1 more' in printed
+    assert '(statistics: global)' in printed
+
+
+def test_failures_end_with_one(files, monkeypatch, capsys):
+    weights = torch.load(files / 'weights.pth', weights_only=True)
+    weights['state_dict']['generator.last.bias'] += float('nan')
+    torch.save(weights, files / 'weights.pth')
+    with pytest.raises(SystemExit, match=r'not restored:(.|\n)*NaN or infinite'):
+        run(monkeypatch, files, files / 'images', files / 'out')
+    assert not (files / 'out').exists()
+    assert 'restored: 0 of 3' in capsys.readouterr().out
