@@ -20,4 +20,10 @@ train_dataloader = dict(
 )
 optim_wrapper = {{_base_.cascade_optim_wrapper}}
 # Which source made the cache is the demo's choice; that it is complete and of these images is not.
-custom_hooks = [*_base_.custom_hooks, dict(type='RegionCacheHook')]
+custom_hooks = [
+    *_base_.custom_hooks,
+    dict(type='RegionCacheHook'),
+    # Which loss moves the student, in the log. To see student, teacher, regions and gate, give the
+    # validation data regions, too (RegionDataset), and add dict(type='DistillationPictureHook').
+    dict(type='GradientShareHook', interval=100),
+]

@@ -14,6 +14,7 @@ from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mmsamdistill.command_line import read_config
 from mmsamdistill.deploy.export import build_model, plain_config
 from mmsamdistill.deploy.kinds import Levels, describe, from_levels, to_levels
 from mmsamdistill.deploy.memory import SMALLEST_TILE, is_out_of_memory, largest_tile
@@ -91,7 +92,7 @@ class Restorer:
             check_tile(max(SMALLEST_TILE, overlap + GRID), overlap)
         if batch_size < 1:
             raise ValueError(f'batch_size={batch_size} must be at least 1')
-        cfg = config if isinstance(config, Config) else Config.fromfile(config)
+        cfg = config if isinstance(config, Config) else read_config(config)
         cfg = plain_config(cfg)
         set_local_window(cfg, local)
         self.tile, self.amp, self.batch_size = tile, amp, batch_size

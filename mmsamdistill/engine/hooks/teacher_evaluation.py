@@ -65,7 +65,7 @@ class TeacherEvaluationHook(Hook):
             data_batch: The raw batch.
             outputs: The student's results, unused.
         """
-        cascade = _cascade(runner)
+        cascade = cascade_of(runner, type(self).__name__)
         data = cascade.data_preprocessor(data_batch, False)
         predictions = cascade.predict_teacher(data['inputs'], data['data_samples'])
         for metric in self.metrics:
@@ -110,11 +110,12 @@ def _number_of_images(runner: Runner) -> int:
     return sum(len(dataloader.dataset) for dataloader in dataloaders)
 
 
-def _cascade(runner: Runner) -> Any:
+def cascade_of(runner: Runner, hook: str) -> Any:
+    """Take the cascade out of a Runner; another model is an error that names the hook."""
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     if not hasattr(model, 'predict_teacher'):
         raise TypeError(
-            f'TeacherEvaluationHook needs a SAMDistillRestorer, the model is a '
-            f'{type(model).__name__}; remove the hook from custom_hooks'
+            f'{hook} needs a SAMDistillRestorer, the model is a {type(model).__name__}; remove '
+            'the hook from custom_hooks'
         )
     return model
