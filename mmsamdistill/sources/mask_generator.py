@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from abc import abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -116,21 +115,21 @@ class MaskGeneratorRegions(RegionSource):
         # A copy's generator must look through the copy's network.
         return {**self.__dict__, '_built_generator': None}
 
-    @abstractmethod
     def _describe_model(self) -> dict[str, Any]:
         """Which network it is, for :meth:`describe`."""
+        raise NotImplementedError
 
-    @abstractmethod
     def _named_generator(self, name: str) -> Callable[..., Any] | str | None:
         """The generator of a short name: itself or its import path; None if there is no such."""
+        raise NotImplementedError
 
-    @abstractmethod
     def _locate(self) -> tuple[Path | None, str]:
         """Path and SHA-256 of the weights, both checked."""
+        raise NotImplementedError
 
-    @abstractmethod
     def _build(self) -> nn.Module:
         """The network with its weights."""
+        raise NotImplementedError
 
     def _located(self) -> tuple[Path | None, str]:
         """As :meth:`_locate`, once."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmagic.registry import MODELS
 from torch import nn
 
@@ -133,6 +134,12 @@ class SAMRegions(MaskGeneratorRegions):
             return surviving_empty_crops(package.SamAutomaticMaskGenerator, package.__name__)
         return _FAST if name == 'fast' else None
 
+    def _generator_on(self, device: torch.device) -> Any:
+        # The fast generator takes functions of the package, for relatives of SAM as well.
+        if self.generator_type in ('fast', _FAST):
+            _import_segment_anything()
+        return super()._generator_on(device)
+
     def _locate(self) -> tuple[Path | None, str]:
         if self.checkpoint is None and self.model_type == 'custom':
             return None, self._hash_network()
@@ -165,7 +172,7 @@ def _import_segment_anything() -> Any:
         import segment_anything
     except ImportError as error:
         raise ImportError(
-            'SAMRegions needs the segment_anything package: pip install segment-anything. '
-            'SuperpixelRegions and CachedRegions work without it.'
+            "SAMRegions needs the segment_anything package: pip install 'mmsamdistill[sam]'. "
+            'LearnedEdgeRegions, SuperpixelRegions and CachedRegions work without it.'
         ) from error
     return segment_anything

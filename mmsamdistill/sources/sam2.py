@@ -35,7 +35,10 @@ class SAM2Regions(MaskGeneratorRegions):
     """Regions from SAM 2's automatic mask generation, overlapping masks painted large to small.
 
     Held like SAM in :class:`SAMRegions`: built on first use, frozen, in float32, never in a
-    checkpoint. Needs the optional package: ``pip install sam2``.
+    checkpoint. Needs the authors' package, which is not on the Python index (what is there under
+    that name is somebody else's upload): ``pip install
+    git+https://github.com/facebookresearch/sam2``. :class:`TransformersRegions` reads the same
+    models without it, and is what a new project should take.
 
     What was tried, with ``sam2`` 1.1.0 from the package index (its files equal those of the
     publisher's repository) on torch 2.12: building the 2.1 tiny model from its real classes with
@@ -150,9 +153,10 @@ def _import_sam2(module: str) -> Any:
         import sam2  # the module's own import error would not say what to install
     except ImportError as error:
         raise ImportError(
-            'SAM2Regions needs the sam2 package: pip install sam2 (with SAM2_BUILD_CUDA=0 in the '
-            'environment where there is no CUDA compiler). SAMRegions, SuperpixelRegions and '
-            'CachedRegions work without it.'
+            "SAM2Regions needs its authors' package: pip install "
+            'git+https://github.com/facebookresearch/sam2 (with SAM2_BUILD_CUDA=0 in the '
+            'environment where there is no CUDA compiler); the sam2 of the Python index is not '
+            'theirs. TransformersRegions reads the same models without it.'
         ) from error
     return import_module(f'{sam2.__name__}.{module}')
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from typing import Any
 
 import torch
@@ -74,7 +73,6 @@ class RegionSource(nn.Module):
             device: Where the images will be.
         """
 
-    @abstractmethod
     def find(self, images: Tensor, data_samples: Any = None) -> Tensor:
         """Label maps of checked images; called by :meth:`forward` without gradient.
 
@@ -91,7 +89,6 @@ class RegionSource(nn.Module):
         """
         raise NotImplementedError(f'{type(self).__name__} must implement find()')
 
-    @abstractmethod
     def describe(self) -> dict[str, Any]:
         """Everything that decides about the regions, as plain JSON types.
 

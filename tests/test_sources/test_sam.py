@@ -135,7 +135,7 @@ class TestRegions:
 class TestGeneratorType:
     def test_a_class_an_import_path_and_short_names(self, images):
         expected = source(generator_type='reference')(images)
-        path = 'mmsamdistill.fast_sam.generator.FastSamMaskGenerator'
+        path = 'mmsamdistill.regions.fast_sam.FastSamMaskGenerator'  # recorded before it moved
         for kind in (SamAutomaticMaskGenerator, 'segment_anything.SamAutomaticMaskGenerator'):
             assert torch.equal(source(generator_type=kind)(images), expected)
         fast = source(generator_type='fast')
@@ -308,7 +308,7 @@ class TestCheckpoints:
         assert json.loads(json.dumps(description)) == description
         assert description['model_type'] == 'vit_b'
         assert description['checkpoint_sha256'] == hash_file(checkpoint)
-        path = 'mmsamdistill.fast_sam.generator.FastSamMaskGenerator'
+        path = 'mmsamdistill.regions.fast_sam.FastSamMaskGenerator'  # recorded before it moved
         assert description['generator_type'] == path
         assert description['generator']['points_per_side'] == 7
         assert description['generator']['box_nms_thresh'] == 0.7  # the package's default
@@ -336,8 +336,11 @@ class TestArguments:
 
     def test_a_missing_package_says_what_to_install(self, images, monkeypatch):
         monkeypatch.setitem(sys.modules, 'segment_anything', None)
-        with pytest.raises(ImportError, match='pip install segment-anything'):
+        with pytest.raises(ImportError, match=r"pip install 'mmsamdistill\[sam\]'"):
             SAMRegions('vit_b')(images)
+        # A relative's own package does not bring the functions that the fast generator takes.
+        with pytest.raises(ImportError, match=r"pip install 'mmsamdistill\[sam\]'"):
+            SAMRegions(builder=build_tiny_sam)(images)
 
     def test_errors(self, tmp_path):
         with pytest.raises(ValueError, match=r"'vit_x'; choose from \['vit_b', 'vit_l', 'vit_h'\]"):

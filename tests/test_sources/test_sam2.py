@@ -227,7 +227,9 @@ def test_errors():
 
 def test_a_missing_package_says_what_to_install(monkeypatch, checkpoint):
     monkeypatch.setitem(sys.modules, 'sam2', None)
-    with pytest.raises(ImportError, match='pip install sam2'):
+    with pytest.raises(
+        ImportError, match=r'git\+https://github.com/facebookresearch/sam2.*TransformersRegions'
+    ):
         SAM2Regions(TINY, checkpoint)(IMAGES)
 
 

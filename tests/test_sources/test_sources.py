@@ -10,6 +10,7 @@ from mmagic.registry import MODELS
 from mmsamdistill.regions import RegionMap
 from mmsamdistill.sources import (
     CachedRegions,
+    LearnedEdgeRegions,
     NoRegions,
     RegionSource,
     SAMRegions,
@@ -39,7 +40,15 @@ def sample(regions, **metainfo):
 
 class TestInterface:
     @pytest.mark.parametrize(
-        'kind', [SAMRegions, SuperpixelRegions, CachedRegions, NoRegions, ShuffledRegions]
+        'kind',
+        [
+            SAMRegions,
+            LearnedEdgeRegions,
+            SuperpixelRegions,
+            CachedRegions,
+            NoRegions,
+            ShuffledRegions,
+        ],
     )
     def test_registered_without_parameters_or_state(self, kind):
         assert MODELS.module_dict[kind.__name__] is kind
