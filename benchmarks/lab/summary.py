@@ -158,7 +158,9 @@ def summarise(
             )
             column = 'gain' if dataset == in_domain else f'gain, {dataset}'
             cells[column] = gain.signed() if gain and name != baseline else ''
-        ends = [run.curve[-1].get(metric) for run in runs if run.curve]
+        # Only where the config names photographs of their own for it, and a student was trained.
+        chosen = [run for run in runs if run.curve and run.student and 'held_out' in run.config]
+        ends = [run.curve[-1].get(metric) for run in chosen]
         held_out = [value for value in ends if value is not None]
         cells['held out'] = str(estimate(held_out, digits)) if held_out else ''
         cells['teacher'] = str(estimate(list(teacher.values()), digits)) if teacher else ''

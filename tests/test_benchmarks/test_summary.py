@@ -53,7 +53,7 @@ def test_summary_of_a_table():
         'in': '26.17 ± 0.12',
         'gain': '',
         'gain, out': '',
-        'held out': '26.17 ± 0.12',
+        'held out': '',
         'teacher': '',
         'cost': '1.0',
         'collapsed': 0,
@@ -64,6 +64,13 @@ def test_summary_of_a_table():
         '28.00 ± 0.00',
     )
     assert (ours['gain, out'], ours['cost']) == ('+0.30 ± 0.06', '2.5')
+
+
+def test_validations_count_as_held_out_only_where_the_config_says_so():
+    runs = [dataclasses.replace(run, config='held_out = [30]') for run in results()]
+    assert summarise(runs, {'plain': 'Plain'}, 'in')[0]['held out'] == '26.17 ± 0.12'
+    fixed = [dataclasses.replace(run, student={}) for run in runs]
+    assert summarise(fixed, {'plain': 'Plain'}, 'in')[0]['held out'] == ''
 
 
 def test_small_numbers_are_printed_with_more_digits():
