@@ -56,6 +56,10 @@ def step_of(pipeline, kind):
 def build(model):
     """Build without memory: whole Restormers in milliseconds."""
     init_default_scope('mmagic')
+    if 'restorer' in model:
+        # With memory: the cascade reads the numbers of mean and std.
+        preprocessor = MODELS.build(model['restorer']['data_preprocessor'])
+        model = {**model, 'restorer': {**model['restorer'], 'data_preprocessor': preprocessor}}
     # MMagic's SwinIR computes with numbers while it is built.
     with torch.device('cpu' if 'SwinIRNet' in str(model) else 'meta'):
         return MODELS.build(model)

@@ -121,8 +121,8 @@ MUTATIONS = [
         ('engine/hooks/progressive_patch.py', 'bisect.bisect_right', 'bisect.bisect_left', 'test_engine/test_progressive_patch.py'),
         ('frozen.py', 'network.eval().requires_grad_(False)', 'network.eval()', 'test_frozen.py'),
         # Weights
-        ('weights/dialects.py', "_WRAPPERS = ('module.', '_orig_mod.')", "_WRAPPERS = ('modul.', '_orig_mod.')", 'test_weights/test_dialects.py'),
-        ('weights/dialects.py', "for key in ('params_ema', 'params')", "for key in ('params', 'params_ema')", 'test_weights/test_dialects.py'),
+        ('weights/dialects.py', "_WRAPPER = 'module.'", "_WRAPPER = 'modul.'", 'test_weights/test_dialects.py'),
+        ('weights/dialects.py', "_AVERAGED = ('params_ema', 'params-ema')", "_AVERAGED = ('params_ema',)", 'test_weights/test_dialects.py'),
         ('weights/dialects.py', "{_NETWORK + key: value", "{key: value", 'test_weights/test_dialects.py test_weights/test_loading.py'),
         ('weights/matching.py', 'unexpected = [key for key in given if key not in reference]', 'unexpected = []', 'test_weights'),
         # The fast generator
@@ -139,7 +139,7 @@ MUTATIONS = [
         ('evaluation/ssim.py', '(0.01 * peak) ** 2, (0.03 * peak) ** 2', '(0.03 * peak) ** 2, (0.01 * peak) ** 2', 'test_evaluation/test_ssim.py'),
         ('deploy/tiling.py', 'range(0, last, tile - overlap)', 'range(0, last, tile)', 'test_deploy/test_tiling.py'),
         ('deploy/tiling.py', '- overlap / 4) / (overlap / 2)', ') / overlap', 'test_deploy/test_tiling.py'),
-        ('deploy/inference.py', '.clamp(0, 255).round()', '.clamp(0, 255)', 'test_deploy/test_inference.py'),
+        ('deploy/kinds.py', 'pixels if image.dtype.kind == \'f\' else pixels.round()', 'pixels', 'test_deploy/test_kinds.py test_deploy/test_restorer.py'),
         # Networks
         ('restorers/multi_stage.py', 'self.auxiliary_weight * sum', 'sum', 'test_restorers/test_multi_stage.py'),
         ('restorers/hinet.py', 'self.forward_stages(image)[-1]', 'self.forward_stages(image)[0]', 'test_restorers/test_hinet.py'),

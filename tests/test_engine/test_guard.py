@@ -36,6 +36,7 @@ def guarded(data, work_dir, steps, limit=10, **changes):
     return runner, hook
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('counts', [1, 2])
 def test_a_bad_step_is_skipped_and_named(data, tmp_path, counts):
     wrapper = {
@@ -54,6 +55,7 @@ def test_a_bad_step_is_skipped_and_named(data, tmp_path, counts):
     assert any(not torch.equal(v, start[k]) for k, v in runner.model.state_dict().items())
 
 
+@pytest.mark.slow
 def test_too_many_stop_the_run_and_name_the_last_good_checkpoint(data, tmp_path):
     runner, hook = guarded(data, tmp_path / 'run', {2, 3}, limit=2)
     with pytest.raises(TrainingDivergedError, match=r'2 steps in a row[\s\S]*iter_2\.pth'):
@@ -62,12 +64,14 @@ def test_too_many_stop_the_run_and_name_the_last_good_checkpoint(data, tmp_path)
     assert not (tmp_path / 'run/iter_4.pth').exists()
 
 
+@pytest.mark.slow
 def test_bad_steps_apart_from_each_other_do_not_stop_it(data, tmp_path):
     runner, hook = guarded(data, tmp_path / 'run', {0, 2}, limit=2)
     runner.train()
     assert hook.skipped == 2
 
 
+@pytest.mark.slow
 def test_weights_that_are_no_numbers_are_not_saved(data, tmp_path):
     class Poison(Hook):
         def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
@@ -81,6 +85,7 @@ def test_weights_that_are_no_numbers_are_not_saved(data, tmp_path):
     assert not list((tmp_path / 'run').glob('*.pth'))
 
 
+@pytest.mark.slow
 def test_gradients_behind_a_finite_loss_are_seen(data, tmp_path):
     runner, hook = guarded(data, tmp_path / 'run', set())
     spoil = lambda gradient: gradient * float('nan')  # noqa: E731

@@ -69,6 +69,7 @@ def read(path):
     return torch.load(path, weights_only=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('number', 'when', 'saved'),
     [

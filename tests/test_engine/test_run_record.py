@@ -11,6 +11,7 @@ from mmsamdistill.engine.hooks.run_record import fingerprint, git_state
 pytestmark = pytest.mark.slow  # whole runs
 
 
+@pytest.mark.slow
 def test_a_run_can_be_told_again(tmp_path):
     data = write_data(tmp_path / 'data')
     settings = config(

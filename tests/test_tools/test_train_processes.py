@@ -51,6 +51,7 @@ def same_batches(settings, batch_size):
     return settings
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one_does(tmp_path):
     data = write_data(tmp_path / 'data')
     nothing = np.zeros((32, 32), np.uint16)
@@ -77,6 +78,7 @@ def test_two_processes_train_as_one_does(tmp_path):
         torch.testing.assert_close(two['state_dict'][key], value, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_terminated_process_saves_and_ends_well(tmp_path):
     data = write_data(tmp_path / 'data')
     settings = config(data, tmp_path / 'run', plain_model(), val_cfg=None)
