@@ -89,22 +89,12 @@ def check_cache(
 ) -> CacheReport:
     """Compare a cache with what is expected of it, without computing any region.
 
-    Args:
-        store: The cache.
-        images: By key of a map, the files that it may have been made from: a pair of a degraded
-            and a clean image has one map.
-        expected: Entries that the source's description in ``regions.json`` must have, nested as
-            there; others may be anything. Default: None.
-        source: The source that must have made the cache, every parameter and the weights
-            included. Default: None.
-        hashes: Which images' hashes are compared: 'all'; 'changed', those whose size or times are
-            not those that the manifest remembers, which then remembers them; 'none'. Default:
-            'changed'.
-        full: Decode each map as well and compare it with its record. Default: False.
-
-    Returns:
-        What does not fit. Of a folder without manifest only the presence of its maps is known,
-        unless something is expected of it.
+    ``images`` says by key from which files a map may have been made: a pair of a degraded and a
+    clean image has one map. ``expected`` are entries that the description in ``regions.json`` must
+    have; ``source`` must have made it, every parameter and the weights included. ``hashes``: 'all'
+    images are hashed, or those that 'changed', by size or times, since the manifest remembered
+    them (it is told the new ones), or 'none'. ``full``: each map is decoded and compared with its
+    record. Of a folder without manifest only the presence of its maps is known.
     """
     report, manifest = CacheReport(), store.manifest
     made_by = None if manifest is None else manifest['source']
@@ -211,17 +201,7 @@ def compute_again(
     device: str | torch.device = 'cpu',
     seed: int = 0,
 ) -> list[str]:
-    """Compute a few maps again; the keys of those that the source does not reproduce.
-
-    Args:
-        store: The cache.
-        images: As for :func:`check_cache`.
-        source: The source that made the cache.
-        count: How many maps to compute.
-        tolerance: Fraction of pixels that may be in another region.
-        device: Where to compute.
-        seed: Which maps are drawn.
-    """
+    """Compute a few maps again; the keys of those that the source does not reproduce."""
     source, different = source.to(device), []
     for key in random.Random(seed).sample(sorted(images), min(count, len(images))):
         file = _made_from(store, key, images[key])

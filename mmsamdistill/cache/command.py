@@ -18,18 +18,7 @@ def fitting_command(
     source: Mapping[str, Any] | None,
     keep: bool,
 ) -> str:
-    """The command that makes a cache fit.
-
-    Args:
-        store: The cache.
-        images: By key of a map, the files that it may have been made from.
-        source: Configuration or description of the source; None for what made the cache so far.
-        keep: Whether the maps that are there are right, and only others have to be made.
-
-    Returns:
-        A line for a shell. Where only the hash of a checkpoint is known, its path is to be filled
-        in.
-    """
+    """The command that makes a cache fit."""
     manifest = store.manifest or {}
     made_by = manifest.get('source', {})
     wanted = dict(source or made_by or {'type': 'sam', 'checkpoint': 'SAM.pth'})

@@ -61,11 +61,7 @@ def flatten(value: Any, prefix: str = '') -> dict[str, Any]:
 
 
 def read_manifest(root: str | Path) -> dict[str, Any] | None:
-    """Read the manifest of a cache; None if the folder has none: made by other means.
-
-    Raises:
-        ValueError: If it cannot be understood or was written by a newer version.
-    """
+    """Read the manifest of a cache; None if the folder has none: made by other means."""
     path = Path(root, MANIFEST_NAME)
     try:
         manifest = parse_json(path.read_bytes(), path)

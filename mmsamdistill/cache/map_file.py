@@ -31,9 +31,6 @@ def write_map(path: str | Path, labels: np.ndarray, record: dict[str, Any]) -> N
 
     Without a time in the record, equal maps give equal files.
 
-    Raises:
-        ValueError: If a label does not fit into 16 bits, or the array is not a map.
-
     Example:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
@@ -64,19 +61,7 @@ def compact_for_storage(labels: np.ndarray) -> np.ndarray:
 
 
 def read_map(path: str | Path) -> np.ndarray:
-    """Read a label map; a damaged file is an error, never a map with holes.
-
-    Args:
-        path: A single-channel PNG of 8 or 16 bits. A record in it is not needed: maps made by
-            other means are welcome.
-
-    Returns:
-        ``(H, W)`` int32 labels.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If the file is damaged, no label map, or claims an unreasonable size.
-    """
+    """Read a label map; a damaged file is an error, never a map with holes."""
     data = Path(path).read_bytes()
     # Decoders differ in what they make of a truncated file; some fill up with zeros.
     chunks = list(png_chunks(data, path))
@@ -101,12 +86,7 @@ def read_map(path: str | Path) -> np.ndarray:
 
 
 def read_record(path: str | Path) -> dict[str, Any] | None:
-    """Read where a map comes from, without decoding it; None if the file does not say.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If the file is damaged.
-    """
+    """Read where a map comes from, without decoding it; None if the file does not say."""
     found = None
     for kind, content in png_chunks(Path(path).read_bytes(), path):
         if kind == b'tEXt' and content.startswith(_KEYWORD):
@@ -117,12 +97,7 @@ def read_record(path: str | Path) -> dict[str, Any] | None:
 
 
 def read_size(path: str | Path) -> tuple[int, int]:
-    """Height and width that a map declares, from its first bytes.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If the file is damaged, or claims an unreasonable size.
-    """
+    """Height and width that a map declares, from its first bytes."""
     with Path(path).open('rb') as file:
         begin = file.read(len(PNG_SIGNATURE) + 25)
     header = begin[len(PNG_SIGNATURE) + 4 :]

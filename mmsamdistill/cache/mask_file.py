@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from mmsamdistill.fast_sam.results import run_lengths
 from mmsamdistill.files import parse_json, write_atomically
 from mmsamdistill.images.limits import check_pixels
 
@@ -16,29 +17,8 @@ MASK_SUFFIX = '.masks.json'
 _MAX_BYTES = 1 << 33
 
 
-def encode_rle(mask: np.ndarray) -> dict[str, Any]:
-    """Run-length encode an ``(H, W)`` mask in COCO's uncompressed form.
-
-    Runs alternate between outside and inside, starting with outside, down the columns.
-
-    Example:
-        >>> encode_rle(np.array([[1, 0], [1, 1]]))
-        {'size': [2, 2], 'counts': [0, 2, 1, 1]}
-    """
-    flat = np.asarray(mask).astype(bool).ravel(order='F')
-    changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
-    counts = np.diff(np.concatenate([[0], changes, [flat.size]])).tolist()
-    if flat.size and flat[0]:
-        counts = [0, *counts]
-    return {'size': list(mask.shape), 'counts': counts}
-
-
 def decode_rle(encoded: dict[str, Any]) -> np.ndarray:
-    """Undo :func:`encode_rle`: an ``(H, W)`` bool mask.
-
-    Raises:
-        ValueError: If it is no encoded mask, claims an unreasonable size, or its runs do not fill
-            the mask exactly.
+    """Undo :func:`run_lengths`: an ``(H, W)`` bool mask.
 
     Example:
         >>> decode_rle({'size': [2, 2], 'counts': [0, 2, 1, 1]}).astype(int).tolist()
@@ -66,32 +46,18 @@ def size_of_rle(encoded: Any) -> tuple[int, int]:
 
 
 def write_masks(path: str | Path, records: list[dict[str, Any]]) -> None:
-    """Write the masks of one image, atomically.
-
-    Args:
-        path: Where to write; parent folders are made.
-        records: One per mask: ``segmentation``, an ``(H, W)`` array, and whatever else is known of
-            it (``predicted_iou``, ``bbox``, ...).
-    """
-    encoded = [{**each, 'segmentation': encode_rle(each['segmentation'])} for each in records]
+    """Write the masks of one image, atomically."""
+    encoded = [
+        {**each, 'segmentation': run_lengths(np.asarray(each['segmentation']) != 0)}
+        for each in records
+    ]
     # Values that JSON does not know are NumPy's numbers and arrays.
     text = json.dumps(encoded, default=lambda value: value.tolist(), separators=(',', ':'))
     write_atomically(path, text.encode())
 
 
 def read_masks(path: str | Path) -> list[dict[str, Any]]:
-    """Read the masks of one image.
-
-    Args:
-        path: A file of :func:`write_masks`.
-
-    Returns:
-        One record per mask, ``segmentation`` an ``(H, W)`` bool array.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is damaged, or its masks are of different sizes or unreasonably large.
-    """
+    """Read the masks of one image."""
     records = parse_json(Path(path).read_bytes(), path)
     if not isinstance(records, list) or not all(isinstance(each, dict) for each in records):
         raise ValueError(f'{path} is damaged: it must hold a list of masks')

@@ -90,14 +90,7 @@ class Leaf:
         return 0 if patch <= padded else patch
 
     def build(self, **changes: Any) -> Any:
-        """Build the dataset without its pipeline, not yet listing files.
-
-        Args:
-            changes: Other arguments of the dataset.
-
-        Raises:
-            TypeError: If the dataset cannot be built so: it is not one of MMEngine's kind.
-        """
+        """Build the dataset without its pipeline, not yet listing files."""
         # Serialised, an empty list would be an error that says nothing of the folder.
         options = {'pipeline': [], 'lazy_init': True, 'serialize_data': False, **changes}
         config = {**copy.deepcopy(self.config), **options}
@@ -125,26 +118,12 @@ class Leaf:
 def leaves_of(dataset: Mapping[str, Any], regions: Any = None) -> Iterator[Leaf]:
     """Take a dataset's configuration apart, down to what lists files.
 
-    Args:
-        dataset: Configuration; ``RegionDataset`` and wrappers of one or several datasets may be
-            around it, in any order.
-        regions: Region cache of the wrapper around it, or a list of one for each. Default: None.
-
-    Returns:
-        The datasets in the order in which they are read.
-
-    Raises:
-        TypeError: If it is no configuration.
-        ValueError: If there are not as many region caches as datasets.
-
     Example:
         >>> inner = dict(type='BasicImageDataset', metainfo=dict(dataset_type='a'))
         >>> twice = dict(type='RepeatDataset', times=2, dataset=inner)
         >>> [(leaf.name, leaf.regions) for leaf in leaves_of(
         ...     dict(type='RegionDataset', dataset=twice, regions='maps'))]
         [('a', 'maps')]
-
-    Source: ours.
     """
     if not isinstance(dataset, Mapping) or 'type' not in dataset:
         raise TypeError(f'a dataset must be a configuration, dict(type=...), got {dataset!r}')
@@ -168,21 +147,9 @@ def leaves_of(dataset: Mapping[str, Any], regions: Any = None) -> Iterator[Leaf]
 def datasets_of(cfg: Mapping[str, Any], split: str) -> list[dict[str, Any]]:
     """The dataset configurations of a split.
 
-    Args:
-        cfg: The whole config.
-        split: 'train', 'val' or 'test'.
-
-    Returns:
-        One for each dataloader; none if the config has no such split.
-
-    Raises:
-        ValueError: For another split.
-
     Example:
         >>> datasets_of({'val_dataloader': {'dataset': {'type': 'A'}}}, 'val')
         [{'type': 'A'}]
-
-    Source: ours.
     """
     if split not in SPLITS:
         raise ValueError(f'split={split!r} is not one of {SPLITS}')
@@ -197,19 +164,10 @@ def missing_folders(cfg: Mapping[str, Any], splits: Sequence[str] = SPLITS) -> l
     Costs milliseconds, so that every tool can ask before it builds a model: MMEngine notices one
     at a time, after the model was built, with the path but not whose it is.
 
-    Args:
-        cfg: The whole config.
-        splits: Which of its splits. Default: all.
-
-    Returns:
-        A phrase for each, with the split and the name of the data; empty if all are there.
-
     Example:
         >>> dataset = dict(type='BasicImageDataset', data_root='nowhere', data_prefix=dict(gt='a'))
         >>> missing_folders({'test_dataloader': {'dataset': dataset}})
         ['test: BasicImageDataset needs nowhere/a (gt)']
-
-    Source: ours.
     """
     found: dict[str, None] = {}
     for split in splits:

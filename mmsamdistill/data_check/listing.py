@@ -15,13 +15,7 @@ from mmsamdistill.value_range import value_range
 
 
 def remarks_on_folder(folder: str | Path, listed: set[str], recursive: bool) -> list[str]:
-    """Say what of a folder a dataset does not list.
-
-    Args:
-        folder: A folder of images.
-        listed: Paths of the files that the dataset lists in it.
-        recursive: Whether the dataset looks into the folders below.
-    """
+    """Say what of a folder a dataset does not list."""
     folder = Path(folder)
     known = {str(Path(path)) for path in listed}
     below, odd, loops = 0, Counter[str](), []

@@ -16,26 +16,12 @@ from mmsamdistill.data_check.report import SHOWN, DataReport
 def without_missing_sets(cfg: Config, skip: bool = False) -> tuple[Config, list[str]]:
     """Find the test sets of a config that are not on this machine.
 
-    Args:
-        cfg: A whole config, its default scope in force. Not changed.
-        skip: Leave those sets out, with their evaluators, instead of raising. Default: False.
-
-    Returns:
-        The config that can be tested, and for each set that was left out a phrase with its name and
-        folder.
-
-    Raises:
-        FileNotFoundError: If a set is missing, or with ``skip`` if all are; names all of them.
-        ValueError: If the config has no test sets, or not as many evaluators.
-
     Example:
         >>> sets = [dict(dataset=dict(type='BasicImageDataset', data_root='nowhere'))]
         >>> without_missing_sets(Config(dict(test_dataloader=sets, test_evaluator=[[]])))
         Traceback (most recent call last):
         FileNotFoundError: nothing was tested, these test sets are missing:
           BasicImageDataset needs nowhere/ (img)
-
-    Source: ours.
     """
     datasets = datasets_of(cfg, 'test')
     if not datasets:
@@ -56,14 +42,6 @@ def check_test_files(cfg: Config) -> None:
     """Look at every file of the test sets: whether it is there, an image, and whole.
 
     Only headers and the ends of files are read; the rest shows when an image is loaded.
-
-    Args:
-        cfg: A whole config, its default scope in force.
-
-    Raises:
-        ValueError: If a file is missing or damaged; the message names data sets and files.
-
-    Source: ours.
     """
     known = [dataset for dataset in datasets_of(cfg, 'test') if _lists_files(dataset)]
     sets = {'test_dataloader': [{'dataset': dataset} for dataset in known]}
@@ -79,20 +57,12 @@ def check_prefixes(evaluators: Sequence[Sequence[Any]]) -> None:
 
     MMagic notices only when the second of two sets has been tested.
 
-    Args:
-        evaluators: The metrics of each test set.
-
-    Raises:
-        ValueError: If two sets have a prefix in common.
-
     Example:
         >>> from types import SimpleNamespace as Metric
         >>> check_prefixes([[Metric(prefix='A')], [Metric(prefix='B')]])
         >>> check_prefixes([[Metric(prefix='A')], [Metric(prefix='A')]])
         Traceback (most recent call last):
         ValueError: two test sets have metrics with the prefix 'A': set another prefix for each set
-
-    Source: ours.
     """
     seen: set[Any] = set()
     for metrics in evaluators:

@@ -91,7 +91,6 @@ def add_regions_to_pipeline(
         {'type': 'LoadRegionMap', 'root': 'cache', 'key': 'regions'}
         {'type': 'Flip', 'keys': ['gt', 'regions']}
         {'type': 'PackInputs', 'data_keys': ['regions']}
-
     """
     pipeline = copy.deepcopy(list(pipeline))
     names = [type_name(transform) for transform in pipeline]

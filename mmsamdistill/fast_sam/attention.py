@@ -37,25 +37,13 @@ class ProjectedPixels:
 def project_pixels(linear: nn.Linear, pixels: Tensor, heads: int, bias: bool = True) -> Tensor:
     """Project the pixels that all prompts share.
 
-    Args:
-        linear: One of the attention's input projections.
-        pixels: Pixels, or their positional encoding.
-        heads: Number of attention heads.
-        bias: Whether to add the projection's bias. It is not needed for keys, where it shifts all
-            scores of a token alike.
-
     Shape:
         - pixels: ``(N, C)``
         - result: ``(G, D, N)``
 
-    Returns:
-        The projection, by head.
-
     Example:
         >>> project_pixels(nn.Linear(4, 6), torch.zeros(5, 4), heads=3).shape
         torch.Size([3, 2, 5])
-
-    Source: ours.
     """
     out = nn.functional.linear(pixels, linear.weight, linear.bias if bias else None)
     return out.view(len(pixels), heads, -1).permute(1, 2, 0).contiguous()
@@ -64,19 +52,9 @@ def project_pixels(linear: nn.Linear, pixels: Tensor, heads: int, bias: bool = T
 def tokens_to_shared_pixels(attn: nn.Module, queries: Tensor, pixels: ProjectedPixels) -> Tensor:
     """Tokens attend to pixels that are the same for all prompts.
 
-    Args:
-        attn: The attention layer.
-        queries: The tokens, positional encoding included.
-        pixels: Keys and values of the pixels.
-
     Shape:
         - queries: ``(B, T, C)``
         - result: ``(B, T, C)``
-
-    Returns:
-        The layer's output.
-
-    Source: ours.
     """
     batch, tokens = queries.shape[:2]
     scores = _heads_first(attn, attn.q_proj(queries)) @ pixels.rows
@@ -90,21 +68,10 @@ def tokens_to_pixels(
 ) -> Tensor:
     """Tokens attend to the pixels of their own prompt.
 
-    Args:
-        attn: The attention layer.
-        queries: The tokens, positional encoding included.
-        pixels: The pixels of each prompt, without positional encoding.
-        positions: The keys of the positional encoding.
-
     Shape:
         - queries: ``(B, T, C)``
         - pixels: ``(B, N, C)``
         - result: ``(B, T, C)``
-
-    Returns:
-        The layer's output.
-
-    Source: ours.
     """
     batch, tokens, _ = queries.shape
     projected = _scaled(attn, attn.q_proj(queries)).view(batch, tokens, attn.num_heads, -1)
@@ -122,22 +89,10 @@ def shared_pixels_to_tokens(
 ) -> Tensor:
     """Pixels that are the same for all prompts attend to each prompt's tokens.
 
-    Args:
-        attn: The attention layer.
-        pixels: The pixels, to which the output is added.
-        projected: Their queries.
-        keys: The tokens, positional encoding included.
-        values: The tokens without it.
-
     Shape:
         - pixels: ``(N, C)``
         - keys, values: ``(B, T, C)``
         - result: ``(B, N, C)``
-
-    Returns:
-        The pixels of each prompt plus the layer's output.
-
-    Source: ours.
     """
     batch, tokens = keys.shape[:2]
     scores = _heads_first(attn, attn.k_proj(keys)) @ projected.rows
@@ -150,22 +105,10 @@ def pixels_to_tokens(
 ) -> Tensor:
     """Pixels attend to the tokens of their own prompt.
 
-    Args:
-        attn: The attention layer.
-        pixels: The pixels of each prompt, without positional encoding.
-        positions: The queries of the positional encoding, bias included.
-        keys: The tokens, positional encoding included.
-        values: The tokens without it.
-
     Shape:
         - pixels: ``(B, N, C)``
         - keys, values: ``(B, T, C)``
         - result: ``(B, N, C)``
-
-    Returns:
-        The pixels plus the layer's output.
-
-    Source: ours.
     """
     batch, tokens, _ = keys.shape
     projected = _scaled(attn, attn.k_proj(keys)).view(batch, tokens, attn.num_heads, -1)

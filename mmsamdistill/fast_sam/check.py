@@ -35,18 +35,10 @@ _PARTS = (
 def check_model(model: nn.Module) -> None:
     """Refuse a model whose mask decoder is not SAM's.
 
-    Args:
-        model: What should be a SAM.
-
-    Raises:
-        TypeError: Naming the part that is missing or different.
-
     Example:
         >>> check_model(nn.Linear(1, 1))
         Traceback (most recent call last):
         TypeError: Linear has no image_encoder.img_size: expected a Sam of segment_anything or ...
-
-    Source: ours.
     """
     advice = 'expected a Sam of segment_anything or a model built of the same parts'
     for path in _PARTS:
@@ -71,22 +63,10 @@ def check_options(
 ) -> None:
     """Refuse options that the generator cannot mean.
 
-    Args:
-        points_per_side: Points along one side of the grid, or None.
-        point_grids: Explicit grids, or None; exactly one of the two is to be given.
-        crop_n_layers: Number of subdivisions, each of which needs a grid.
-        output_mode: Form of the masks.
-        dtype: Type that the networks compute in.
-
-    Raises:
-        ValueError: Naming the option.
-
     Example:
         >>> check_options(32, None, 0, 'png', torch.float32)
         Traceback (most recent call last):
         ValueError: output_mode is 'png', must be one of binary_mask, uncompressed_rle, coco_rle
-
-    Source: ours.
     """
     if (points_per_side is None) == (point_grids is None):
         raise ValueError('give either points_per_side or point_grids, and None for the other')
@@ -106,19 +86,10 @@ def check_options(
 def check_image(image: np.ndarray) -> None:
     """Refuse what is not an 8-bit RGB image.
 
-    Args:
-        image: What should be an image.
-
-    Raises:
-        TypeError: If it is not a uint8 array.
-        ValueError: If it is not ``(H, W, 3)`` with at least one pixel.
-
     Example:
         >>> check_image(np.zeros((4, 4), np.uint8))
         Traceback (most recent call last):
         ValueError: an image must be (H, W, 3), got (4, 4)
-
-    Source: ours.
     """
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
         given = image.dtype if isinstance(image, np.ndarray) else type(image).__name__
@@ -130,18 +101,10 @@ def check_image(image: np.ndarray) -> None:
 def check_counts(**counts: int) -> None:
     """Refuse batch sizes below one.
 
-    Args:
-        **counts: Batch sizes by the name of the option.
-
-    Raises:
-        ValueError: Naming the option.
-
     Example:
         >>> check_counts(points_per_batch=0)
         Traceback (most recent call last):
         ValueError: points_per_batch is 0, must be an integer of at least 1
-
-    Source: ours.
     """
     for name, count in counts.items():
         if not isinstance(count, int) or count < 1:

@@ -12,18 +12,9 @@ _BYTES_AT_ONCE = {'cpu': 2**24, 'cuda': 2**30}
 def chunk_length(bytes_per_item: int, device: torch.device | str) -> int:
     """Number of items to process together.
 
-    Args:
-        bytes_per_item: Size of the largest intermediate result of one item, at least 1.
-        device: Where the computation runs.
-
-    Returns:
-        At least 1.
-
     Example:
         >>> chunk_length(2**22, 'cpu'), chunk_length(2**40, 'cpu')
         (4, 1)
-
-    Source: ours; the sizes are measured.
     """
     budget = _BYTES_AT_ONCE.get(torch.device(device).type, _BYTES_AT_ONCE['cuda'])
     return max(1, budget // bytes_per_item)

@@ -61,17 +61,8 @@ class DecodedPrompts:
 def share_image(sam: nn.Module, embedding: Tensor) -> SharedImage:
     """Compute once what every prompt of an image needs.
 
-    Args:
-        sam: The model.
-        embedding: The image's embedding.
-
     Shape:
         - embedding: ``(C, h, w)``
-
-    Returns:
-        The shared part of the decoder's computation.
-
-    Source: ours.
     """
     transformer = sam.mask_decoder.transformer
     no_mask = sam.prompt_encoder.no_mask_embed.weight
@@ -109,16 +100,9 @@ def _project(
 def embed_points(sam: nn.Module, points: Tensor) -> Tensor:
     """Embed one foreground point for each prompt.
 
-    Args:
-        sam: The model.
-        points: x, y in pixels of the encoder's input.
-
     Shape:
         - points: ``(B, 2)``
         - result: ``(B, 2, C)``: the point, and SAM's placeholder for the box that is not there
-
-    Returns:
-        The prompt's tokens.
 
     Source: ``segment_anything``, whose prompt encoder does the work.
     """
@@ -130,18 +114,8 @@ def embed_points(sam: nn.Module, points: Tensor) -> Tensor:
 def decode_prompts(decoder: nn.Module, image: SharedImage, prompts: Tensor) -> DecodedPrompts:
     """Run the mask decoder up to its tokens.
 
-    Args:
-        decoder: SAM's mask decoder.
-        image: What the prompts share.
-        prompts: The prompts' tokens.
-
     Shape:
         - prompts: ``(B, P, C)``
-
-    Returns:
-        Scores, mask tokens and pixels.
-
-    Source: ours; equal to ``MaskDecoder`` of ``segment_anything`` up to rounding.
     """
     own = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
     tokens = torch.cat([own.expand(len(prompts), -1, -1), prompts], dim=1)

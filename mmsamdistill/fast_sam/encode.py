@@ -21,16 +21,9 @@ from mmsamdistill.fast_sam.chunks import chunk_length
 def prepare_images(sam: nn.Module, images: list[np.ndarray]) -> tuple[Tensor, list]:
     """Resize images to the encoder's long side, normalise and pad them.
 
-    Args:
-        sam: The model, whose own preprocessing is used.
-        images: Images in the model's channel order (usually RGB), uint8.
-
     Shape:
         - images: ``(H_i, W_i, 3)`` each
         - result: ``(N, 3, S, S)`` with the encoder's size S
-
-    Returns:
-        The batch and each image's height and width in it, without the padding.
 
     Source: ``segment_anything``, whose functions do the work.
     """
@@ -48,19 +41,9 @@ def prepare_images(sam: nn.Module, images: list[np.ndarray]) -> tuple[Tensor, li
 def encode_images(encoder: nn.Module, images: Tensor) -> Tensor:
     """Compute the image embeddings.
 
-    Args:
-        encoder: SAM's image encoder. Encoders other than the reference's ViT are called as they
-            are.
-        images: Prepared images.
-
     Shape:
         - images: ``(N, 3, S, S)``
         - result: ``(N, C, h, w)``
-
-    Returns:
-        The same embeddings as ``encoder(images)`` up to rounding.
-
-    Source: ours.
     """
     from segment_anything.modeling import ImageEncoderViT
 

@@ -107,23 +107,10 @@ def find_masks(
 ) -> MaskSet:
     """Resize logits, threshold them, and drop what is unstable or cut off by the crop.
 
-    Args:
-        logits: Low-resolution logits.
-        resize: Brings them to the size of the crop.
-        rules: What to keep.
-        crop: The crop they belong to.
-        scores: Predicted IoU of each.
-        points: Prompt of each, in pixels of the crop, float64.
-
     Shape:
         - logits: ``(K, h, w)``
         - scores: ``(K,)``
         - points: ``(K, 2)``
-
-    Returns:
-        The masks that are kept.
-
-    Source: ours.
     """
     height, width = crop.size
     length = chunk_length(8 * height * width, logits.device)
@@ -139,18 +126,9 @@ def find_masks(
 def no_masks(image_size: tuple[int, int], device: torch.device) -> MaskSet:
     """A set without any mask.
 
-    Args:
-        image_size: Height and width.
-        device: Where the set is.
-
-    Returns:
-        The empty set.
-
     Example:
         >>> len(no_masks((4, 4), 'cpu'))
         0
-
-    Source: ours.
     """
     height, width = image_size
     return MaskSet(
@@ -193,21 +171,13 @@ def _find_in_chunk(
 def boxes_of_masks(masks: Tensor) -> Tensor:
     """Boxes around binary masks.
 
-    Args:
-        masks: The masks.
-
     Shape:
         - masks: ``(K, H, W)`` bool
         - result: ``(K, 4)``
 
-    Returns:
-        Left, top, right and bottom pixel, int64, all inside the box; zeros for an empty mask.
-
     Example:
         >>> boxes_of_masks(torch.tensor([[[False, True, True]], [[False] * 3]])).tolist()
         [[1, 0, 2, 0], [0, 0, 0, 0]]
-
-    Source: ours.
     """
     masks = masks.view(torch.uint8)
     (left, right), (top, bottom) = (_extent(masks.amax(axis)) for axis in (1, 2))
@@ -223,21 +193,13 @@ def _extent(used: Tensor) -> tuple[Tensor, Tensor]:
 def pack_masks(masks: Tensor) -> Tensor:
     """Pack binary masks into bits, eight pixels of a row to a byte.
 
-    Args:
-        masks: The masks.
-
     Shape:
         - masks: ``(K, H, W)`` bool
         - result: ``(K, H, ceil(W / 8))``
 
-    Returns:
-        uint8; the first pixel is the lowest bit.
-
     Example:
         >>> pack_masks(torch.tensor([[[True, False, True]]])).tolist()
         [[[5]]]
-
-    Source: ours.
     """
     masks = F.pad(masks, (0, -masks.shape[-1] % 8))
     count, height, width = masks.shape
@@ -248,22 +210,13 @@ def pack_masks(masks: Tensor) -> Tensor:
 def unpack_masks(bits: Tensor, width: int) -> Tensor:
     """Undo :func:`pack_masks`.
 
-    Args:
-        bits: Packed masks.
-        width: Width of the masks.
-
     Shape:
         - bits: ``(K, H, ceil(W / 8))``
         - result: ``(K, H, W)``
 
-    Returns:
-        bool masks.
-
     Example:
         >>> unpack_masks(torch.tensor([[[5]]], dtype=torch.uint8), 3).tolist()
         [[[True, False, True]]]
-
-    Source: ours.
     """
     values = 2 ** torch.arange(8, dtype=torch.uint8, device=bits.device)
     return (bits.unsqueeze(-1) & values).ne(0).flatten(-2)[..., :width]

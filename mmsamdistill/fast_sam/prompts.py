@@ -19,8 +19,6 @@ class Crop:
     Example:
         >>> Crop((2, 0, 8, 4), 1, (4, 10)).size
         (4, 6)
-
-    Source: ours.
     """
 
     box: tuple[int, int, int, int]
@@ -47,14 +45,6 @@ class Crop:
 def crops_of_image(image_size: tuple[int, int], num_layers: int, overlap: float) -> list[Crop]:
     """The whole image and its subdivisions, in the order of the reference.
 
-    Args:
-        image_size: Height and width.
-        num_layers: Number of subdivisions; layer ``i`` has ``2**i`` crops per side.
-        overlap: By which fraction of the image's shorter side the crops of layer 1 overlap.
-
-    Returns:
-        The crops, the whole image first.
-
     Example:
         >>> [crop.box for crop in crops_of_image((8, 8), 1, 0.0)]
         [(0, 0, 8, 8), (0, 0, 4, 4), (0, 4, 4, 8), (4, 0, 8, 4), (4, 4, 8, 8)]
@@ -70,15 +60,8 @@ def crops_of_image(image_size: tuple[int, int], num_layers: int, overlap: float)
 def points_in_crop(crop: Crop, grids: list[np.ndarray]) -> np.ndarray:
     """Where a crop is prompted.
 
-    Args:
-        crop: The crop.
-        grids: One grid of points for each layer, ``(P, 2)`` as x, y in [0, 1].
-
     Shape:
         - result: ``(P, 2)``
-
-    Returns:
-        x, y in pixels of the crop, float64.
 
     Example:
         >>> points_in_crop(Crop((0, 0, 6, 4), 0, (4, 6)), [np.array([[0.5, 0.5]])]).tolist()

@@ -23,14 +23,6 @@ OUTPUT_MODES = ('binary_mask', 'uncompressed_rle', 'coco_rle')
 def without_duplicates(masks: MaskSet, priority: Tensor, iou_threshold: float) -> MaskSet:
     """Keep the preferred one of masks whose boxes overlap.
 
-    Args:
-        masks: The masks.
-        priority: Which to prefer, ``(K,)``.
-        iou_threshold: From which IoU of the boxes on two masks are the same.
-
-    Returns:
-        The masks that remain, by falling priority.
-
     Source: ``segment_anything``; torchvision does the work.
     """
     return masks.select(_distinct(masks.boxes, priority, iou_threshold))
@@ -47,13 +39,6 @@ def _distinct(boxes: Tensor, priority: Tensor, iou_threshold: float) -> Tensor:
 def merge_crops(crops: list[MaskSet], iou_threshold: float) -> MaskSet:
     """All masks of an image, of duplicates the one from the smaller crop: a closer look.
 
-    Args:
-        crops: The masks of each crop.
-        iou_threshold: From which IoU of the boxes on two masks are the same.
-
-    Returns:
-        The masks of the only crop as they are, or those that remain of several.
-
     Source: ``segment_anything``.
     """
     masks = MaskSet.join(crops)
@@ -67,15 +52,6 @@ def without_small_regions(
     masks: MaskSet, width: int, min_area: int, iou_threshold: float
 ) -> MaskSet:
     """Fill small holes, drop small islands, and then the duplicates that this makes.
-
-    Args:
-        masks: The masks.
-        width: Width of the image.
-        min_area: Smallest hole and island that stays, in pixels.
-        iou_threshold: From which IoU of the boxes on two masks are the same.
-
-    Returns:
-        The masks that remain, those that were not changed first.
 
     Source: ``segment_anything``, whose functions do the work.
     """
@@ -105,15 +81,6 @@ def _clean(mask: np.ndarray, min_area: int) -> tuple[np.ndarray, bool]:
 
 def to_records(masks: MaskSet, width: int, output_mode: str) -> list[dict[str, Any]]:
     """Describe masks the way the reference does.
-
-    Args:
-        masks: The masks.
-        width: Width of the image.
-        output_mode: ``binary_mask``, ``uncompressed_rle`` or ``coco_rle``.
-
-    Returns:
-        One record for each mask: ``segmentation``, ``area``, ``bbox`` and ``crop_box`` as left,
-        top, width and height, ``predicted_iou``, ``point_coords``, ``stability_score``.
 
     Source: ``segment_anything`` defines the format.
     """
@@ -153,15 +120,8 @@ def _segmentation(mask: np.ndarray, output_mode: str) -> Any:
 def run_lengths(mask: np.ndarray) -> dict[str, list[int]]:
     """Encode a mask as the lengths of its runs, column by column, background first.
 
-    Args:
-        mask: The mask.
-
     Shape:
         - mask: ``(H, W)`` bool
-
-    Returns:
-        ``size``: height and width; ``counts``: the lengths, the first of them 0 when the first
-        pixel is inside.
 
     Example:
         >>> run_lengths(np.array([[True, False], [True, True]]))
@@ -178,18 +138,8 @@ def run_lengths(mask: np.ndarray) -> dict[str, list[int]]:
 def paint_labels(masks: MaskSet, width: int) -> Tensor:
     """Paint masks into a label map on their device, large ones first.
 
-    Args:
-        masks: The masks, K of them.
-        width: Width of the image.
-
     Shape:
         - result: ``(H, W)``
-
-    Returns:
-        int32 labels: ``k + 1`` where mask ``k`` is on top, 0 outside of all; what
-        ``masks_to_labels`` makes of the same masks.
-
-    Source: ours.
     """
     height = masks.bits.shape[1]
     device = masks.bits.device

@@ -26,20 +26,9 @@ def mask_logits(
 ) -> Tensor:
     """Low-resolution logits of the masks to keep.
 
-    Args:
-        decoder: SAM's mask decoder.
-        grid: Height and width of the image embedding.
-        decoded: Its tokens.
-        keep: Which masks of which prompts are wanted.
-
     Shape:
         - keep: ``(B, M)`` bool
         - result: ``(K, 4 h, 4 w)``, K = number of masks kept, in the order of ``keep``
-
-    Returns:
-        Logits, float32.
-
-    Source: ours; equal to ``MaskDecoder`` of ``segment_anything`` up to rounding.
     """
     prompts = keep.any(dim=1).nonzero()[:, 0]
     if len(prompts) == 0:
@@ -104,8 +93,6 @@ class MaskResizer:
         >>> resizer = MaskResizer((4, 4), 16, (16, 8), (6, 3))
         >>> resizer(torch.ones(2, 4, 4)).shape
         torch.Size([2, 6, 3])
-
-    Source: ours; equal to ``Sam.postprocess_masks`` up to rounding.
     """
 
     def __init__(

@@ -65,10 +65,6 @@ def read_header(source: str | Path | bytes) -> ImageHeader:
     A PNG or JPEG must end as such files do: the usual damage is a copy that was interrupted.
     Damage in the middle shows only when the image is decoded.
 
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is empty, no image, too large, or ends too early.
-
     Example:
         >>> import cv2, numpy as np
         >>> png = cv2.imencode('.png', np.zeros((4, 6, 3), np.uint8))[1].tobytes()

@@ -25,15 +25,7 @@ _BIG_DATA, _SUB_DATA, _DUP_DATA = 0x01, 0x02, 0x04
 
 
 def check_lmdb(path: str | Path) -> None:
-    """Refuse a database that is no LMDB, is cut off, or whose pages are damaged.
-
-    Args:
-        path: The database, a folder with ``data.mdb``.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is damaged; the message names the file.
-    """
+    """Refuse a database that is no LMDB, is cut off, or whose pages are damaged."""
     file = Path(path, 'data.mdb')
     with file.open('rb') as opened:
         size = opened.seek(0, 2)

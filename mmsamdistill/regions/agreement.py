@@ -12,22 +12,11 @@ from mmsamdistill.regions.masks import masks_to_labels
 def agreement(exact: list[dict[str, Any]], fast: list[dict[str, Any]]) -> dict[str, float]:
     """Compare two sets of masks of the same image.
 
+    Counts of both sides; mean and least IoU of the exact masks with their best fast one; and the
+    :func:`label_agreement`, in which being outside of all masks counts as a region.
+
     Masks are compared as a set, since a score that moves by a little changes the order. Label maps
     are compared as partitions, since their numbers follow the order.
-
-    Args:
-        exact: Records of the reference or the exact generator, with binary masks.
-        fast: Records of the inexact one.
-
-    Returns:
-        ``exact_masks`` and ``fast_masks``: how many there are. ``mask_iou``: mean over the exact
-        masks of the best IoU with any fast one. ``worst_mask_iou``: the least of these.
-        ``label_agreement``: fraction of pixels whose exact region and fast region are each other's
-        partner (see :func:`label_agreement`); being outside of all masks counts as a region. All
-        1.0 where there is no mask on either side.
-
-    Raises:
-        ValueError: If the records hold run lengths instead of binary masks.
 
     Example:
         >>> left, right = (dict(segmentation=np.eye(2, dtype=bool) == v) for v in (True, False))
@@ -52,15 +41,8 @@ def label_agreement(exact: np.ndarray, fast: np.ndarray) -> float:
     two regions are partners. Only pairs that share a pixel are looked at: the cost is that of
     sorting the pixels, however many regions there are.
 
-    Args:
-        exact: One label map.
-        fast: The other.
-
     Shape:
         - exact, fast: ``(H, W)`` integers
-
-    Returns:
-        The fraction, in [0, 1].
 
     Example:
         >>> label_agreement(np.array([[1, 1, 2]]), np.array([[5, 5, 5]]))

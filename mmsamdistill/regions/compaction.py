@@ -28,25 +28,13 @@ def compact_over_batch(labels: Tensor) -> CompactLabels:
     cost is linear in pixels. Only labels that are sparse over a wide range (hashes, colours packed
     into integers) are sorted first.
 
-    Args:
-        labels: Label maps of any integer dtype, at least 0; 0 is "no region".
-
     Shape:
         - labels: ``(N, H, W)``
         - ids: ``(N, H, W)`` int64; image_index and counts: ``(K,)`` int64
 
-    Returns:
-        The ids, and for each of them its image and its number of pixels.
-
-    Raises:
-        TypeError: If ``labels`` is not an integer tensor.
-        ValueError: If ``labels`` is not three-dimensional or has a negative label.
-
     Example:
         >>> compact_over_batch(torch.tensor([[[0, 700]], [[700, 7]]])).ids.tolist()
         [[[0, 1]], [[3, 2]]]
-
-    Source: ours.
     """
     labels = check_labels(labels)
     num_images, pixels = labels.shape[0], labels.numel()
@@ -65,24 +53,12 @@ def compact_over_batch(labels: Tensor) -> CompactLabels:
 def check_labels(labels: Tensor) -> Tensor:
     """Refuse what is not a batch of label maps and return it as int64.
 
-    Args:
-        labels: What should be label maps.
-
     Shape:
         - labels: ``(N, H, W)``
-
-    Returns:
-        The same labels as int64.
-
-    Raises:
-        TypeError: If ``labels`` is not a tensor of integers.
-        ValueError: If ``labels`` is not three-dimensional.
 
     Example:
         >>> check_labels(torch.zeros(1, 2, 2, dtype=torch.uint8)).dtype
         torch.int64
-
-    Source: ours.
     """
     if not isinstance(labels, Tensor):
         raise TypeError(f'label maps must be a torch.Tensor, got {type(labels).__name__}')

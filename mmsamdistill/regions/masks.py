@@ -35,8 +35,6 @@ def compact_labels(labels: Labels) -> Labels:
     Example:
         >>> compact_labels(torch.tensor([[0, 9, 4, 9]])).tolist()
         [[0, 2, 1, 2]]
-
-    Source: ours.
     """
     if isinstance(labels, np.ndarray):
         return compact_labels(_array_to_tensor(labels)).numpy().astype(labels.dtype)
@@ -71,8 +69,6 @@ def masks_to_labels(masks: Labels) -> Labels:
     Example:
         >>> masks_to_labels(torch.tensor([[[0, 1, 0]], [[1, 1, 1]]])).tolist()
         [[2, 1, 2]]
-
-    Source: ours.
     """
     if isinstance(masks, np.ndarray):
         return masks_to_labels(torch.from_numpy(masks != 0)).numpy().astype(np.int32)
@@ -108,8 +104,6 @@ def labels_to_masks(labels: Labels) -> Labels:
     Example:
         >>> labels_to_masks(torch.tensor([[7, 0, 3]])).int().tolist()
         [[[0, 0, 1]], [[1, 0, 0]]]
-
-    Source: ours.
     """
     if isinstance(labels, np.ndarray):
         return labels_to_masks(_array_to_tensor(labels)).numpy()

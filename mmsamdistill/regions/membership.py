@@ -30,8 +30,6 @@ class RegionMembership:
         >>> member = RegionMembership(cell, region, torch.ones(2), num_regions=1, grid=(1, 1, 2))
         >>> member.pool(torch.tensor([[[[5.0, 7.0]]]])).tolist()
         [[7.0]]
-
-    Source: ours.
     """
 
     def __init__(
@@ -74,8 +72,6 @@ class RegionMembership:
         Raises:
             TypeError: If ``features`` is not a floating-point tensor.
             ValueError: If the features do not lie on this grid.
-
-        Source: ours.
         """
         rows = channel_rows(features, self.grid, 'features')
         weight = self.weight.to(rows.dtype)
@@ -94,26 +90,13 @@ def membership_of(ids: Tensor, num_regions: int, size: tuple[int, int]) -> Regio
 
     Equal neighbours in a row are merged in one linear pass, so only runs, not pixels, are sorted.
 
-    Args:
-        ids: Region ids unique over the batch, 0 for none.
-        num_regions: K.
-        size: ``(h, w)`` of the grid, each at most the map's.
-
     Shape:
         - ids: ``(N, H, W)``
-
-    Returns:
-        The membership.
-
-    Raises:
-        ValueError: If the grid is empty or finer than the map.
 
     Example:
         >>> ids = torch.tensor([[[1, 1, 2, 0]]])
         >>> membership_of(ids, 2, (1, 2)).weight.tolist()
         [1.0, 0.5, 0.5]
-
-    Source: ours.
     """
     num_images, height, width = ids.shape
     rows, columns = (int(length) for length in size)
@@ -146,27 +129,13 @@ def _cell_of_pixels(ids: Tensor, rows: int, columns: int) -> Tensor:
 def channel_rows(x: Tensor, grid: tuple[int, int, int], name: str) -> Tensor:
     """Lay an image batch out as one row per channel, in the dtype sums are taken in.
 
-    Args:
-        x: Images or features, floating point.
-        grid: The ``(N, H, W)`` that ``x`` must have.
-        name: What ``x`` is called in error messages.
-
     Shape:
         - x: ``(N, C, H, W)``
         - result: ``(C, N * H * W)``
 
-    Returns:
-        The rows; float16 and bfloat16 become float32.
-
-    Raises:
-        TypeError: If ``x`` is not a floating-point tensor.
-        ValueError: If ``x`` does not have the expected shape.
-
     Example:
         >>> channel_rows(torch.zeros(2, 3, 4, 4, dtype=torch.float16), (2, 4, 4), 'x').dtype
         torch.float32
-
-    Source: ours.
     """
     if not isinstance(x, Tensor) or not x.is_floating_point():
         kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
@@ -183,16 +152,8 @@ def channel_rows(x: Tensor, grid: tuple[int, int, int], name: str) -> Tensor:
 def widen(x: Tensor) -> Tensor:
     """Return ``x`` in the dtype that sums are taken in: float32, or float64 if it is float64.
 
-    Args:
-        x: Any floating-point tensor.
-
-    Returns:
-        The tensor, converted if it was narrower than float32.
-
     Example:
         >>> widen(torch.zeros(1, dtype=torch.bfloat16)).dtype, widen(torch.zeros(1).double()).dtype
         (torch.float32, torch.float64)
-
-    Source: ours.
     """
     return x if x.dtype == torch.float64 else x.float()

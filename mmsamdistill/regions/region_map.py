@@ -52,8 +52,6 @@ class RegionMap:
         >>> image = torch.tensor([[[[1.0, 2.0]]], [[[3.0, 5.0]]]])
         >>> regions.broadcast(regions.pool(image)).flatten().tolist()
         [0.0, 2.0, 4.0, 4.0]
-
-    Source: ours.
     """
 
     def __init__(self, ids: Tensor, image_index: Tensor, counts: Tensor) -> None:
@@ -82,8 +80,6 @@ class RegionMap:
         Example:
             >>> RegionMap.from_labels(torch.zeros(2, 8, 8, dtype=torch.uint8)).num_regions
             0
-
-        Source: ours.
         """
         if isinstance(labels, cls):
             return labels
@@ -142,8 +138,6 @@ class RegionMap:
         Raises:
             TypeError: If ``x`` is not a floating-point tensor.
             ValueError: If ``x`` does not have the map's size.
-
-        Source: ours.
         """
         rows = channel_rows(x, self.shape, 'x')
         totals = rows.new_zeros(rows.shape[0], self.num_regions + 1)
@@ -169,8 +163,6 @@ class RegionMap:
         Raises:
             TypeError: If ``values`` is not a floating-point tensor.
             ValueError: If ``values`` does not have one row per region.
-
-        Source: ours.
         """
         if not values.is_floating_point():
             raise TypeError(f'values must be a floating-point tensor, got {values.dtype}')
@@ -201,8 +193,6 @@ class RegionMap:
         Example:
             >>> RegionMap.from_labels(torch.tensor([[[5, 5, 0]]])).boundaries().tolist()
             [[[[False, True, True]]]]
-
-        Source: ours.
         """
         marked = torch.zeros_like(self.ids, dtype=torch.bool)
         down = self.ids[:, 1:] != self.ids[:, :-1]
@@ -229,8 +219,6 @@ class RegionMap:
             >>> regions = RegionMap.from_labels(torch.tensor([[[1, 1, 1, 2]]]))
             >>> regions.membership((1, 2)).mass.tolist()
             [1.5, 0.5]
-
-        Source: ours.
         """
         return membership_of(self.ids, self.num_regions, size)
 

@@ -25,8 +25,9 @@ from mmsamdistill.cache.map_file import (
     read_record,
     write_map,
 )
-from mmsamdistill.cache.mask_file import decode_rle, encode_rle, read_masks, write_masks
+from mmsamdistill.cache.mask_file import decode_rle, read_masks, write_masks
 from mmsamdistill.cache.store import RegionStore
+from mmsamdistill.fast_sam.results import run_lengths
 from mmsamdistill.files import hash_file
 
 MAPS = arrays(
@@ -194,7 +195,7 @@ def test_check_compares_hashes_parameters_and_names(tmp_path):
 @settings(deadline=None, max_examples=50)
 @given(mask=arrays(bool, array_shapes(min_dims=2, max_dims=2, max_side=7)))
 def test_rle_is_cocos(mask):
-    encoded = encode_rle(mask)
+    encoded = run_lengths(mask)
     assert np.array_equal(decode_rle(encoded), mask)
     assert json.loads(json.dumps(encoded)) == encoded
     coco = pytest.importorskip('pycocotools.mask')

@@ -31,7 +31,6 @@ class Degradation(BaseTransform):
             number of workers. Default: None.
         quantise: Round and clip to 0..255 as an 8-bit file does, and keep the image's dtype;
             otherwise the result is float32. Default: True.
-
     """
 
     geometric: ClassVar[str | bool] = False
@@ -115,8 +114,6 @@ class AddGaussianNoise(Degradation):
         >>> noise = AddGaussianNoise(sigma=10, seed=0)
         >>> noise({'img': np.full((2, 2, 1), 128, np.uint8), 'key': 'a'})['img'].dtype
         dtype('uint8')
-
-    Source: ours.
     """
 
     def __init__(
@@ -142,18 +139,9 @@ class AddGaussianNoise(Degradation):
 def quantise(image: np.ndarray, dtype: np.dtype | type = np.uint8) -> np.ndarray:
     """Round and clip to what an 8-bit file can hold.
 
-    Args:
-        image: Any floating-point image on the scale of 0 to 255.
-        dtype: dtype of the result. Default: uint8.
-
-    Returns:
-        Whole numbers in 0..255.
-
     Example:
         >>> quantise(np.array([-3.0, 0.6, 300.0])).tolist()
         [0, 1, 255]
-
-    Source: ours.
     """
     return np.rint(image).clip(0, 255).astype(dtype)
 
@@ -163,14 +151,9 @@ def seeded_generator(*parts: object) -> np.random.Generator:
 
     Python's own hash of a string differs from process to process; this one does not.
 
-    Args:
-        parts: Anything whose text identifies it: seed, name of the transform, name of the image.
-
     Example:
         >>> bool(seeded_generator(0, 'a').random() == seeded_generator(0, 'a').random())
         True
-
-    Source: ours.
     """
     text = '\0'.join(map(str, parts))
     return np.random.default_rng(list(hashlib.sha256(text.encode()).digest()))
@@ -179,23 +162,9 @@ def seeded_generator(*parts: object) -> np.random.Generator:
 def check_range(name: str, value: Range, low: float = 0.0, high: float = np.inf) -> Bounds:
     """Read a number or a ``(from, to)`` range.
 
-    Args:
-        name: Name of the argument, for the message.
-        value: What was given.
-        low: Smallest allowed value. Default: 0.
-        high: Largest allowed value. Default: no limit.
-
-    Returns:
-        ``(from, to)``; equal for a number.
-
-    Raises:
-        ValueError: If it is no range or outside of the limits.
-
     Example:
         >>> check_range('sigma', 50), check_range('sigma', [0, 50])
         ((50.0, 50.0), (0.0, 50.0))
-
-    Source: ours.
     """
     bounds = list(value) if isinstance(value, (tuple, list)) else [value, value]
     if len(bounds) != 2 or not low <= bounds[0] <= bounds[1] <= high:

@@ -41,8 +41,6 @@ class MotionBlur(Degradation):
         >>> image[0, 2] = 90
         >>> blur({'img': image})['img'][0, :, 0].tolist()
         [0, 30, 30, 30, 0]
-
-    Source: ours.
     """
 
     def __init__(
@@ -78,21 +76,12 @@ class MotionBlur(Degradation):
 def linear_kernel(length: float, angle: float) -> np.ndarray:
     """Kernel of a straight path.
 
-    Args:
-        length: Length in pixels, at least 1; 1 blurs nothing.
-        angle: Direction in degrees from the horizontal, counter-clockwise.
-
     Shape:
         - result: ``(S, S)``, S odd
-
-    Returns:
-        float32 kernel that sums to one.
 
     Example:
         >>> linear_kernel(2, 90).tolist()  # centred: a half, and a quarter on either side
         [[0.0, 0.25, 0.0], [0.0, 0.5, 0.0], [0.0, 0.25, 0.0]]
-
-    Source: ours.
     """
     steps = np.full(_count(length), np.deg2rad(angle))
     return _kernel_of_path(length, steps)
@@ -103,24 +92,13 @@ def trajectory_kernel(
 ) -> np.ndarray:
     """Kernel of a path whose direction is a random walk.
 
-    Args:
-        length: Length in pixels along the path, at least 1.
-        angle: First direction in degrees from the horizontal, counter-clockwise.
-        wander: Standard deviation in degrees of the last direction against the first.
-        generator: Source of the random numbers.
-
     Shape:
         - result: ``(S, S)``, S odd
-
-    Returns:
-        float32 kernel that sums to one.
 
     Example:
         >>> kernel = trajectory_kernel(9, 0, 90, np.random.default_rng(0))
         >>> round(float(kernel.sum()), 5)
         1.0
-
-    Source: ours.
     """
     count = _count(length)
     turns = np.deg2rad(wander) / np.sqrt(count) * generator.standard_normal(count)

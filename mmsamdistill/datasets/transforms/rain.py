@@ -40,8 +40,6 @@ class AddRain(Degradation):
         >>> clean = np.full((64, 64, 3), 100, np.uint8)
         >>> bool((rain({'img': clean, 'key': 'a'})['img'] >= clean).all())
         True
-
-    Source: ours.
     """
 
     def __init__(  # a physical quantity each
@@ -88,26 +86,13 @@ def streaks(
 ) -> np.ndarray:
     """One layer of rain.
 
-    Args:
-        size: ``(H, W)``.
-        density: Share of pixels in which a drop starts.
-        length: Length of the streaks in pixels.
-        angle: Slant in degrees from the vertical, positive to the right at the bottom.
-        width: Width of the streaks in pixels.
-        generator: Source of the random numbers.
-
     Shape:
         - result: ``(H, W)``
-
-    Returns:
-        float32 brightness of the streaks in [0, 1]; each has its own, at least a half.
 
     Example:
         >>> layer = streaks((32, 32), 0.01, 9, 0, 1, np.random.default_rng(0))
         >>> layer.shape, bool(layer.min() >= 0), bool(layer.max() <= 1)
         ((32, 32), True, True)
-
-    Source: ours.
     """
     # Drops beyond the border reach into the image.
     margin = int(np.ceil(length / 2)) + 2

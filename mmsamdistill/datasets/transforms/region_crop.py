@@ -47,7 +47,6 @@ class RegionCrop(BaseTransform):
         >>> crop = RegionCrop([left])
         >>> crop({'gt': np.zeros((1, 3, 3)), 'regions': np.array([[[1], [1], [2]]])})['gt'].shape
         (1, 2, 3)
-
     """
 
     wraps: ClassVar[bool] = True

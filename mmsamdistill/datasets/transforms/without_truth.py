@@ -27,9 +27,6 @@ class WithoutTruth(BaseTransform):
         key: The degraded image. Default: ``'img'``.
         truth: Where the truth would be. Default: ``'gt'``.
 
-    Raises:
-        KeyError: If there is no degraded image.
-
     Example:
         >>> results = WithoutTruth()({'img': np.zeros((2, 2, 3), np.uint8), 'img_path': '1.png'})
         >>> bool(np.isnan(results['gt']).all()), results['gt_path']
@@ -43,14 +40,7 @@ class WithoutTruth(BaseTransform):
         self.truth = truth
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Put the mark in the truth's place.
-
-        Args:
-            results: What the transforms before have loaded.
-
-        Returns:
-            The same with the mark.
-        """
+        """Put the mark in the truth's place."""
         if self.key not in results:
             raise KeyError(
                 f'WithoutTruth marks {self.key!r}, but there are only {sorted(results)}; put it '
