@@ -1,17 +1,14 @@
 """SAM's automatic mask generator: the same masks as the reference, in a fraction of the time.
 
-The steps are in files of their own and in this order: ``fast_sam_prompts`` (crops, points),
-``fast_sam_encode``, ``fast_sam_decode`` (prompts to tokens and predicted quality),
-``fast_sam_upscale`` (what survives, to logits), ``fast_sam_masks`` (masks, boxes, stability),
-``fast_sam_results`` (duplicates, records, label map).
+The steps are in files of their own and in this order: ``prompts`` (crops, points), ``encode``,
+``decode`` (prompts to tokens and predicted quality), ``upscale`` (what survives, to logits),
+``masks`` (masks, boxes, stability), ``results`` (duplicates, records, label map).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from itertools import groupby
-from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -97,7 +94,7 @@ class FastSamMaskGenerator:
         >>> generator.label_map(image).shape, generator.generate(image)
         ((8, 6), [])
 
-    Source: ours; what it computes is defined by ``segment_anything``.
+    Source: what it computes is defined by ``segment_anything``.
     """
 
     # What caches made before the module moved say made them.
@@ -223,21 +220,24 @@ class FastSamMaskGenerator:
         """
         for image in images:
             check_image(image)
-        for number, crops in groupby(self._find_in_crops(images), key=itemgetter(0)):
-            yield self._join_crops([masks for _, masks in crops], images[number].shape[1])
-
-    def _find_in_crops(self, images: Sequence[np.ndarray]) -> Iterator[tuple[int, MaskSet]]:
-        """The masks of each crop of each image, with the number of the image."""
-        jobs = [
-            (number, crop)
-            for number, image in enumerate(images)
-            for crop in crops_of_image(image.shape[:2], self.crop_n_layers, self.crop_overlap_ratio)
+        crops = [
+            crops_of_image(image.shape[:2], self.crop_n_layers, self.crop_overlap_ratio)
+            for image in images
         ]
+        found = self._find_in_crops(images, crops)
+        for image, own in zip(images, crops, strict=True):
+            yield self._join_crops([next(found) for _ in own], image.shape[1])
+
+    def _find_in_crops(
+        self, images: Sequence[np.ndarray], crops: list[list[Crop]]
+    ) -> Iterator[MaskSet]:
+        """The masks of each crop of each image; crops of several images are encoded together."""
+        jobs = [(image, crop) for image, own in zip(images, crops, strict=True) for crop in own]
         for start in range(0, len(jobs), self.images_per_batch):
             batch = jobs[start : start + self.images_per_batch]
-            embeddings, sizes = self._embed([crop.cut(images[number]) for number, crop in batch])
-            for (number, crop), embedding, size in zip(batch, embeddings, sizes, strict=True):
-                yield number, self._find_in_crop(crop, embedding, size)
+            embeddings, sizes = self._embed([crop.cut(image) for image, crop in batch])
+            for (_, crop), embedding, size in zip(batch, embeddings, sizes, strict=True):
+                yield self._find_in_crop(crop, embedding, size)
 
     @torch.no_grad()
     def _embed(self, images: list[np.ndarray]) -> tuple[Tensor, list[tuple[int, int]]]:
@@ -249,6 +249,7 @@ class FastSamMaskGenerator:
 
     @torch.no_grad()
     def _find_in_crop(self, crop: Crop, embedding: Tensor, input_size: tuple[int, int]) -> MaskSet:
+        # What all prompts share is computed once.
         with self._autocast():
             image = share_image(self.model, embedding)
         resize = MaskResizer(
@@ -258,11 +259,13 @@ class FastSamMaskGenerator:
             size=crop.size,
             device=embedding.device,
         )
+        # Of each batch of prompts, make and keep the good masks alone.
         found = [no_masks(crop.image_size, embedding.device)]
         for points in self._point_batches(crop, image.pixels):
             scores, which, logits = self._decode_batch(image, crop, points, input_size)
             if len(logits) > 0:
                 found.append(find_masks(logits, resize, self.rules, crop, scores, points[which]))
+        # Neighbouring prompts find the same things.
         masks = MaskSet.join(found)
         return without_duplicates(masks, masks.scores, self.box_nms_thresh)
 
@@ -275,10 +278,12 @@ class FastSamMaskGenerator:
         self, image: SharedImage, crop: Crop, points: Tensor, input_size: tuple[int, int]
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Predicted IoU, prompt and low-resolution logits of the masks worth making."""
+        # Prompts are given in pixels of the encoder's input.
         (height, width), (input_height, input_width) = crop.size, input_size
         scale = points.new_tensor([input_width / width, input_height / height])
         prompts = embed_points(self.model, points * scale)
         with self._autocast():
+            # The quality is known before any mask: poor ones are never made.
             decoded = self._decode(self.model.mask_decoder, image, prompts)
             keep = self.rules.good_scores(decoded.scores)
             logits = mask_logits(self.model.mask_decoder, image.grid, decoded, keep)
