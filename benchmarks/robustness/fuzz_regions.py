@@ -368,7 +368,7 @@ def main() -> int:
             kind = rng.choices(args.kinds, weights)[0]
             for read in getattr(world, kind)(rng):
                 # A cache is named by its folder, an image in a database by its own name.
-                names = [world.written.name, str(world.root / 'regions'), 'x/00']
+                names = [world.written.name, str(world.root / 'regions'), 'x/00', '_damaged']
                 outcome = outcome_of(read, names)
                 known = outcome if outcome in ('read', 'refused') else 'UNDOCUMENTED'
                 counts[kind][known] += 1

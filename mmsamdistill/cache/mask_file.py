@@ -46,7 +46,11 @@ def size_of_rle(encoded: Any) -> tuple[int, int]:
 
 
 def write_masks(path: str | Path, records: list[dict[str, Any]]) -> None:
-    """Write the masks of one image, atomically."""
+    """Write the masks of one image, atomically.
+
+    A record each: ``segmentation``, an ``(H, W)`` array, and whatever else is known of the mask
+    (``predicted_iou``, ``bbox``, ...).
+    """
     encoded = [
         {**each, 'segmentation': run_lengths(np.asarray(each['segmentation']) != 0)}
         for each in records
