@@ -8,7 +8,6 @@ import io
 import os
 import re
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from types import ModuleType
 from typing import IO, Any
 
@@ -152,6 +151,7 @@ def _trust_own_files(before_train: Callable[..., None]) -> Callable[..., None]:
             surplus = steps[: -hook.max_keep_ckpts]
             known['keep_ckpt_ids'] = steps[-hook.max_keep_ckpts :]
         before_train(hook, runner)
+        _require_known_metric(hook, runner)
         for name, path in _bests(hook).items():
             if path is not None and not is_own_checkpoint(hook, path):
                 runner.logger.info(f'{path} is of another run: it stays, and is no best of this')
@@ -161,7 +161,6 @@ def _trust_own_files(before_train: Callable[..., None]) -> Callable[..., None]:
             for step in surplus:
                 path = hook.file_backend.join_path(hook.out_dir, hook.filename_tmpl.format(step))
                 _remove(hook, runner, path)
-            _remove_leftovers(hook, runner)
 
     return method
 
@@ -171,17 +170,6 @@ def _forget_best(hook: Any, name: str) -> None:
         hook.best_ckpt_path = None
     else:
         hook.best_ckpt_path_dict[name.removeprefix('best_ckpt_')] = None
-
-
-def _remove_leftovers(hook: Any, runner: Any) -> None:
-    """Remove the unfinished files of a process that was killed while it wrote."""
-    pattern = checkpoint_pattern(hook.filename_tmpl).pattern
-    unfinished = re.compile(rf'\.({pattern}|last_checkpoint)\.[a-z0-9_]{{8}}')
-    for folder in {str(runner.work_dir), str(hook.out_dir)}:
-        paths = Path(folder).iterdir() if os.path.isdir(folder) else ()
-        for path in paths:
-            if unfinished.fullmatch(path.name) and path.is_file():
-                path.unlink(missing_ok=True)
 
 
 def _is_main() -> bool:
@@ -215,6 +203,27 @@ def _require_metrics(hook: Any, metrics: dict) -> None:
         raise KeyError(
             f'save_best={unknown[0]!r} of CheckpointHook is no metric of this validation, which '
             f'has {", ".join(map(repr, metrics))}; write one of these into '
+            'default_hooks.checkpoint.save_best'
+        )
+
+
+def _require_known_metric(hook: Any, runner: Any) -> None:
+    """Say before training what would be a KeyError at the first validation.
+
+    Where every metric has its data set's name before it, a bare name is none of them.
+    """
+    if not hook.save_best or runner.val_loop is None:
+        return
+    loop = runner.val_loop
+    evaluators = getattr(loop, 'evaluators', None) or [getattr(loop, 'evaluator', None)]
+    metrics = [metric for each in evaluators for metric in getattr(each, 'metrics', ())]
+    prefixes = [metric.prefix for metric in metrics]
+    bare = [name for name in hook.key_indicators if name != 'auto' and '/' not in name]
+    if bare and metrics and all(prefixes):
+        names = dict.fromkeys(f'{prefix}/{bare[0]}' for prefix in prefixes)
+        raise KeyError(
+            f'save_best={bare[0]!r} of CheckpointHook is no metric of this validation, whose names '
+            f'begin with the data set: write {" or ".join(map(repr, names))} into '
             'default_hooks.checkpoint.save_best'
         )
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_flatten
 from torch.utils.weak import WeakIdKeyDictionary
 
 
@@ -148,9 +148,9 @@ class _LiveStorages(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
     ) -> Any:
-        given = {self._key(leaf) for leaf in tree_leaves((args, kwargs)) if _is_dense(leaf)}
+        given = {self._key(leaf) for leaf in tree_flatten((args, kwargs))[0] if _is_dense(leaf)}
         result = func(*args, **(kwargs or {}))
-        for leaf in tree_leaves(result):
+        for leaf in tree_flatten(result)[0]:
             # A storage that went in existed before and is not this function's doing.
             if _is_dense(leaf) and self._key(leaf) not in given:
                 self._count(leaf.untyped_storage())

@@ -70,15 +70,12 @@ def test_the_old_best_is_kept_until_the_new_one_is_whole(data, tmp_path, monkeyp
 
 
 @pytest.mark.slow
-def test_one_checkpoint_is_kept_and_leftovers_of_killed_writers_go(data, tmp_path):
+def test_one_checkpoint_is_kept_and_nothing_half_written(data, tmp_path):
     work_dir = tmp_path / 'run'
-    work_dir.mkdir()
-    for name in ('.iter_2.pth.ab12_xyz', '.last_checkpoint.ab12_xyz', '.mine.pth.ab12_xyz'):
-        (work_dir / name).write_bytes(b'')
     run_training(config(data, work_dir, plain_model(), default_hooks=saving(max_keep_ckpts=1)))
     left = names(work_dir)
     assert [name for name in left if name.startswith('iter_')] == ['iter_4.pth']
-    assert [name for name in left if name.startswith('.')] == ['.mine.pth.ab12_xyz']
+    assert not [name for name in left if name.startswith('.')]
 
 
 class Hostile(Hook):
@@ -152,3 +149,15 @@ def test_an_unknown_best_metric_says_which_there_are(data, tmp_path):
     hooks = saving(save_best='SSIM', rule='greater')
     with pytest.raises(KeyError, match=r"save_best='SSIM'.*'PSNR'"):
         run_training(config(data, tmp_path / 'run', plain_model(), default_hooks=hooks))
+
+
+@pytest.mark.slow
+def test_a_best_of_several_sets_is_named_before_training(data, tmp_path):
+    hooks = saving(save_best='PSNR', rule='greater')
+    settings = config(data, tmp_path / 'run', plain_model(), default_hooks=hooks)
+    loader = settings.val_dataloader.to_dict()
+    settings.val_dataloader = [loader, loader]
+    settings.val_evaluator = [[{'type': 'PSNR', 'prefix': name}] for name in ('Set5', 'Set14')]
+    with pytest.raises(KeyError, match=r"'Set5/PSNR' or 'Set14/PSNR'"):
+        run_training(settings)
+    assert not list((tmp_path / 'run').glob('*.pth'))

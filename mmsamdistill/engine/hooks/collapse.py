@@ -11,6 +11,8 @@ from mmagic.registry import HOOKS
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from mmsamdistill.engine.batches import files_of
+
 
 @HOOKS.register_module()
 class CollapseHook(Hook):
@@ -81,7 +83,7 @@ class CollapseHook(Hook):
         Args:
             runner: The Runner.
             batch_idx: Index of the batch.
-            data_batch: Unused.
+            data_batch: The raw batch, whose files are named.
             outputs: What ``train_step`` returned: the losses.
         """
         if not self.every_n_train_iters(runner, self.interval):
@@ -89,7 +91,8 @@ class CollapseHook(Hook):
         losses = {name: value for name, value in (outputs or {}).items() if 'loss' in name}
         bad = [name for name, value in losses.items() if not torch.isfinite(value).all()]
         if bad:
-            self._report(runner, runner.iter + 1, f'{", ".join(bad)} not finite')
+            files = ', '.join(files_of(data_batch)) or 'unknown'
+            self._report(runner, runner.iter + 1, f'{", ".join(bad)} not finite; files: {files}')
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Compare the validation with the best one so far.

@@ -121,7 +121,9 @@ def _check_enough(images: list[Any], size: int, count: int) -> None:
     if len(images) < count:
         raise ValueError(
             f'the dataloader gives {len(images)} images, this stage wants {count}: set '
-            f'train_dataloader.batch_size to the largest of batch_sizes, or lower batch_sizes'
+            f'train_dataloader.batch_size to the largest of batch_sizes, or lower batch_sizes; if '
+            f'it is so already, this is the last batch of an epoch, cut short: use '
+            f"sampler=dict(type='InfiniteSampler'), or train_dataloader.drop_last=True"
         )
     shapes = {tuple(image.shape[-2:]) for image in images}
     if len(shapes) > 1 or min(images[0].shape[-2:]) < size:
