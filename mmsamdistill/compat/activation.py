@@ -41,8 +41,6 @@ def activate() -> None:
         >>> from mmagic.registry import MODELS
         >>> MODELS.get('NAFNet').__name__
         'NAFNet'
-
-    Source: ours.
     """
     if _done:
         return
@@ -62,13 +60,7 @@ def activate() -> None:
 
 
 def require_host() -> None:
-    """Refuse to go on without the packages this one extends, saying how to get them.
-
-    Raises:
-        ImportError: One of them is missing.
-
-    Source: ours.
-    """
+    """Refuse to go on without the packages this one extends, saying how to get them."""
     missing = [name for name in INSTALL if importlib.util.find_spec(name) is None]
     if missing:
         commands = '\n'.join(f'    {INSTALL[name]}' for name in missing)

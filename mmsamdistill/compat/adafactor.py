@@ -10,33 +10,14 @@ from mmengine.registry import Registry
 
 
 def build_adafactor(*args: Any, **kwargs: Any) -> torch.optim.Optimizer:
-    """Build transformers' Adafactor.
-
-    Args:
-        *args: As for ``transformers.Adafactor``.
-        **kwargs: The same.
-
-    Returns:
-        The optimiser.
-
-    Source: ours.
-    """
+    """Build transformers' Adafactor."""
     from transformers import Adafactor
 
     return Adafactor(*args, **kwargs)
 
 
 def register_adafactor(registry: Registry) -> list[str]:
-    """Register Adafactor as MMEngine does, without importing transformers.
-
-    Args:
-        registry: MMEngine's ``OPTIMIZERS``.
-
-    Returns:
-        The registered names.
-
-    Source: ours.
-    """
+    """Register Adafactor as MMEngine does, without importing transformers."""
     if importlib.util.find_spec('transformers') is None:
         return []
     registry.register_module(name='Adafactor', module=build_adafactor)

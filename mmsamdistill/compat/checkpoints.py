@@ -22,17 +22,7 @@ MODULE = 'mmengine.runner.checkpoint'
 # The loaders below take the place of MMEngine's in its table of schemes. MMEngine shows the end of
 # their names in the log ('Loads checkpoint by local backend').
 def load_from_local(filename: str, map_location: Any = None) -> Any:
-    """Read a local file; see :func:`load_checkpoint_file`.
-
-    Args:
-        filename: Path, ``~`` allowed.
-        map_location: As in :func:`torch.load`.
-
-    Returns:
-        The content.
-
-    Source: ours.
-    """
+    """Read a local file; see :func:`load_checkpoint_file`."""
     return load_checkpoint_file(filename, map_location)
 
 
@@ -45,17 +35,6 @@ def load_from_http(
     """Download a checkpoint once, into torch's cache, and read it.
 
     In distributed training the first process downloads, the others wait.
-
-    Args:
-        filename: The address.
-        map_location: As in :func:`torch.load`.
-        model_dir: Folder of the download. Default: torch.hub's.
-        progress: Show a progress bar. Default: if there is a terminal.
-
-    Returns:
-        The content.
-
-    Source: ours.
     """
     from mmengine.dist import barrier, get_rank
 
@@ -70,18 +49,7 @@ def load_from_http(
 
 
 def load_from_ceph(filename: str, map_location: Any = None, backend: str = 'petrel') -> Any:
-    """Read a checkpoint from object storage.
-
-    Args:
-        filename: Address beginning with ``s3://`` or ``petrel://``.
-        map_location: As in :func:`torch.load`.
-        backend: MMEngine's storage backend.
-
-    Returns:
-        The content.
-
-    Source: ours.
-    """
+    """Read a checkpoint from object storage."""
     from mmengine.fileio import get_file_backend
 
     content = get_file_backend(filename, backend_args={'backend': backend}).get(filename)
@@ -89,20 +57,7 @@ def load_from_ceph(filename: str, map_location: Any = None, backend: str = 'petr
 
 
 def load_from_openmmlab(filename: str, map_location: Any = None) -> Any:
-    """Read a checkpoint named in MMEngine's or the user's list of models.
-
-    Args:
-        filename: ``open-mmlab://NAME`` or ``openmmlab://NAME``.
-        map_location: As in :func:`torch.load`.
-
-    Returns:
-        The content.
-
-    Raises:
-        KeyError: The list has no such name.
-
-    Source: ours.
-    """
+    """Read a checkpoint named in MMEngine's or the user's list of models."""
     from mmengine.runner import checkpoint as host
 
     name = filename.partition('://')[2]
@@ -114,17 +69,7 @@ def load_from_openmmlab(filename: str, map_location: Any = None) -> Any:
 
 
 def load_from_pavi(filename: str, map_location: Any = None) -> Any:
-    """Refuse a service that no longer exists, whose loader in MMEngine unpickles unchecked.
-
-    Args:
-        filename: The address.
-        map_location: Unused.
-
-    Raises:
-        CheckpointError: Always.
-
-    Source: ours.
-    """
+    """Refuse a service that no longer exists, whose loader in MMEngine unpickles unchecked."""
     raise CheckpointError(f'{filename}: download the file and give its local path instead')
 
 

@@ -23,8 +23,6 @@ def unavailable_editors() -> dict[str, str]:
     Example:
         >>> 'nafnet' in unavailable_editors()
         False
-
-    Source: ours.
     """
     activate()
     editors = importlib.import_module('mmagic.models.editors')

@@ -34,7 +34,5 @@ def let_ema_start_from_any_checkpoint() -> None:
     hands everything over to the model, while its ``EMAHook`` stops with ``KeyError: 'state_dict'``.
 
     Affected: MMEngine up to 0.10.7. Unnecessary once the hook asks as the Runner does.
-
-    Source: ours.
     """
     after_import(MODULE, _amend_ema_hook)

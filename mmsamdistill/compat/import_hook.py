@@ -106,37 +106,20 @@ def install_import_hook() -> None:
     A package is loaded lazily only if its ``__init__`` does nothing but gather names.
 
     Affected: MMagic 1.0 to 1.2.0. Unnecessary once a release of MMagic loads its editors on demand.
-
-    Source: ours.
     """
     if not any(isinstance(finder, CompatFinder) for finder in sys.meta_path):
         sys.meta_path.insert(0, CompatFinder())
 
 
 def after_import(name: str, amend: Callable[[ModuleType], None]) -> None:
-    """Have ``amend`` called on a module once it is imported; at once if it already is.
-
-    Args:
-        name: Full module name.
-        amend: Receives the module.
-
-    Source: ours.
-    """
+    """Have ``amend`` called on a module once it is imported; at once if it already is."""
     AFTER_IMPORT.setdefault(name, []).append(amend)
     if name in sys.modules:
         amend(sys.modules[name])
 
 
 def replace_in_modules(package: str, old: object, new: object) -> None:
-    """Rebind ``old`` to ``new`` in every loaded module of ``package`` that imported it by name.
-
-    Args:
-        package: Top-level package, such as 'mmengine'.
-        old: The object to find.
-        new: What takes its place.
-
-    Source: ours.
-    """
+    """Rebind ``old`` to ``new`` in every loaded module of ``package`` that imported it by name."""
     for name, module in list(sys.modules.items()):
         if name == package or name.startswith(f'{package}.'):
             for key, value in list(vars(module).items()):

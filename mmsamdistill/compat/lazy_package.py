@@ -36,16 +36,7 @@ class PackageTable:
 
 @cache
 def read_table(path: str) -> PackageTable:
-    """Read a package's ``__init__`` without executing it.
-
-    Args:
-        path: Path of the ``__init__.py``.
-
-    Returns:
-        Its table.
-
-    Source: ours.
-    """
+    """Read a package's ``__init__`` without executing it."""
     table = PackageTable(body=ast.parse(Path(path).read_bytes()).body)
     for node in table.body:
         if isinstance(node, ast.ImportFrom) and node.level == 1 and node.module:
@@ -75,8 +66,6 @@ class LazyPackage(ModuleType):
         >>> import mmagic.models.editors
         >>> 'NAFNet' in dir(mmagic.models.editors)
         True
-
-    Source: ours.
     """
 
     def __getattr__(self, name: str) -> Any:

@@ -40,8 +40,6 @@ class LazyRegistry(Registry):
     missing, and ``KeyError`` with suggestions for a name close to a known one; any other unknown
     name gives None as in MMEngine. Never constructed: :func:`make_registries_lazy` turns existing
     registries into it.
-
-    Source: ours.
     """
 
     variable: str
@@ -180,8 +178,6 @@ def register_late(variable: str, name: str, module: str) -> None:
         variable: The registry's name in ``mmagic.registry``, for example 'MODELS'.
         name: The name that the module registers there.
         module: Full name of the module.
-
-    Source: ours.
     """
     _LATE[variable, name] = module
 
@@ -194,11 +190,6 @@ def make_registries_lazy(module: ModuleType) -> None:
     place, since MMagic's modules and the user's have imported the objects by name.
 
     Affected: MMagic 1.0 to 1.2.0. Unnecessary once MMagic loads its editors on demand.
-
-    Args:
-        module: ``mmagic.registry``.
-
-    Source: ours.
     """
     folder = str(Path(sys.modules['mmagic'].__file__).parent)
     for variable, registry in vars(module).items():

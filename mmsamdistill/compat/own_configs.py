@@ -19,8 +19,6 @@ def let_configs_inherit_from_this_package() -> None:
 
     Affected: MMEngine 0.7 to 0.10.7. Unnecessary once MMEngine lets a package enter the table with
     a scope of its choice.
-
-    Source: ours.
     """
     config_utils.MODULE2PACKAGE.setdefault(PACKAGE, PACKAGE)
     original = Config._get_cfg_path

@@ -13,17 +13,9 @@ from mmsamdistill.compat.import_hook import replace_in_modules
 def is_installed(package: str) -> bool:
     """Say whether a distribution or importable package of this name exists.
 
-    Args:
-        package: Distribution or module name.
-
-    Returns:
-        True if it is installed.
-
     Example:
         >>> is_installed('mmengine'), is_installed('no-such-package')
         (True, False)
-
-    Source: ours.
     """
     try:
         metadata.distribution(package)
@@ -36,21 +28,9 @@ def is_installed(package: str) -> bool:
 def get_installed_path(package: str) -> str:
     """Find the folder a package is installed in.
 
-    Args:
-        package: Distribution or module name; the module of 'mmcv-lite' is found as 'mmcv'.
-
-    Returns:
-        Path of the module's folder.
-
-    Raises:
-        importlib.metadata.PackageNotFoundError: It is not installed.
-        RuntimeError: It is a namespace package, which has no single folder.
-
     Example:
         >>> Path(get_installed_path('mmcv-lite')).name if is_installed('mmcv-lite') else 'mmcv'
         'mmcv'
-
-    Source: ours.
     """
     spec = _find_spec(package)
     if spec is None:
@@ -78,8 +58,6 @@ def replace_pkg_resources() -> None:
 
     Affected: MMEngine up to 0.10.7 (unconditionally useful: also faster where it exists).
     Unnecessary once MMEngine uses ``importlib.metadata``.
-
-    Source: ours.
     """
     original = importlib.import_module('mmengine.utils.package_utils')
     for new in (is_installed, get_installed_path):

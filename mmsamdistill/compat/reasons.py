@@ -11,25 +11,15 @@ class MissingDependencyError(ImportError):
     """A part of MMagic was asked for that cannot be imported here.
 
     MMagic's own behaviour is to fail as a whole, or to say that the name is not registered.
-
-    Source: ours.
     """
 
 
 def explain(error: BaseException) -> str:
     """Say in one sentence what an import error means.
 
-    Args:
-        error: What the import raised.
-
-    Returns:
-        The missing or unsuitable package, and the original message.
-
     Example:
         >>> explain(ModuleNotFoundError("No module named 'diffusers'", name='diffusers'))
         "the package 'diffusers' is not installed"
-
-    Source: ours.
     """
     message = (str(error).strip().splitlines() or [''])[0]
     if 'mmcv._ext' in message or 'mmcv.ops' in message:
@@ -51,26 +41,10 @@ def _version(package: str) -> str:
 
 
 def remember_failure(module: str, error: BaseException) -> str:
-    """Note why ``module`` cannot be imported.
-
-    Args:
-        module: Full module name.
-        error: What the import raised.
-
-    Returns:
-        The reason in words.
-
-    Source: ours.
-    """
+    """Note why ``module`` cannot be imported."""
     return _failures.setdefault(module, explain(error))
 
 
 def known_failures() -> dict[str, str]:
-    """List the failures seen so far.
-
-    Returns:
-        Module name to reason, a copy.
-
-    Source: ours.
-    """
+    """List the failures seen so far."""
     return dict(_failures)

@@ -17,17 +17,12 @@ QUOTED = re.compile(r'[\'"]([^\'"]+)[\'"]')
 def registered_names(source: str) -> Iterator[tuple[str, str]]:
     r"""Find the registrations at the top level of a module.
 
-    Args:
-        source: The module's text.
-
     Yields:
         The registry's variable and the registered name.
 
     Example:
         >>> list(registered_names("@MODELS.register_module()\nclass Net:\n    pass\n"))
         [('MODELS', 'Net')]
-
-    Source: ours.
     """
     for call in CALL.finditer(source):
         decorator, registry, arguments = call.groups()
@@ -44,14 +39,6 @@ def registration_index(root: str) -> dict[tuple[str, str], str]:
 
     Reading the text of all modules takes a few hundredths of a second, importing them half a
     minute; editors' files that no ``__init__`` lists are found as well.
-
-    Args:
-        root: Folder of the ``mmagic`` package.
-
-    Returns:
-        For example ``{('MODELS', 'NAFNet'): 'mmagic.models.editors.nafnet.nafnet_net'}``.
-
-    Source: ours.
     """
     index: dict[tuple[str, str], str] = {}
     for folder in SEARCHED:

@@ -37,16 +37,9 @@ def replace_numpy_bool8(source: bytes) -> ast.Module:
 
     Affected: MMagic 1.0 to 1.2.0 with NumPy 2. Unnecessary once MMagic writes ``np.bool_``.
 
-    Args:
-        source: The module's source.
-
-    Returns:
-        Its amended syntax tree.
-
     Example:
         >>> ast.unparse(replace_numpy_bool8(b'kind = np.bool8'))
         'kind = np.bool_'
-
     """
     return _RenameAttribute('np', 'bool8', 'bool_').visit(ast.parse(source))
 
@@ -60,12 +53,6 @@ def raise_mmcv_bound(source: bytes) -> ast.Module:
     fork onedl-mmcv 2.3.6 trains, validates and tests. What comes after was never tried.
 
     Affected: MMagic up to 1.2.0. Unnecessary once MMagic itself accepts newer MMCVs.
-
-    Args:
-        source: The source of ``mmagic/__init__``.
-
-    Returns:
-        Its syntax tree with ``MMCV_MAX`` out of reach, and a warning from 2.4 on.
 
     Example:
         >>> print(ast.unparse(raise_mmcv_bound(b"MMCV_MAX = '2.2.0'")))
@@ -107,13 +94,6 @@ def import_adafactor_on_use(source: bytes) -> ast.Module:
     torch can fail with more than an ImportError. The class is now imported when it is built.
 
     Affected: MMEngine 0.9 to 0.10.7. Unnecessary once MMEngine imports it on demand.
-
-    Args:
-        source: The source of ``mmengine.optim.optimizer.builder``.
-
-    Returns:
-        Its syntax tree, with ``register_transformers_optimizers`` replaced.
-
     """
     tree = ast.parse(source)
     for node in tree.body:
@@ -134,16 +114,9 @@ def replace_saved_variables(source: bytes) -> ast.Module:
 
     Affected: MMagic 1.0 to 1.2.0. Unnecessary once MMagic writes ``ctx.saved_tensors``.
 
-    Args:
-        source: The source of ``mmagic.models.editors.nafnet.naf_layerNorm2d``.
-
-    Returns:
-        Its amended syntax tree.
-
     Example:
         >>> ast.unparse(replace_saved_variables(b'y, var, weight = ctx.saved_variables'))
         'y, var, weight = ctx.saved_tensors'
-
     """
     return _RenameAttribute('ctx', 'saved_variables', 'saved_tensors').visit(ast.parse(source))
 

@@ -9,16 +9,7 @@ from typing import Any
 
 
 def rebuild_process(kind: type[BaseProcess]) -> BaseProcess:
-    """Activate the remedies, then make an empty process object; runs in the worker.
-
-    Args:
-        kind: The process class.
-
-    Returns:
-        A process object whose state is yet to be set.
-
-    Source: ours.
-    """
+    """Activate the remedies, then make an empty process object; runs in the worker."""
     from mmsamdistill.compat.activation import activate  # which imports this module
 
     activate()
@@ -26,16 +17,7 @@ def rebuild_process(kind: type[BaseProcess]) -> BaseProcess:
 
 
 def reduce_process(process: BaseProcess) -> tuple[Any, ...]:
-    """Pickle a process; if it is a data-loader worker, so that the worker activates us.
-
-    Args:
-        process: The process about to be started.
-
-    Returns:
-        What ``__reduce__`` returns.
-
-    Source: ours.
-    """
+    """Pickle a process; if it is a data-loader worker, so that the worker activates us."""
     target = process.__dict__.get('_target')
     if str(getattr(target, '__module__', '')).startswith('torch.utils.data'):
         return rebuild_process, (type(process),), process.__dict__
@@ -50,8 +32,6 @@ def activate_in_spawned_workers() -> None:
     process is built by runs before its dataset is read. Other processes are left alone.
 
     Affected: start methods 'spawn' and 'forkserver'. Unnecessary once MMagic imports by itself.
-
-    Source: ours.
     """
     for name in ('SpawnProcess', 'ForkServerProcess'):
         kind = getattr(multiprocessing.context, name, None)  # Windows has no ForkServerProcess

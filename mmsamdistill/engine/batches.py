@@ -17,24 +17,9 @@ Batch = dict[str, Any]
 def images_of(batch: Batch) -> list[Tensor]:
     """Degraded images of a raw batch, as a list.
 
-    Args:
-        batch: What the dataloader gave: ``inputs``, a list of images or a stack of them, and
-            ``data_samples``, a list with one data sample an image.
-
-    Shape:
-        - inputs: ``(C, H, W)`` each, or ``(N, C, H, W)``
-
-    Returns:
-        The images, not copied.
-
-    Raises:
-        TypeError: If ``inputs`` is anything else, or the data samples are no list of that length.
-
     Example:
         >>> len(images_of({'inputs': torch.zeros(2, 3, 4, 4), 'data_samples': ['a', 'b']}))
         2
-
-    Source: ours.
     """
     inputs, samples = batch.get('inputs'), batch.get('data_samples')
     images = list(inputs) if isinstance(inputs, Tensor | list | tuple) else []
@@ -63,22 +48,13 @@ def files_of(batch: Any) -> list[str]:
 
 
 def select_images(batch: Batch, indices: Sequence[int]) -> None:
-    """Keep some images of a batch, with their data samples.
-
-    Args:
-        batch: See :func:`images_of`; changed in place.
-        indices: Which ones, in their new order.
-
-    Raises:
-        TypeError: See :func:`images_of`.
+    """Keep some images of a batch, with their data samples; the batch is changed in place.
 
     Example:
         >>> batch = {'inputs': torch.arange(3.0).view(3, 1, 1, 1), 'data_samples': ['a', 'b', 'c']}
         >>> select_images(batch, [2, 0])
         >>> [image.item() for image in batch['inputs']], batch['data_samples']
         ([2.0, 0.0], ['c', 'a'])
-
-    Source: ours.
     """
     images, samples = images_of(batch), batch['data_samples']
     batch['inputs'] = [images[index] for index in indices]
@@ -86,23 +62,10 @@ def select_images(batch: Batch, indices: Sequence[int]) -> None:
 
 
 def crop_images(batch: Batch, top: int, left: int, size: int) -> None:
-    """Cut the same square out of all images of a batch and of everything that lies over them.
+    """Cut the same square, in place, out of all images of a batch and of what lies over them.
 
     Whatever a data sample holds that has its image's height and width is cropped as well: the
     truth, the region map, a mask.
-
-    Args:
-        batch: See :func:`images_of`; changed in place.
-        top: First row.
-        left: First column.
-        size: Height and width.
-
-    Raises:
-        TypeError: See :func:`images_of`.
-        ValueError: If an image ends before the square does, or a truth or region map has another
-            size than its image.
-
-    Source: ours.
     """
     images = images_of(batch)
     for image, sample in zip(images, batch['data_samples'], strict=True):
@@ -129,24 +92,9 @@ def common_regions(first: Tensor, second: Tensor) -> Tensor:
     Two pixels are in the same region if both maps say so, and in none if either map says so. What
     is uniform over a region in either image is then uniform over the region in their mixture.
 
-    Args:
-        first: Label map of any integer dtype, 0 is "no region".
-        second: The other one.
-
-    Shape:
-        - first, second, result: the same, any
-
-    Returns:
-        The label map in the dtype of ``first``, numbered without gaps from 1.
-
-    Raises:
-        ValueError: If the maps differ in shape.
-
     Example:
         >>> common_regions(torch.tensor([1, 1, 7, 7]), torch.tensor([5, 6, 6, 0])).tolist()
         [1, 2, 3, 0]
-
-    Source: ours.
     """
     if first.shape != second.shape:
         raise ValueError(
@@ -164,15 +112,6 @@ def iteration_generator(runner: Runner, purpose: str) -> np.random.Generator:
     They depend on the run's seed, the process, the iteration and the purpose, and on nothing that
     was drawn before: a resumed run draws what an uninterrupted one would have drawn, and nothing
     else in the run draws differently because of it.
-
-    Args:
-        runner: The Runner.
-        purpose: Who draws, so that two hooks do not draw the same.
-
-    Returns:
-        The generator.
-
-    Source: ours.
     """
     key = int.from_bytes(purpose.encode(), 'little')
     return np.random.default_rng([runner.seed, get_rank(), runner.iter, key])

@@ -29,7 +29,7 @@ class CascadeOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     Raises:
         ValueError: When called with a model that is not a cascade (has no ``restorer``).
 
-    Source: ours; the clip itself is torch's.
+    Source: the clip itself is torch's.
     """
 
     def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None) -> None:

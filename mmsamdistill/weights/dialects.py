@@ -140,9 +140,6 @@ def to_plain_state_dict(
 def student_part(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Take the student's weights out of a cascade's; a plain restorer's are returned as they are.
 
-    Args:
-        state_dict: Weights, as :func:`find_state_dict` returns them.
-
     Example:
         >>> student_part({'restorer.generator.bias': 1, 'teacher.generator.bias': 2})
         {'generator.bias': 1}

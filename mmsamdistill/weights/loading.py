@@ -35,7 +35,6 @@ def adopt_plain_state_dict(
         >>> reference = {'generator.bias': torch.zeros(1)}
         >>> adopt_plain_state_dict({'params': {'bias': torch.ones(1)}}, reference)
         {'generator.bias': tensor([1.])}
-
     """
     return to_plain_state_dict(find_state_dict(state_dict), reference)
 
@@ -79,7 +78,6 @@ def load_plain(model: nn.Module, source: str | Path | Mapping[str, Any], ema: bo
     Example:
         >>> network = nn.Linear(1, 1)
         >>> load_plain(network, {'params': {k: v + 1 for k, v in network.state_dict().items()}})
-
     """
     if isinstance(source, Mapping):
         weights = to_plain_state_dict(find_state_dict(source, ema), model.state_dict())

@@ -35,8 +35,6 @@ def require_same_keys(
         Traceback (most recent call last):
         ValueError: the weights do not fit a 4 channel network:
           1 of another shape: conv.weight is (4, 3), needs (4, 4)
-
-    Source: ours.
     """
     missing = [key for key in reference if key not in given]
     unexpected = [key for key in given if key not in reference]

@@ -56,11 +56,6 @@ def allowed_types() -> list[Any]:
 
     NumPy's internal functions moved from ``numpy.core`` to ``numpy._core`` in NumPy 2; both names
     are understood under either version, by functions of ours that rebuild plain numbers only.
-
-    Returns:
-        Classes and functions, each standing for its own module and name.
-
-    Source: ours.
     """
     rebuilders = [
         _named(function, module, name)
@@ -85,8 +80,6 @@ def allow_mmengine_types() -> None:
 
     Affected: torch 2.6 and later by default, all versions with ``weights_only=True``. Unnecessary
     once MMEngine allows its own types.
-
-    Source: ours.
     """
     if hasattr(torch.serialization, 'add_safe_globals'):
         torch.serialization.add_safe_globals(allowed_types())
@@ -117,8 +110,6 @@ def write_history_as_lists() -> None:
     a history no longer replaces the statistics of the whole class by what the file says.
 
     Affected: MMEngine up to 0.10.7. Unnecessary once its checkpoints hold plain data.
-
-    Source: ours.
     """
     HistoryBuffer.__reduce__ = _history_as_lists
     HistoryBuffer.__setstate__ = _set_history_state
@@ -127,17 +118,9 @@ def write_history_as_lists() -> None:
 def plain_numbers(value: Any) -> Any:
     """Turn NumPy scalars anywhere in dicts, lists and tuples into Python numbers.
 
-    Args:
-        value: A checkpoint or a part of it; not edited.
-
-    Returns:
-        The same object if it holds no NumPy scalar, otherwise a copy of the containers concerned.
-
     Example:
         >>> plain_numbers({'best': np.float64(2.5), 'steps': [1, 2]})
         {'best': 2.5, 'steps': [1, 2]}
-
-    Source: ours.
     """
     if isinstance(value, np.generic):
         return value.item()

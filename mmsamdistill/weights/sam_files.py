@@ -103,9 +103,6 @@ OFFICIAL_SAM2_FILES: dict[str, OfficialFile] = {
 def official_of_name(name: str) -> OfficialFile | None:
     """The published file of a name, if there is one.
 
-    Args:
-        name: A file name without folder.
-
     Example:
         >>> official_of_name('sam_vit_b_01ec64.pth').size, official_of_name('other.pth')
         (375042383, None)

@@ -24,24 +24,10 @@ def locate_weights(
 
     A download is checked while it runs and appears under its name only when it is whole.
 
-    Args:
-        checkpoint: Path or ``http(s)``/``file`` URL.
-        sha256: Expected SHA-256 (or its beginning) of a download; for the official files it is
-            known without. Default: None.
-        official: Published files that the message for a missing one names. Default: SAM's.
-
-    Returns:
-        The path.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        RuntimeError: If a download does not have the expected hash.
-
     Example:
         >>> locate_weights('nowhere/sam.pth')
         Traceback (most recent call last):
         FileNotFoundError: no SAM checkpoint at nowhere/sam.pth; ...
-
     """
     if urlparse(str(checkpoint)).scheme not in ('http', 'https', 'file'):
         path = Path(checkpoint).expanduser()
@@ -65,24 +51,12 @@ def locate_weights(
 def verify_weights(path: Path, sha256: str | None = None) -> str:
     """Check a checkpoint file against the hash that is expected of it.
 
-    Args:
-        path: The file.
-        sha256: Expected SHA-256 or its beginning. Default: None, which means the published hash
-            for a file with an official name, and no expectation for any other.
-
-    Returns:
-        The file's SHA-256.
-
-    Raises:
-        ValueError: If the file is truncated or is not the file it claims to be.
-
     Example:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     _ = Path(folder, 'a.pth').write_bytes(b'')
         ...     verify_weights(Path(folder, 'a.pth'))[:8]
         'e3b0c442'
-
     """
     official = official_of_name(path.name)
     if sha256 is None and official is not None and official.size is not None:
@@ -109,22 +83,12 @@ def load_weights(
 ) -> None:
     """Load a checkpoint into a network, every key of both used.
 
-    Args:
-        network: The network, changed in place.
-        path: The checkpoint.
-        model_type: What the network is called in the message.
-        choices: Names of models that the message offers. Default: SAM's.
-
-    Raises:
-        ValueError: If the file cannot be read or belongs to another architecture.
-
     Example:
         >>> import tempfile
         >>> layer = nn.Linear(1, 1)
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     torch.save(nn.Linear(1, 1).state_dict(), Path(folder, 'a.pth'))
         ...     load_weights(layer, Path(folder, 'a.pth'), 'linear')
-
     """
     state = read_weights(path)
     wanted = network.state_dict()
@@ -147,17 +111,10 @@ def load_weights(
 def hash_state(network: nn.Module) -> str:
     """SHA-256 over names and values of a network's state, for networks that came without a file.
 
-    Args:
-        network: The network.
-
-    Returns:
-        64 hexadecimal digits.
-
     Example:
         >>> layer = nn.Linear(2, 2)
         >>> hash_state(layer) == hash_state(layer), hash_state(layer) == hash_state(nn.Linear(2, 2))
         (True, False)
-
     """
     digest = hashlib.sha256()
     for name, value in sorted(network.state_dict().items()):

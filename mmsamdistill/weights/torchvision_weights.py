@@ -43,7 +43,6 @@ def read_torchvision_weights(weights: str | Path, model: str) -> dict[str, Tenso
         ...     torch.save({'conv.bias': torch.ones(1)}, Path(folder, 'net.pth'))
         ...     read_torchvision_weights(Path(folder, 'net.pth'), 'fcn_resnet50')
         {'conv.bias': tensor([1.])}
-
     """
     from torchvision.models import get_model_weights
 
@@ -62,18 +61,9 @@ def read_torchvision_weights(weights: str | Path, model: str) -> dict[str, Tenso
 def load_completely(network: nn.Module, weights: Mapping[str, Tensor], what: str) -> None:
     """Load weights into a network, all of them, heads that only training uses left aside.
 
-    Args:
-        network: The network.
-        weights: Its weights.
-        what: Name of the network, for the message.
-
-    Raises:
-        ValueError: If they do not match completely; the message lists where.
-
     Example:
         >>> network = nn.Linear(1, 1)
         >>> load_completely(network, {**network.state_dict(), 'aux_classifier.0.bias': 1}, 'it')
-
     """
     reference = network.state_dict()
     unused = tuple(p for p in _AUXILIARY if not any(key.startswith(p) for key in reference))

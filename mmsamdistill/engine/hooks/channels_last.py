@@ -17,13 +17,9 @@ class ChannelsLastHook(Hook):
     numbers in memory, and with it the speed, differs. Networks of many small or depthwise
     convolutions gain on CPUs, mixed precision gains on GPUs.
 
-    Source: ours; the layout is torch's.
+    Source: the layout is torch's.
     """
 
     def before_run(self, runner: Runner) -> None:
-        """Convert the model.
-
-        Args:
-            runner: The Runner.
-        """
+        """Convert the model."""
         runner.model.to(memory_format=torch.channels_last)

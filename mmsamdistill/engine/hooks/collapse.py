@@ -35,8 +35,6 @@ class CollapseHook(Hook):
     Raises:
         ValueError: If ``max_drop`` or ``interval`` is not above 0.
         RuntimeError: With ``stop``, at the collapse.
-
-    Source: ours.
     """
 
     # After the hooks that add metrics to those of the validation.
@@ -63,9 +61,6 @@ class CollapseHook(Hook):
 
         A run that starts does not ask whether the hub has one already: two runs of one process that
         start in the same second have the same name, and with it the same hub.
-
-        Args:
-            runner: The Runner.
         """
         for name, value in (('collapse', None), ('collapse_best', {})):
             if runner.iter == 0 or name not in runner.message_hub.runtime_info:
@@ -78,14 +73,7 @@ class CollapseHook(Hook):
         data_batch: Any = None,
         outputs: Mapping[str, torch.Tensor] | None = None,
     ) -> None:
-        """Look for a loss that is infinite or no number.
-
-        Args:
-            runner: The Runner.
-            batch_idx: Index of the batch.
-            data_batch: The raw batch, whose files are named.
-            outputs: What ``train_step`` returned: the losses.
-        """
+        """Look for a loss that is infinite or no number."""
         if not self.every_n_train_iters(runner, self.interval):
             return
         losses = {name: value for name, value in (outputs or {}).items() if 'loss' in name}
@@ -95,12 +83,7 @@ class CollapseHook(Hook):
             self._report(runner, runner.iter + 1, f'{", ".join(bad)} not finite; files: {files}')
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        """Compare the validation with the best one so far.
-
-        Args:
-            runner: The Runner.
-            metrics: The validation's metrics.
-        """
+        """Compare the validation with the best one so far."""
         bests = runner.message_hub.get_info('collapse_best')
         for name, value in (metrics or {}).items():
             if name.rpartition('/')[2] != self.metric:

@@ -28,8 +28,6 @@ class CompileHook(Hook):
 
     Raises:
         ValueError: At the start of training, if the model has no submodule of such a name.
-
-    Source: ours.
     """
 
     def __init__(self, names: Sequence[str] = ('generator',), **options: Any) -> None:
@@ -38,11 +36,7 @@ class CompileHook(Hook):
         self.training = False
 
     def before_train(self, runner: Runner) -> None:
-        """Compile; nothing happens before the first step needs it.
-
-        Args:
-            runner: The Runner.
-        """
+        """Compile; nothing happens before the first step needs it."""
         found = [
             module
             for name, module in runner.model.named_modules()
@@ -57,27 +51,15 @@ class CompileHook(Hook):
         self.training = True
 
     def before_val(self, runner: Runner) -> None:
-        """Leave the compiled networks alone.
-
-        Args:
-            runner: The Runner.
-        """
+        """Leave the compiled networks alone."""
         self.training = False
 
     def after_val(self, runner: Runner) -> None:
-        """Go on with them.
-
-        Args:
-            runner: The Runner.
-        """
+        """Go on with them."""
         self.training = True
 
     def after_train(self, runner: Runner) -> None:
-        """Leave the compiled networks alone.
-
-        Args:
-            runner: The Runner.
-        """
+        """Leave the compiled networks alone."""
         self.training = False
 
     def _compile(self, module: nn.Module) -> None:

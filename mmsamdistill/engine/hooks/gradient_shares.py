@@ -49,14 +49,7 @@ class GradientShareHook(Hook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
-        """Look at the batch that the student has just learnt from.
-
-        Args:
-            runner: The Runner.
-            batch_idx: Unused.
-            data_batch: The raw batch.
-            outputs: Unused.
-        """
+        """Look at the batch that the student has just learnt from."""
         if not self.every_n_train_iters(runner, self.interval):
             return
         cascade = cascade_of(runner, type(self).__name__)
@@ -82,15 +75,7 @@ class GradientShareHook(Hook):
 
 
 def gradient_shares(cascade: nn.Module, data_batch: Any) -> dict[str, float]:
-    """Measure each loss term's share of the student's gradient, and leave the model as it was.
-
-    Args:
-        cascade: A cascade in training mode.
-        data_batch: A raw batch of the dataloader.
-
-    Returns:
-        Shares by the terms' names without ``loss_``; empty if the student gets no gradient.
-    """
+    """Measure each loss term's share of the student's gradient, and leave the model as it was."""
     parameters = [each for each in cascade.restorer.parameters() if each.requires_grad]
     if not parameters:
         return {}

@@ -55,11 +55,7 @@ class FiniteHook(Hook):
         self._recent: deque[tuple[Mapping[str, Any], list[str]]] = deque(maxlen=1)
 
     def before_train(self, runner: Runner) -> None:
-        """Stand between gradients and optimiser.
-
-        Args:
-            runner: The Runner.
-        """
+        """Stand between gradients and optimiser."""
         wrapped = runner.optim_wrapper
         parts = wrapped.values() if isinstance(wrapped, OptimWrapperDict) else [wrapped]
         self._names = {id(p): name for name, p in runner.model.named_parameters()}
@@ -77,17 +73,7 @@ class FiniteHook(Hook):
         data_batch: Any = None,
         outputs: Mapping[str, Any] | None = None,
     ) -> None:
-        """Report a step that was skipped.
-
-        Args:
-            runner: The Runner.
-            batch_idx: Unused.
-            data_batch: The raw batch, whose files are named.
-            outputs: The losses.
-
-        Raises:
-            TrainingDivergedError: At the limit.
-        """
+        """Report a step that was skipped."""
         self._recent.append((outputs or {}, files_of(data_batch)))
         if self._scaled and not _finite(outputs or {}).get('loss', True):
             self._bad = 'the loss'
@@ -105,25 +91,13 @@ class FiniteHook(Hook):
             self._stop(runner, f'{self._in_a_row} steps in a row are not finite; {finding}')
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Keep weights that are no numbers from the disk.
-
-        Args:
-            runner: The Runner.
-            checkpoint: What is to be saved.
-
-        Raises:
-            TrainingDivergedError: If they are.
-        """
+        """Keep weights that are no numbers from the disk."""
         broken = first_not_finite(checkpoint['state_dict'])
         if broken is not None:
             self._stop(runner, f'iteration {runner.iter}: {broken} is not finite')
 
     def after_train(self, runner: Runner) -> None:
-        """Say how many steps were skipped.
-
-        Args:
-            runner: The Runner.
-        """
+        """Say how many steps were skipped."""
         if self.skipped:
             runner.logger.warning(f'{self.skipped} steps were skipped, being not finite')
 

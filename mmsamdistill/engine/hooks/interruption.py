@@ -64,19 +64,11 @@ class InterruptionHook(Hook):
             self._previous = {each: signal.signal(each, self._hear) for each in self.signals}
 
     def before_run(self, runner: Runner) -> None:
-        """Listen, if that was not done before.
-
-        Args:
-            runner: The Runner.
-        """
+        """Listen, if that was not done before."""
         self.listen()
 
     def before_train(self, runner: Runner) -> None:
-        """Make up for the validation that was due when the run was broken off.
-
-        Args:
-            runner: The Runner.
-        """
+        """Make up for the validation that was due when the run was broken off."""
         self._training = True
         due = runner.iter > 0 and _validation_due(runner, runner.iter)
         if due and runner.message_hub.runtime_info.get(_LAST_VALIDATION) != runner.iter:
@@ -86,14 +78,7 @@ class InterruptionHook(Hook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
-        """Save and have the loop end, if all processes know of a signal.
-
-        Args:
-            runner: The Runner.
-            batch_idx: Unused.
-            data_batch: Unused.
-            outputs: Unused.
-        """
+        """Save and have the loop end, if all processes know of a signal."""
         if not self._agreed(runner):
             return
         done = runner.iter + 1
@@ -106,14 +91,7 @@ class InterruptionHook(Hook):
     def after_val_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
-        """Break a validation off.
-
-        Args:
-            runner: The Runner.
-            batch_idx: Unused.
-            data_batch: Unused.
-            outputs: Unused.
-        """
+        """Break a validation off."""
         if self.received is None or not self._training:
             return
         for hook in runner.hooks:
@@ -123,20 +101,11 @@ class InterruptionHook(Hook):
         self._leave()
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        """Note that this iteration's validation is done.
-
-        Args:
-            runner: The Runner.
-            metrics: Unused.
-        """
+        """Note that this iteration's validation is done."""
         runner.message_hub.update_info(_LAST_VALIDATION, runner.iter)
 
     def after_train(self, runner: Runner) -> None:
-        """Stop listening.
-
-        Args:
-            runner: The Runner.
-        """
+        """Stop listening."""
         self._training = False
         for number, handler in self._previous.items():
             signal.signal(number, handler)

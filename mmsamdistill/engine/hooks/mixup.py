@@ -73,16 +73,7 @@ class MixupHook(Hook):
         self.begin = begin
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        """Mix the batch, or leave it.
-
-        Args:
-            runner: The Runner.
-            batch_idx: Unused.
-            data_batch: The raw batch, changed in place.
-
-        Raises:
-            TypeError: If the batch is not one of single images.
-        """
+        """Mix the batch, or leave it."""
         generator = iteration_generator(runner, 'MixupHook')
         if runner.iter < self.begin or generator.random() >= self.probability:
             return
@@ -93,18 +84,6 @@ class MixupHook(Hook):
 
 def mix_batch(batch: Batch, partners: np.ndarray, weights: np.ndarray) -> None:
     """Mix every image of a batch with another one of it.
-
-    Args:
-        batch: See :func:`images_of`; changed in place. The truths are ``gt_img``, the region maps,
-            where there are any, ``regions``.
-        partners: Index of each image's partner.
-        weights: Weight of each image; its partner's is the rest of 1.
-
-    Shape:
-        - partners, weights: ``(N,)``
-
-    Raises:
-        TypeError: See :func:`images_of`.
 
     Source: see :class:`MixupHook`.
     """

@@ -72,12 +72,7 @@ class DistillationPictureHook(Hook):
         self.validations = 0
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        """Draw.
-
-        Args:
-            runner: The Runner.
-            metrics: Unused.
-        """
+        """Draw."""
         self.validations += 1
         if (self.validations - 1) % self.interval or not is_main_process():
             return

@@ -78,28 +78,11 @@ class ProgressivePatchHook(Hook):
         self._announced: int | None = None
 
     def stage_of(self, iteration: int) -> int:
-        """Stage of an iteration.
-
-        Args:
-            iteration: Iterations done so far; the first step of a run is iteration 0.
-
-        Returns:
-            Index of the stage.
-        """
+        """Stage of an iteration."""
         return min(bisect.bisect_right(self.ends, iteration), len(self.ends) - 1)
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        """Cut the batch down to what the stage wants.
-
-        Args:
-            runner: The Runner.
-            batch_idx: Unused.
-            data_batch: The raw batch, changed in place.
-
-        Raises:
-            TypeError: If the batch is not one of single images.
-            ValueError: If its patches or the batch itself are too small for the stage.
-        """
+        """Cut the batch down to what the stage wants."""
         stage = self.stage_of(runner.iter)
         size, count = self.patch_sizes[stage], self.batch_sizes[stage]
         if stage != self._announced:

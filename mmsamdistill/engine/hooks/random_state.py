@@ -23,29 +23,17 @@ class RandomStateHook(Hook):
 
     Not covered is a pipeline that draws from torch in the training's own process
     (``num_workers=0``); MMagic's transforms draw from NumPy and Python.
-
-    Source: ours.
     """
 
     # Before whatever draws in this iteration.
     priority = 'VERY_HIGH'
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """Seed; an epoch's workers get theirs from torch's random state.
-
-        Args:
-            runner: The Runner.
-        """
+        """Seed; an epoch's workers get theirs from torch's random state."""
         _seed(runner, 'RandomStateHook, epoch')
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        """Seed.
-
-        Args:
-            runner: The Runner.
-            batch_idx: Unused.
-            data_batch: Unused.
-        """
+        """Seed."""
         _seed(runner, 'RandomStateHook')
 
 

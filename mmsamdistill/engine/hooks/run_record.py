@@ -42,11 +42,7 @@ class RunRecordHook(Hook):
     """
 
     def before_train(self, runner: Runner) -> None:
-        """Write the file.
-
-        Args:
-            runner: The Runner.
-        """
+        """Write the file."""
         if is_main_process():
             path = Path(runner.work_dir, 'run.json')
             record = {**describe(runner), 'earlier': _earlier(path)}

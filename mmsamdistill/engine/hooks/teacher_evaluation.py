@@ -29,8 +29,6 @@ class TeacherEvaluationHook(Hook):
 
     Raises:
         TypeError: At the first validation, if the model has no teacher.
-
-    Source: ours.
     """
 
     priority = 'NORMAL'  # before the logger writes the validation's numbers
@@ -40,11 +38,7 @@ class TeacherEvaluationHook(Hook):
         self.metrics: list[Any] = []
 
     def before_val(self, runner: Runner) -> None:
-        """Build the metrics, once.
-
-        Args:
-            runner: The Runner.
-        """
+        """Build the metrics, once."""
         if not self.metrics:
             configs = self.configs or _metrics_of(runner.cfg.get('val_evaluator'))
             self.metrics = [METRICS.build({**config, 'prefix': 'teacher'}) for config in configs]
@@ -57,14 +51,7 @@ class TeacherEvaluationHook(Hook):
         data_batch: Any = None,
         outputs: Sequence | None = None,
     ) -> None:
-        """Let the teacher restore the batch that the student has just restored.
-
-        Args:
-            runner: The Runner.
-            batch_idx: Unused.
-            data_batch: The raw batch.
-            outputs: The student's results, unused.
-        """
+        """Let the teacher restore the batch that the student has just restored."""
         cascade = cascade_of(runner, type(self).__name__)
         data = cascade.data_preprocessor(data_batch, False)
         predictions = cascade.predict_teacher(data['inputs'], data['data_samples'])
@@ -72,12 +59,7 @@ class TeacherEvaluationHook(Hook):
             metric.process(data_batch, [each.to_dict() for each in predictions])
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        """Compute the metrics and hand them to the log.
-
-        Args:
-            runner: The Runner.
-            metrics: The student's metrics; the teacher's are added, so every logger shows both.
-        """
+        """Compute the metrics and hand them to the log."""
         size = _number_of_images(runner)
         for metric in self.metrics:
             metric.size = size  # MMagic's metrics want it beforehand, see their `prepare`
