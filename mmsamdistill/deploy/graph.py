@@ -78,6 +78,10 @@ def onnx_bytes(network: nn.Module, channels: int, meta: Mapping[str, str]) -> by
         ImportError: If ``onnx`` or ``onnxscript`` is missing.
         ValueError: If the network has no graph of variable size.
     """
+    if not hasattr(torch.compiler, 'is_exporting'):
+        raise ImportError(
+            f'a graph of open sizes needs torch 2.7 or later, this is {torch.__version__}'
+        )
     require('onnx', 'onnx')
     require('onnxscript', 'onnx')
     ready = _graph_ready(copy.deepcopy(network).eval())

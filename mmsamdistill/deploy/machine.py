@@ -20,8 +20,6 @@ def processor_name(device: str | torch.device = 'cpu') -> str:
 
     Returns:
         Its name, or ``'of unknown name'``.
-
-    Source: ours.
     """
     if torch.device(device).type == 'cuda':
         return str(torch.cuda.get_device_name(device))
@@ -41,8 +39,6 @@ def describe_machine(device: str | torch.device = 'cpu', *packages: str) -> str:
 
     Returns:
         One line of text.
-
-    Source: ours.
     """
     device = torch.device(device)
     facts = [

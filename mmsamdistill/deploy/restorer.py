@@ -32,6 +32,8 @@ from mmsamdistill.weights import load_plain
 
 # What the padding and the windows of every network in use fit into.
 _WORKING_SIZE = 64
+# Pixels that are restored on a CPU without asking first how much memory is free.
+_SURELY_FIT = 1 << 22
 
 
 class Restorer:
@@ -197,11 +199,16 @@ class Restorer:
             self._remark('some images ran out of memory at once and were restored in windows')
 
     def _tile_for(self, images: Tensor) -> int | None:
-        if self.tile is None or isinstance(self.tile, int):
+        if isinstance(self.tile, int):
             return self.tile
+        pixels = images.shape[0] * images.shape[-2] * images.shape[-1]
+        # A system kills what asks for too much of its memory instead of refusing it.
+        unasked = self.tile is None
+        if unasked and (self.device.type != 'cpu' or pixels <= _SURELY_FIT):
+            return None
         if self._largest is None:
             self._largest = largest_tile(self._probe, self.device)
-        if images.shape[0] * images.shape[-2] * images.shape[-1] <= self._largest**2:
+        if pixels <= self._largest**2 * (2 if unasked else 1):
             return None
         self._remark('some images did not fit into memory at once and were restored in windows')
         return self._largest

@@ -208,6 +208,21 @@ def test_auto_measures_what_fits(make, monkeypatch):
     assert 'windows' in restorer.remarks[0]
 
 
+def test_a_cpu_is_not_asked_for_more_than_it_has(make, monkeypatch):
+    image = torch.rand(3, 200, 250)
+    whole = make()(image)
+    seen = []
+    monkeypatch.setattr('mmsamdistill.deploy.memory.free_memory', lambda device: 1000)
+    for surely, largest in ((1 << 22, 250), (100, 128)):
+        monkeypatch.setattr('mmsamdistill.deploy.restorer._SURELY_FIT', surely)
+        restorer = make()
+        restorer.model.generator.register_forward_hook(lambda m, i, o: seen.append(o.shape[-1]))
+        assert torch.allclose(restorer(image), whole, atol=1e-5)
+        assert max(seen) == largest
+        assert bool(restorer.remarks) == (largest < 250)
+        seen.clear()
+
+
 def test_out_of_memory_falls_back_to_windows(make):
     image = torch.rand(3, 300, 280)
     whole = make()(image)
