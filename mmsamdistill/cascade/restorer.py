@@ -24,7 +24,7 @@ from mmsamdistill.cascade.checks import (
 )
 from mmsamdistill.cascade.feature_tap import FeatureTap
 from mmsamdistill.cascade.image_range import logged_psnr, span_of, to_unit_rgb
-from mmsamdistill.cascade.loading import cascade_state_dict
+from mmsamdistill.cascade.loading import AVERAGE, cascade_state_dict
 from mmsamdistill.cascade.region_maps import regions_of
 from mmsamdistill.cascade.stages import run_stages, stage_losses
 from mmsamdistill.cascade.truth import ground_truth, known_or, labelled_images, of_images
@@ -99,6 +99,8 @@ class SAMDistillRestorer(BaseModel):
     Source: Zhang et al., CVPR 2024 (cascade, SPF, SPD, SGR); the average, stages, warm-up and every
         default are ours.
     """
+
+    may_be_missing = (AVERAGE,)  # in checkpoints that are older than the average
 
     def __init__(
         self,

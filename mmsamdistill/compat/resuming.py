@@ -148,7 +148,13 @@ def _complete(load_checkpoint: Callable[..., Any], module: ModuleType) -> Callab
         try:
             if getattr(runner, '_resuming', False):
                 _require_state(checkpoint, filename)
-                require_same_keys(checkpoint['state_dict'], model.state_dict(), 'this model')
+                # What a model says that older checkpoints may lack, it completes itself.
+                optional = tuple(getattr(model, 'may_be_missing', ()))
+                given, reference = (
+                    {key: value for key, value in state.items() if not key.startswith(optional)}
+                    for state in (checkpoint['state_dict'], model.state_dict())
+                )
+                require_same_keys(given, reference, 'this model')
             else:
                 checkpoint = _weights_alone(checkpoint, model, runner, filename)
         except CheckpointError:

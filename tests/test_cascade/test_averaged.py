@@ -6,7 +6,7 @@ from mmagic.registry import MODELS
 from mmengine.hooks import EMAHook
 from mmengine.optim import OptimWrapper
 from torch import nn
-from toy import batch, cascade_model, config, plain_model, random_analyzer, write_data
+from toy import batch, cascade_model, config, plain_model, random_analyzer, run_training, write_data
 
 import mmsamdistill  # noqa: F401
 from mmsamdistill.cascade.averaged import AveragedNetworks
@@ -203,6 +203,16 @@ def test_a_plain_checkpoint_initialises_the_average_as_well():
     model.load_state_dict(plain.state_dict())
     for key, value in plain.state_dict().items():
         assert torch.equal(model.average.teacher.state_dict()[key], value)
+
+
+@pytest.mark.slow
+def test_a_run_of_an_older_checkpoint_is_resumed(tmp_path):
+    data = write_data(tmp_path / 'data')
+    run_training(config(data, tmp_path / 'run', cascade_model(teacher_momentum=None)))
+    longer = {'type': 'IterBasedTrainLoop', 'max_iters': 6, 'val_interval': 6}
+    settings = config(data, tmp_path / 'run', cascade_model(), train_cfg=longer, resume=True)
+    runner = run_training(settings)
+    assert (runner.iter, int(runner.model.average.steps)) == (6, 2)
 
 
 @pytest.mark.slow
