@@ -49,6 +49,7 @@ import mmsamdistill  # noqa: F401  (makes MMagic importable)
 from mmsamdistill.command_line import UsageError, read_config, run
 from mmsamdistill.deploy.image_files import restore_files
 from mmsamdistill.deploy.restorer import Restorer
+from mmsamdistill.deploy.settings import statistics_of
 from mmsamdistill.images import find_images
 
 
@@ -122,7 +123,7 @@ def main() -> None:
         print(f'note: {note} ({paths[0]}{others})')
     for remark in restorer.remarks:
         print(f'note: {remark}')
-    how = f'local, windows of {restorer.window} pixels' if restorer.window else 'global'
+    how = statistics_of(restorer.model, restorer.window)
     print(
         f'restored: {len(results) - len(failed)} of {len(results)} images in {args.out} '
         f'(statistics: {how})'

@@ -24,6 +24,7 @@ from mmsamdistill.deploy.settings import (
     local_window,
     seen_order,
     sees_unit_range,
+    statistics_of,
 )
 from mmsamdistill.files import write_atomically
 from mmsamdistill.version import __version__
@@ -266,7 +267,7 @@ def _load_source(cfg: Config, content: Mapping, checkpoint: str | Path, ema: boo
         'ema': str(ema),
         'restorer': type(getattr(model, 'generator', model)).__name__,
         'channel_order': seen_order(cfg, model) or 'unknown',
-        'statistics': f'windows of {window} pixels' if window else 'global',
+        'statistics': statistics_of(model, window),
     }
     return ExportSource(
         model, weights, channels, meta, seen_order(cfg, model), sees_unit_range(model)

@@ -10,7 +10,7 @@ from mmengine.config import Config
 from torch import nn
 
 from mmsamdistill.datasets.region_pipeline import type_name
-from mmsamdistill.restorers.local_statistics import use_local_statistics
+from mmsamdistill.restorers.local_statistics import has_local_statistics, use_local_statistics
 from mmsamdistill.value_range import value_range
 
 
@@ -80,6 +80,14 @@ def apply_local_window(model: nn.Module, window: int | None, channels: int) -> N
             f'local statistics of {window} pixels: {type(network).__name__} has no global pooling '
             'or normalisation to convert; use it without'
         )
+
+
+def statistics_of(model: nn.Module, window: int | None) -> str:
+    """Say over what a plain model pools and normalises, to stand beside its numbers."""
+    if window:
+        return f'windows of {window} pixels'
+    local = has_local_statistics(getattr(model, 'generator', model))
+    return 'local by construction' if local else 'global'
 
 
 def image_channels(model: nn.Module) -> int:

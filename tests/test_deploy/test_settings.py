@@ -10,6 +10,7 @@ from mmsamdistill.deploy.settings import (
     local_window,
     seen_order,
     set_local_window,
+    statistics_of,
 )
 
 
@@ -58,6 +59,16 @@ def test_local_window_is_the_hooks_and_can_be_set():
 )
 def test_channels_are_found_by_trying(generator, channels):
     assert image_channels(build_model(Config({'model': plain_model(generator)}))) == channels
+
+
+def test_statistics_are_said():
+    local = {**NAFNET['generator'], 'type': 'NAFNetLocal', 'train_size': (1, 3, 32, 32)}
+    for generator, window, said in (
+        (NAFNET['generator'], None, 'global'),
+        (NAFNET['generator'], 384, 'windows of 384 pixels'),
+        (local, None, 'local by construction'),
+    ):
+        assert statistics_of(build_model(Config({'model': plain_model(generator)})), window) == said
 
 
 def test_order_is_what_the_network_sees():
