@@ -1,17 +1,19 @@
 """Measure what regions cost a training: reading cached ones, and computing them in every step.
 
-Two tables from one run. The data pipeline of the plain restorer, per sample, without and with
-cached regions: each sample is loaded in every way in turns, its best time counts, and times are
-means over the samples. Two caches are read: superpixels, thousands in an image, and a hundred
-overlapping ellipses, as many as SAM finds. And a training step without a cascade, with cached
-regions, with superpixels and, if asked for, with SAM on the restored images. Without a
-configuration, the demo's small NAFNet and synthetic images in a temporary folder are used.
+Three tables from one run. What a source takes for a megapixel. The data pipeline of the plain
+restorer, per sample, without and with cached regions: each sample is loaded in every way in turns,
+its best time counts, and times are means over the samples. Two caches are read: superpixels,
+thousands in an image, and a hundred overlapping ellipses, as many as SAM finds. And a training step
+without a cascade, with cached regions, with superpixels and, if asked for, with SAM on the restored
+images. Without a configuration, the demo's small NAFNet and synthetic images in a temporary folder
+are used.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import functools
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,7 +36,12 @@ from mmsamdistill.deploy.cost import time_side_by_side
 from mmsamdistill.deploy.export import is_distilled, plain_config
 from mmsamdistill.deploy.machine import describe_machine
 from mmsamdistill.evaluation.report import to_markdown
-from mmsamdistill.sources import SAMRegions, SuperpixelRegions
+from mmsamdistill.sources import (
+    LearnedEdgeRegions,
+    RegionSource,
+    SAMRegions,
+    SuperpixelRegions,
+)
 
 
 def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -155,6 +162,30 @@ def sam_sources(args: argparse.Namespace) -> dict[str, nn.Module]:
     }
 
 
+def measure_sources(size: tuple[int, int], device: str, repeats: int) -> list[dict[str, Any]]:
+    """Rows of the table of what a source takes for one image, per megapixel."""
+    sources: dict[str, RegionSource] = {'superpixels': SuperpixelRegions()}
+    if edges_installed():
+        sources['learned edges'] = LearnedEdgeRegions()
+    image = torch.nn.functional.interpolate(torch.rand(1, 3, 24, 40), size, mode='bicubic')
+    image = (image + 0.05 * torch.randn(1, 3, *size)).clamp(0, 1).to(device)
+    calls = [functools.partial(source, image) for source in sources.values()]
+    megapixels = size[0] * size[1] / 1e6
+    return [
+        {'source': name, 's per megapixel': f'{seconds / megapixels:.2f}'}
+        for name, seconds in zip(sources, time_side_by_side(calls, repeats), strict=True)
+    ]
+
+
+def edges_installed() -> bool:
+    """Whether the learned edges can be measured here."""
+    try:
+        LearnedEdgeRegions().prepare('cpu')
+    except (FileNotFoundError, ImportError):
+        return False
+    return True
+
+
 def measure_steps(
     args: argparse.Namespace, cfg: Config, dataset: dict[str, Any], root: str
 ) -> list[dict[str, Any]]:
@@ -227,6 +258,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f'{data}; {args.samples} samples, best of {args.repeats}')
         opencv = f'OpenCV {cv2.__version__}, {cv2.getNumThreads()} of its threads'
         print(f'{describe_machine(args.device)}, {opencv}\n')
+        print(to_markdown(measure_sources(tuple(args.image_size), args.device, args.repeats)))
         print('\n' + to_markdown(measure_reading(args, dataset, caches)) + '\n')
         print(f'batches of {args.batch_size}, median of {args.steps}; VGG with random weights')
         print('\n' + to_markdown(measure_steps(args, cfg, dataset, caches['ellipses'])))

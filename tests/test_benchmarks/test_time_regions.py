@@ -37,7 +37,9 @@ def tables(printed):
 @pytest.mark.slow
 def test_synthetic_images_and_a_toy_sam(capsys):
     printed = run(capsys, *FAST, '--tiny')
-    reading, steps = tables(printed)
+    sources, reading, steps = tables(printed)
+    assert next(iter(sources)) == 'superpixels'
+    assert all(float(row['s per megapixel']) > 0 for row in sources.values())
     assert list(reading) == ['without regions', 'cached superpixels', 'cached ellipses']
     plain, fine, coarse = reading.values()
     assert plain['added'] == '0.0 %'
@@ -57,7 +59,7 @@ def test_a_configuration_with_its_data(capsys, tmp_path):
     data = write_data(tmp_path / 'data')
     settings = config(data, tmp_path / 'run', cascade_model(NAFNET))
     settings.dump(tmp_path / 'toy.py')
-    reading, steps = tables(run(capsys, str(tmp_path / 'toy.py'), *FAST, '--samples', '4'))
+    _, reading, steps = tables(run(capsys, str(tmp_path / 'toy.py'), *FAST, '--samples', '4'))
     size = sum(
         (data / name / f'{i}.png').stat().st_size for name in ('gt', 'img') for i in range(4)
     )
@@ -65,7 +67,7 @@ def test_a_configuration_with_its_data(capsys, tmp_path):
     assert list(steps) == ['plain restorer', 'cached regions', 'superpixels in every step']
 
     synthetic = run(capsys, str(tmp_path / 'toy.py'), *FAST, '--synthetic')
-    assert tables(synthetic)[0]['without regions'] != reading['without regions']
+    assert tables(synthetic)[1]['without regions'] != reading['without regions']
     assert 'toy.py, synthetic images of 64 x 96' in synthetic
 
 
