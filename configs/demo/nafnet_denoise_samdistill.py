@@ -6,7 +6,7 @@ model = dict(
     restorer={{_base_.model}},
     # Narrower than the default and an early layer of VGG, to be done in minutes on two cores.
     spf=dict(type='SPFHead', channels=16),
-    # No weights are downloaded for the demo; `make demo VGG=...` takes real ones.
+    # The demo itself puts trained weights here: the learned edges, or those of `make demo VGG=...`.
     analyzer=dict(type='VGGAnalyzer', weights='random', layers=('relu1_2',)),
     **_base_.distill,
 )
