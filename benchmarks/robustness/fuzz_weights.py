@@ -165,7 +165,7 @@ def mutate_content(content: Any, draw: random.Random) -> Any:
         content[draw.choice([7, None, ('a',), 'restorer.x', 'generator_ema.', '', key])] = (
             content.pop(key) if draw.random() < 0.5 else odd_value(draw)
         )
-    elif isinstance(content[key], torch.Tensor):
+    elif isinstance(content[key], torch.Tensor) and content[key].layout == torch.strided:
         content[key] = content[key].reshape(-1)[:1]
     return content
 

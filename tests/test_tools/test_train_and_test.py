@@ -9,6 +9,7 @@ import pytest
 import torch
 from toy import cascade_model, config, plain_model, write_data
 
+pytestmark = pytest.mark.slow  # whole runs
 TOOLS = Path(__file__).parents[2] / 'tools'
 
 
@@ -231,7 +232,6 @@ def test_mean_iou_beside_psnr(configs, tmp_path, monkeypatch, capsys):
     assert 'mIoU' in capsys.readouterr().out
 
 
-@pytest.mark.slow
 def test_what_cannot_be_measured_fails_the_test_by_name(configs, tmp_path, monkeypatch, capsys):
     import cv2
     import numpy as np
