@@ -126,9 +126,15 @@ class MPRNet(nn.Module):
 
 def _split(images: Tensor, dim: int) -> Tensor:
     """Cut images in two along ``dim``; all first parts come first in the batch."""
-    return torch.cat(images.chunk(2, dim), dim=0)
+    return torch.cat(_halves(images, dim), dim=0)
 
 
 def _join(images: Tensor, dim: int) -> Tensor:
     """Undo :func:`_split`."""
-    return torch.cat(images.chunk(2, 0), dim=dim)
+    return torch.cat(_halves(images, 0), dim=dim)
+
+
+def _halves(images: Tensor, dim: int) -> list[Tensor]:
+    # Not `chunk`, which a graph of open sizes cannot hold.
+    half = images.shape[dim] // 2
+    return [images.narrow(dim, start, half) for start in (0, half)]
