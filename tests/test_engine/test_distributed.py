@@ -28,4 +28,4 @@ def test_ddp_needs_no_search_for_unused_parameters(tmp_path):
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[:6000]
     names = torch.load(out, weights_only=True)['names']
-    assert {name.split('.')[1] for name in names} == {'restorer', 'teacher', 'spf'}
+    assert {name.split('.')[1] for name in names} == {'restorer', 'teacher', 'spf', 'average'}
