@@ -93,8 +93,6 @@ class VGGAnalyzer(FrozenNetwork):
         [(1, 64, 9, 8), (1, 128, 4, 4)]
         >>> len(analyzer.state_dict())
         0
-
-    Source: a frozen VGG is the paper's; the choice of layers is ours.
     """
 
     def __init__(

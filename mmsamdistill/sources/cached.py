@@ -30,8 +30,6 @@ class CachedRegions(RegionSource):
         >>> sample = SimpleNamespace(regions=torch.tensor([[[[4, 0]]]]))
         >>> CachedRegions()(torch.rand(1, 3, 1, 2), sample).tolist()
         [[[4, 0]]]
-
-    Source: ours.
     """
 
     online = False

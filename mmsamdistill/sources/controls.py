@@ -23,8 +23,6 @@ class NoRegions(RegionSource):
     Example:
         >>> NoRegions()(torch.rand(1, 3, 1, 2)).tolist()
         [[[0, 0]]]
-
-    Source: ours.
     """
 
     def find(self, images: Tensor, data_samples: Any = None) -> Tensor:
@@ -65,8 +63,6 @@ class ShuffledRegions(RegionSource):
         ...         return torch.arange(4).repeat(len(images), 1, 1)
         >>> ShuffledRegions(Columns(), mode='roll')(torch.rand(1, 3, 1, 4)).unique().tolist()
         [0, 1, 2, 3]
-
-    Source: ours.
     """
 
     def __init__(self, source: dict[str, Any] | nn.Module, mode: str = 'batch') -> None:

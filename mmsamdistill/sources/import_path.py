@@ -25,8 +25,6 @@ def import_from(path: str, argument: str, names: str = '') -> Any:
     Example:
         >>> import_from('json.dumps', 'builder')([1])
         '[1]'
-
-    Source: ours.
     """
     parts = path.split('.')
     if len(parts) < 2 or not all(parts):

@@ -44,8 +44,6 @@ class MaskGeneratorRegions(RegionSource):
     Raises:
         TypeError: If ``network`` is not a module.
         ValueError: If the generator is told how to encode masks.
-
-    Source: ours.
     """
 
     def __init__(
@@ -173,8 +171,6 @@ class FrozenMaskNetwork(FrozenNetwork):
         >>> frozen = FrozenMaskNetwork(nn.Linear(2, 2)).half()
         >>> frozen.network.weight.dtype, frozen.empty
         (torch.float32, False)
-
-    Source: ours.
     """
 
     @property
@@ -201,8 +197,6 @@ def surviving_empty_crops(original: type, module: str) -> type:
 
     Returns:
         A class of the same name that gives the same masks.
-
-    Source: ours.
     """
 
     class Generator(original):
@@ -265,8 +259,6 @@ def jsonable(value: Any) -> Any:
     Example:
         >>> jsonable({'a': (np.float64(1.0), torch.float16)})
         {'a': [1.0, 'torch.float16']}
-
-    Source: ours.
     """
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()

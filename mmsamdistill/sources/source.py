@@ -30,8 +30,6 @@ class RegionSource(nn.Module):
         ...         return dict(type='Halves')
         >>> Halves()(torch.rand(1, 3, 1, 4)).tolist()
         [[[1, 1, 2, 2]]]
-
-    Source: ours.
     """
 
     online: bool = True
@@ -118,8 +116,6 @@ def check_images(images: Tensor) -> None:
         >>> check_images(torch.rand(3, 8, 8))
         Traceback (most recent call last):
         ValueError: images must be (N, 3, H, W), got (3, 8, 8)
-
-    Source: ours.
     """
     if not isinstance(images, Tensor):
         raise TypeError(f'images must be a torch.Tensor, got {type(images).__name__}')
@@ -146,7 +142,5 @@ def to_unit_range(images: Tensor) -> Tensor:
     Example:
         >>> to_unit_range(torch.tensor([-1.0, 0.5, 7.0, float('nan'), float('inf')])).tolist()
         [0.0, 0.5, 1.0, 0.0, 1.0]
-
-    Source: ours.
     """
     return torch.nan_to_num(images.float(), nan=0.0, posinf=1.0, neginf=0.0).clamp(0.0, 1.0)
