@@ -8,7 +8,7 @@ import yaml
 from test_architecture import FLOORS
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = ['CONTRIBUTING.md', 'docs/architecture.md']
+DOCUMENTS = ['README.md', 'CONTRIBUTING.md', 'docs/architecture.md', 'docs/install.md']
 
 
 def paths_of(document):
@@ -26,7 +26,7 @@ def paths_of(document):
 @pytest.mark.parametrize('document', DOCUMENTS)
 def test_every_file_that_is_named_exists(document):
     paths = list(paths_of(document))
-    assert len(paths) > 10
+    assert paths
     assert [path for path in paths if not path.exists()] == []
 
 
