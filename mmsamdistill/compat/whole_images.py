@@ -40,7 +40,7 @@ def _amend(module: ModuleType) -> None:
                 whole.add(database)
         data = self.cache.get(name)
         if data is None:
-            data = self.file_backend.get(name)
+            data = _get(self.file_backend, name, options)
         if data is None:
             raise FileNotFoundError(f'there is no {name} in {options.get("db_path")}')
         if self.use_cache:
@@ -64,3 +64,13 @@ def _amend(module: ModuleType) -> None:
         return image
 
     module.LoadImageFromFile._load_image = _load_image
+
+
+def _get(backend: Any, name: str, options: dict[str, Any]) -> Any:
+    if options.get('backend') != 'lmdb':
+        return backend.get(name)
+    try:
+        return backend.get(name)
+    # The library's own errors do not say of which database they are.
+    except Exception as error:
+        raise ValueError(f'{options.get("db_path")} cannot be read: {error}') from error
