@@ -17,13 +17,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+# First, since it makes MMagic importable; the forks of MMCV need that.
+import mmsamdistill  # noqa: F401
+
+# isort: split
 import cv2
 import numpy as np
 import torch
 from mmagic.registry import TRANSFORMS
 from tqdm import tqdm
 
-import mmsamdistill  # noqa: F401  (makes MMagic importable)
 from lab.boundary_score import Counts, boundaries, match, ridges, thin
 from mmsamdistill.deploy.machine import describe_machine
 from mmsamdistill.evaluation.report import to_markdown

@@ -19,6 +19,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+# First, since it makes MMagic importable; the forks of MMCV need that.
+import mmsamdistill  # noqa: F401
+
+# isort: split
 import cv2
 import numpy as np
 import torch

@@ -85,12 +85,15 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 if __name__ == '__main__':  # before anything heavy is imported, so that help costs nothing
     parse_args()
 
+# First, since it makes MMagic importable; the forks of MMCV need that.
+import mmsamdistill  # noqa: F401
+
+# isort: split
 import torch
 from mmagic.registry import MODELS
 from mmengine.config import Config
 from tqdm import tqdm
 
-import mmsamdistill  # noqa: F401  (makes MMagic importable)
 from mmsamdistill.cache.check import verify
 from mmsamdistill.cache.extract import extract
 from mmsamdistill.command_line import read_options, run

@@ -262,3 +262,26 @@ def test_installed_versions_are_the_pinned_ones():
         if f'=={found.get(name)}' != pin and not name.startswith('nvidia')
     }
     assert not wrong
+
+
+def test_scripts_import_the_package_before_mmagic():
+    """Else MMagic's own check of versions refuses the forks of MMCV before it is amended."""
+    scripts = [path for folder in ('tools', 'demo', 'benchmarks') for path in scripts_in(folder)]
+    assert len(scripts) > 20
+    for path in scripts:
+        tree = ast.parse(path.read_bytes())
+        modules = [
+            (node.module if isinstance(node, ast.ImportFrom) else node.names[0].name).split('.')[0]
+            for node in ast.walk(tree)
+            if isinstance(node, (ast.Import, ast.ImportFrom))
+        ]
+        if 'mmagic' in modules:
+            assert 'mmsamdistill' in modules[: modules.index('mmagic')], path
+
+
+def scripts_in(folder):
+    return [
+        path
+        for path in sorted((ROOT / folder).glob('**/*.py'))
+        if not {'bsds500', 'results'} & set(path.relative_to(ROOT).parts)
+    ]
