@@ -90,8 +90,8 @@ class SegmentationMetric(ProtocolMetric):
     ) -> None:
         self.labels = get_label_set(labels)
         super().__init__(_protocol(segmenter, self.labels), prefix, channel_order, collect_device)
-        self.images = (images,) if isinstance(images, str) else tuple(images)
-        if not self.images or not set(self.images) <= set(_IMAGES):
+        self.judged = (images,) if isinstance(images, str) else tuple(images)
+        if not self.judged or not set(self.judged) <= set(_IMAGES):
             raise ValueError(f'images={images!r} must be some of {_IMAGES}')
         self.label_root = label_root
         self.suffix = (suffix[0], suffix[1])
@@ -143,7 +143,7 @@ class SegmentationMetric(ProtocolMetric):
         """
         truth = read_label_map(self._label_path(sample), self.labels)
         counts = {}
-        for name in self.images:
+        for name in self.judged:
             classes = self._segment(_image(sample, name), tuple(truth.shape))
             counted = confusion_matrix(classes.cpu(), truth, len(self.labels.classes), IGNORED)
             counts[name] = counted.numpy()
@@ -159,12 +159,12 @@ class SegmentationMetric(ProtocolMetric):
             Mean IoU in percent, for each of ``images``.
         """
         paths, counts = zip(*results, strict=True)
-        totals = {n: torch.from_numpy(np.sum([c[n] for c in counts], axis=0)) for n in self.images}
-        rows = [{_NAMES[n]: _percent(c[n]) for n in self.images} for c in counts]
+        totals = {n: torch.from_numpy(np.sum([c[n] for c in counts], axis=0)) for n in self.judged}
+        rows = [{_NAMES[n]: _percent(c[n]) for n in self.judged} for c in counts]
         self.per_image = named_rows(paths, rows)
         each = {name: (100 * iou_per_class(total)).tolist() for name, total in totals.items()}
         self.per_class = {
-            label: {name: each[name][index] for name in self.images}
+            label: {name: each[name][index] for name in self.judged}
             for index, label in enumerate(self.labels.classes)
         }
         table = [{'class': label, **values} for label, values in self.per_class.items()]

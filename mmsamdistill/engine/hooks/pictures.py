@@ -139,11 +139,13 @@ def _region_panels(
     edges = regions.boundaries()[0, 0].cpu().numpy()
     found = {'regions': np.where(edges[..., None], _BOUNDARY, panels['student'])}
     if 'truth' in images and cascade.spd_loss is not None:
-        trio = [images[name][None] for name in ('student', 'teacher', 'truth')]
+        student, teacher, truth = (images[name][None] for name in ('student', 'teacher', 'truth'))
         gate = getattr(cascade.spd_loss, 'gate', None)
-        opened = torch.ones_like(trio[0][:, :1], dtype=torch.bool)
-        if gate is not None:
-            opened = region_gate(*trio, regions) if gate == 'region' else pixel_gate(*trio)
+        opened = torch.ones_like(student[:, :1], dtype=torch.bool)
+        if gate == 'region':
+            opened = region_gate(student, teacher, truth, regions)
+        elif gate is not None:
+            opened = pixel_gate(student, teacher, truth)
         grey = panels['student'].mean(axis=2, keepdims=True).repeat(3, axis=2)
         mask = opened[0, 0].numpy()[..., None]
         tinted = np.where(mask, 0.45 * grey + 0.55 * _OPEN, 0.6 * grey)
