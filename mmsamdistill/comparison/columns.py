@@ -30,8 +30,6 @@ class Columns:
         >>> paths = {'a': Path('a.png')}
         >>> Columns({'plain': paths, 'distilled': paths, 'truth': paths}, ('a',)).pair
         ('plain', 'distilled')
-
-    Source: ours.
     """
 
     files: Mapping[str, Mapping[str, Path]]
@@ -105,8 +103,6 @@ def read_picture(path: str | Path) -> np.ndarray:
 
     Raises:
         ValueError: If the file is damaged or no image.
-
-    Source: ours.
     """
     try:
         return decode_image(Path(path).read_bytes(), path)
@@ -133,8 +129,6 @@ def find_columns(folders: Mapping[str, str | Path], images: Sequence[str] | None
         FileNotFoundError: If a folder does not exist or holds no image, or an image has no partner.
         KeyError: If there is no truth, or nothing to compare it with, or no image of a given name.
         ValueError: If two files of a folder have the same key.
-
-    Source: ours.
     """
     if TRUTH not in folders or len(folders) < 2:
         raise KeyError(f'columns {list(folders)}: expected {TRUTH!r} and at least one other')

@@ -19,8 +19,6 @@ class CropChoice:
         by_hand: Pairs of an image and a box; None for the image: all that have no box of their
             own. Default: none.
         size: Side of automatic crops in pixels. Default: 96.
-
-    Source: ours.
     """
 
     by_hand: Sequence[tuple[str | None, Box]] = ()

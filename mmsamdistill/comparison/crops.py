@@ -64,8 +64,6 @@ def parse_crop(text: str) -> tuple[str | None, Box]:
     Example:
         >>> parse_crop('night/007=120,40,64')
         ('night/007', Box(left=120, top=40, size=64))
-
-    Source: ours.
     """
     found = _CROP.fullmatch(text)
     if not found or not int(found['size']):
@@ -106,8 +104,6 @@ def most_different_box(
         >>> last = truth.copy(); last[4:6, 2:4] = 1
         >>> most_different_box(truth, last, truth, size=2)
         Box(left=2, top=4, size=2)
-
-    Source: ours.
     """
     if not first.shape == last.shape == truth.shape:
         raise ValueError(

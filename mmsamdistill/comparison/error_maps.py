@@ -33,8 +33,6 @@ def error_map(restored: np.ndarray, truth: np.ndarray) -> np.ndarray:
     Example:
         >>> error_map(np.full((1, 1, 3), 7, np.uint8), np.array([[[9, 7, 3]]], np.uint8)).item()
         2.0
-
-    Source: ours.
     """
     if restored.shape != truth.shape:
         raise ValueError(f'images of different shapes: {restored.shape} and {truth.shape}')
@@ -54,8 +52,6 @@ def common_scale(maps: Sequence[np.ndarray]) -> float:
     Example:
         >>> common_scale([np.full((4, 4), 11.2), np.full((4, 4), 3.0)])
         12.0
-
-    Source: ours.
     """
     ends = [float(np.percentile(each, _SHARE)) for each in maps]
     return float(max(1, math.ceil(max(ends, default=1.0))))
@@ -78,8 +74,6 @@ def fit_to_size(picture: np.ndarray, width: int, height: int) -> np.ndarray:
     Example:
         >>> fit_to_size(np.array([[0, 100], [50, 50]], np.uint8), 1, 1).item()
         50
-
-    Source: ours.
     """
     reduced = width <= picture.shape[1]
     how = cv2.INTER_AREA if reduced else cv2.INTER_CUBIC

@@ -33,8 +33,6 @@ class FigureRow:
         pictures: RGB uint8 of shape (H, W, 3) by column; the truth is the last.
         captions: What stands under each column.
         boxes: The crops to zoom into.
-
-    Source: ours.
     """
 
     name: str
@@ -74,8 +72,6 @@ def draw_comparison(
         ...     draw_comparison([row], Path(folder, 'figure.pdf'))
         ...     Path(folder, 'figure.pdf').read_bytes()[:4]
         b'%PDF'
-
-    Source: ours.
     """
     suffix = check_format(out)
     if not rows:

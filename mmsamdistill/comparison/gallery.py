@@ -55,8 +55,6 @@ def write_gallery(
 
     Raises:
         ValueError: If the folder holds something that is no gallery, or is where the images are.
-
-    Source: ours.
     """
     out = Path(out)
     check_gallery(out, [path for files in columns.files.values() for path in files.values()])
@@ -82,8 +80,6 @@ def check_gallery(out: str | Path, sources: Sequence[str | Path] = ()) -> None:
 
     Raises:
         ValueError: If it is a file, holds anything that is no part of a gallery, or holds sources.
-
-    Source: ours.
     """
     out = Path(out)
     if out.is_symlink() or (out.exists() and not out.is_dir()):

@@ -37,8 +37,6 @@ class FigureStyle:
 
     Raises:
         ValueError: If a setting is not positive.
-
-    Source: ours.
     """
 
     width: float = 7.0
@@ -134,8 +132,6 @@ def lay_out(
         >>> layout = lay_out([(60, 90)], [[Box(0, 0, 30)]], 3, 1, style)
         >>> layout.rows[0].factors, layout.rows[0].crops[0][0].width
         ([4], 120)
-
-    Source: ours.
     """
     label, gap = style.pixels(style.font + 4), style.pixels(3)
     line, small = style.pixels(1.25 * style.font), style.pixels(1.3 * (style.font - 1))

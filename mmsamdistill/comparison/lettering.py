@@ -16,8 +16,6 @@ class Lettering:
 
     Args:
         style: Fonts and resolution.
-
-    Source: ours.
     """
 
     def __init__(self, style: FigureStyle) -> None:

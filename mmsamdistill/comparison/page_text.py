@@ -36,8 +36,6 @@ def page_text(
 
     Returns:
         HTML.
-
-    Source: ours.
     """
     folder = resources.files('mmsamdistill.comparison') / 'page'
     parts = {name: (folder / name).read_text('utf-8') for name in ('page.css', 'page.js')}

@@ -29,8 +29,6 @@ def pick_images(scores: Scores, rule: str, count: int) -> list[str]:
     Raises:
         KeyError: If there is no such rule.
         ValueError: If ``count`` is less than 1, or the rule needs gains and there are none.
-
-    Source: ours.
     """
     if rule not in PICKS:
         raise KeyError(f'there is no rule {rule!r}; those are {list(PICKS)}')
@@ -70,8 +68,6 @@ def describe_pick(scores: Scores, rule: str | None, shown: int, total: int) -> s
         >>> from mmsamdistill.evaluation import get_protocol
         >>> describe_pick(Scores(get_protocol('denoise_rgb'), {}, None), None, 2, 68)
         'Images: 2 of 68, chosen by hand.'
-
-    Source: ours.
     """
     if rule is None:
         return f'Images: {shown} of {total}, chosen by hand.'
@@ -94,8 +90,6 @@ def describe_gains(scores: Scores) -> str:
 
     Returns:
         One sentence.
-
-    Source: ours.
     """
     first, last = scores.pair
     gains = list(scores.gains.values())

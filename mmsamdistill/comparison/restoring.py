@@ -38,8 +38,6 @@ def restore_column(
     Raises:
         FileNotFoundError: If there is no such config or checkpoint.
         ValueError: If the weights do not fit, or an image cannot be read.
-
-    Source: ours.
     """
     restorer = Restorer(read_config(config), checkpoint, **options)
     restored = {}

@@ -24,8 +24,6 @@ class Scores:
         protocol: How.
         values: ``values[key][column][metric]`` of all columns but the truth.
         pair: The columns between which gains are meant; None: there are no gains.
-
-    Source: ours.
     """
 
     protocol: Protocol
@@ -63,8 +61,6 @@ def score_images(columns: Columns, protocol: str | Protocol | Mapping = 'denoise
     Raises:
         KeyError: If there is no such protocol.
         ValueError: If an image cannot be read, or is too small for the protocol.
-
-    Source: ours.
     """
     protocol = get_protocol(protocol)
     values = {
@@ -92,8 +88,6 @@ def score_pictures(
 
     Raises:
         ValueError: If the image is too small for the protocol.
-
-    Source: ours.
     """
     planes = {column: picture.transpose(2, 0, 1) for column, picture in pictures.items()}
     truth = planes.pop(TRUTH)
@@ -119,8 +113,6 @@ def mean(values: Sequence[float]) -> float:
     Example:
         >>> mean([1.0, 2.0]), mean([math.inf, -math.inf])
         (1.5, nan)
-
-    Source: ours.
     """
     return sum(values) / len(values)
 
@@ -138,8 +130,6 @@ def format_score(metric: str, value: float) -> str:
     Example:
         >>> format_score('PSNR', math.inf), format_score('SSIM', 0.91236)
         ('∞', '0.9124')
-
-    Source: ours.
     """
     if not math.isfinite(value):
         return '∞' if value > 0 else 'n/a'
@@ -158,8 +148,6 @@ def format_gain(value: float) -> str:
     Example:
         >>> format_gain(-0.126), format_gain(0.001)
         ('−0.13', '0.00')
-
-    Source: ours.
     """
     if not math.isfinite(value):
         return {math.inf: '+∞', -math.inf: f'{MINUS}∞'}.get(value, 'n/a')
@@ -176,8 +164,6 @@ def summary_rows(columns: Sequence[str], scores: Scores) -> list[dict[str, Any]]
 
     Returns:
         Rows with ``column``, ``PSNR``, ``SSIM`` and, with a pair, ``gain`` over its first.
-
-    Source: ours.
     """
     rows: list[dict[str, Any]] = []
     for name in columns:

@@ -30,8 +30,6 @@ def to_8bit(image: Tensor) -> Tensor:
         >>> import torch
         >>> to_8bit(torch.tensor([-3.0, 1.5, 2.5, 99.7, 260.0])).tolist()
         [0.0, 2.0, 2.0, 100.0, 255.0]
-
-    Source: ours.
     """
     return image.double().clamp(0, 255).round()
 

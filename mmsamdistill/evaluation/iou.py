@@ -31,8 +31,6 @@ def confusion_matrix(
     Example:
         >>> confusion_matrix(torch.tensor([0, 1, 1, 0]), torch.tensor([0, 1, 0, 255]), 2).tolist()
         [[1, 1], [0, 1]]
-
-    Source: ours.
     """
     if prediction.shape != truth.shape:
         raise ValueError(

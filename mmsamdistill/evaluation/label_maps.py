@@ -41,8 +41,6 @@ class LabelSet:
     Example:
         >>> LabelSet('two', ('cat', 'dog'), {0: 255, 1: 0, 2: 1}).decode(np.array([[0, 2]]))
         tensor([[255,   1]])
-
-    Source: ours.
     """
 
     name: str
@@ -133,8 +131,6 @@ def get_label_set(labels: str | LabelSet | Mapping) -> LabelSet:
     Example:
         >>> len(get_label_set('cityscapes').classes)
         19
-
-    Source: ours.
     """
     if isinstance(labels, LabelSet):
         return labels
@@ -164,8 +160,6 @@ def read_label_map(path: str | Path, labels: LabelSet) -> Tensor:
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If it is no label map, or not one of this label set; the message names it.
-
-    Source: ours.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f'there is no label map {path}')

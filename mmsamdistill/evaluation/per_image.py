@@ -24,8 +24,6 @@ def sample_path(sample: Mapping[str, Any]) -> str:
     Example:
         >>> sample_path({'img_path': 'blur/1.png', 'gt_path': 'sharp/1.png'})
         'blur/1.png'
-
-    Source: ours.
     """
     for key in _PATHS:
         path = sample.get(key)
@@ -53,8 +51,6 @@ def image_names(paths: Sequence[str]) -> list[str]:
         ['a/1', 'b/1']
         >>> image_names(['data/a/1.png'])
         ['1']
-
-    Source: ours.
     """
     if not all(paths):
         return [str(index) for index in range(len(paths))]
@@ -81,8 +77,6 @@ def named_rows(
     Example:
         >>> named_rows(['a/1.png', 'a/2.png'], [{'PSNR': 30.0}, {'PSNR': 31.0}])
         [{'name': '1', 'PSNR': 30.0}, {'name': '2', 'PSNR': 31.0}]
-
-    Source: ours.
     """
     names = image_names(paths)
     rows: list[dict[str, str | float]] = [

@@ -232,8 +232,6 @@ def get_protocol(protocol: str | Protocol | Mapping[str, Any]) -> Protocol:
     Example:
         >>> str(get_protocol(dict(base='denoise_rgb', crop_border=4)))
         'denoise_rgb: RGB, 8 bit, but crop_border=4'
-
-    Source: ours.
     """
     if isinstance(protocol, Protocol):
         return protocol
@@ -280,8 +278,6 @@ def measure(
         >>> values = measure(clean + 1.2, clean, 'gopro_rgb')
         >>> {name: round(value.item(), 4) for name, value in values.items()}
         {'PSNR': 48.1308, 'SSIM': 1.0}
-
-    Source: ours.
     """
     protocol = get_protocol(protocol)
     for name in metrics:

@@ -39,8 +39,6 @@ def psnr(prediction: Image, truth: Image, peak: float = 255.0) -> Tensor:
     Example:
         >>> psnr(torch.full((1, 4, 4), 100.0), torch.full((1, 4, 4), 101.0)).item()
         48.1308036086791
-
-    Source: ours.
     """
     error = squared_error(prediction, truth).flatten(-2).mean(-1)
     return decibel(error, peak)
@@ -66,8 +64,6 @@ def squared_error(prediction: Image, truth: Image) -> Tensor:
     Example:
         >>> squared_error(torch.zeros(2, 1, 1), torch.tensor([[[1.0]], [[3.0]]])).tolist()
         [[5.0]]
-
-    Source: ours.
     """
     prediction, truth = image_pair(prediction, truth)
     return (prediction - truth).square().mean(-3)
@@ -92,8 +88,6 @@ def decibel(error: Tensor, peak: float = 255.0) -> Tensor:
     Example:
         >>> decibel(torch.tensor([0.0, 255.0**2])).tolist()
         [inf, 0.0]
-
-    Source: ours.
     """
     if not peak > 0:
         raise ValueError(f'peak must be positive, got {peak}')
@@ -115,8 +109,6 @@ def image_pair(prediction: Image, truth: Image) -> tuple[Tensor, Tensor]:
 
     Raises:
         ValueError: If the shapes differ or are not those of images.
-
-    Source: ours.
     """
     first, second = torch.as_tensor(prediction).detach(), torch.as_tensor(truth).detach()
     if first.shape != second.shape:

@@ -37,8 +37,6 @@ def size_buckets(regions: RegionMap, edges: Sequence[float]) -> Tensor:
         >>> regions = RegionMap.from_labels(torch.tensor([[[0, 1, 2, 2]]]))
         >>> size_buckets(regions, [0.5]).tolist()
         [[[-1, 0, 1, 1]]]
-
-    Source: ours.
     """
     area = regions.shape[1] * regions.shape[2]
     # Sizes are integers: the margin takes the rounding of `edge * area` away.
@@ -67,8 +65,6 @@ def boundary_band(regions: RegionMap, radius: int) -> Tensor:
         >>> regions = RegionMap.from_labels(torch.tensor([[[1, 1, 1, 2, 2, 2]]]))
         >>> boundary_band(regions, 1).tolist()
         [[[False, True, True, True, True, False]]]
-
-    Source: ours.
     """
     marked = regions.boundaries().float()
     return F.max_pool2d(marked, 2 * radius + 1, stride=1, padding=radius)[:, 0] > 0
@@ -111,8 +107,6 @@ class RegionPSNR(ProtocolMetric):
     Raises:
         KeyError: If there is no such protocol.
         ValueError: If an argument is not one of those allowed.
-
-    Source: ours.
     """
 
     def __init__(

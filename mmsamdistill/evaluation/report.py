@@ -111,8 +111,6 @@ def write_report(
         ...     paths = write_report(Path(folder, 'report'), [{'dataset': 'A', 'PSNR': 30.0}], {})
         ...     [path.name for path in paths]
         ['report.json', 'report.csv', 'report.md']
-
-    Source: ours.
     """
     stem = Path(stem)
     if stem.suffix in ('.json', '.csv', '.md'):

@@ -43,8 +43,6 @@ class Segmenter(FrozenNetwork):
         >>> segmenter = Segmenter(nn.Conv2d(3, 19, 1, stride=8))
         >>> segmenter(torch.rand(1, 3, 32, 64)).shape
         torch.Size([1, 19, 4, 8])
-
-    Source: ours.
     """
 
     def __init__(
@@ -103,8 +101,6 @@ def torchvision_segmenter(
         KeyError: If torchvision has no such segmentation network.
         FileNotFoundError: If there are no such weights.
         ValueError: If the weights do not fit.
-
-    Source: ours.
     """
     from torchvision import models
 
@@ -139,8 +135,6 @@ def transformers_segmenter(name: str, download: bool = False, **options: Any) ->
     Raises:
         ImportError: If transformers is not installed.
         FileNotFoundError: If there is no such network.
-
-    Source: ours.
     """
     try:
         from transformers import AutoModelForSemanticSegmentation
@@ -183,8 +177,6 @@ def registered_segmenter(
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If the weights do not fit.
-
-    Source: ours.
     """
     network = model if isinstance(model, nn.Module) else MODELS.build(dict(model))
     if checkpoint is not None:
