@@ -37,6 +37,12 @@ TESTS = {
 }
 # Files of each layout, as docs/data.md draws it.
 LAYOUTS = {
+    'pairs': [
+        f'pairs/{split}/{kind}/{name}.png'
+        for split in ('train', 'test')
+        for kind in ('input', 'target')
+        for name in ('a', 'folder/b')
+    ],
     'gopro': [
         *(f'gopro/{split}/{side}/a.png' for split in ('train', 'test')
           for side in ('sharp', 'blur')),
@@ -87,7 +93,8 @@ def write_rain(root):
 
 
 def test_every_base_is_known():
-    assert {path.stem for path in BASES.glob('*.py')} == set(TESTS)
+    # pairs: of one's own, no layout that others know.
+    assert {path.stem for path in BASES.glob('*.py')} == {*TESTS, 'pairs'}
 
 
 @pytest.mark.parametrize('name', TESTS)

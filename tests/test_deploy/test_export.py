@@ -292,7 +292,7 @@ def test_the_checkpoint_is_read_once(cfg, checkpoint, tmp_path, monkeypatch):
 def test_other_numbers_of_channels(tmp_path, channels):
     model = copy.deepcopy(NAFNET)
     model['generator']['img_channels'] = channels
-    model['data_preprocessor'].update(mean=[0.0] * channels, std=[255.0] * channels)
+    model['data_preprocessor'].update(mean=[0.0], std=[255.0])
     cfg = Config({'model': model})
     torch.save(build_model(cfg).state_dict(), tmp_path / 'a.pth')
     export_checkpoint(cfg, tmp_path / 'a.pth', tmp_path / 'out.pth')

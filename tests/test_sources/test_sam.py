@@ -135,7 +135,7 @@ class TestRegions:
 class TestGeneratorType:
     def test_a_class_an_import_path_and_short_names(self, images):
         expected = source(generator_type='reference')(images)
-        path = 'mmsamdistill.regions.fast_sam.FastSamMaskGenerator'  # recorded before it moved
+        path = 'mmsamdistill.fast_sam.FastSamMaskGenerator'
         for kind in (SamAutomaticMaskGenerator, 'segment_anything.SamAutomaticMaskGenerator'):
             assert torch.equal(source(generator_type=kind)(images), expected)
         fast = source(generator_type='fast')
