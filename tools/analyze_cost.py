@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import json
+import statistics
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 
@@ -20,6 +23,8 @@ def parse_args() -> argparse.Namespace:
         help='pixels of the image, default: 128 128',
     )
     parser.add_argument('--steps', type=int, default=5, help='timed repetitions, default: 5')
+    parser.add_argument('--json', type=Path, help='write all numbers to this file')
+    parser.add_argument('--figure', type=Path, help='draw what the parts cost: png, pdf or svg')
     parser.add_argument('--device', help='cpu, cuda, ...; default: CUDA if there is any')
     parser.add_argument(
         '--cfg-options',
@@ -44,20 +49,24 @@ from mmsamdistill.deploy.cost import (
     count_flops,
     count_parameters,
     peak_memory,
-    time_side_by_side,
+    time_in_turns,
 )
+from mmsamdistill.deploy.cost_by_part import PartTimer, flops_by_part
 from mmsamdistill.deploy.export import build_model, is_distilled, plain_config
 from mmsamdistill.deploy.machine import describe_machine
+from mmsamdistill.deploy.settings import image_channels
 from mmsamdistill.evaluation.report import to_markdown
+from mmsamdistill.files import write_atomically
 
 
-def make_batch(shape: tuple[int, int], device: torch.device) -> dict[str, Any]:
+def make_batch(shape: tuple[int, int], device: torch.device, channels: int = 3) -> dict[str, Any]:
     """Make one random training image with a region map of sixteen rectangles."""
     from mmagic.structures import DataSample  # importable only after mmsamdistill
 
     height, width = shape
     generator = torch.Generator().manual_seed(0)
-    degraded, truth = torch.randint(0, 256, (2, 3, height, width), generator=generator).float()
+    size = (2, channels, height, width)
+    degraded, truth = torch.randint(0, 256, size, generator=generator).float()
     rows, columns = (torch.arange(size) * 4 // size for size in shape)
     regions = (rows[:, None] * 4 + columns + 1).int()[None]
     sample = DataSample(gt_img=truth.to(device))
@@ -66,8 +75,8 @@ def make_batch(shape: tuple[int, int], device: torch.device) -> dict[str, Any]:
 
 
 def training_step(
-    model: nn.Module, shape: tuple[int, int], device: torch.device
-) -> Callable[[], Any]:
+    model: nn.Module, shape: tuple[int, int], device: torch.device, channels: int
+) -> tuple[Callable[[], Any], OptimWrapper]:
     """Prepare one step of training: forward, backward and AdamW, whatever the config's optimiser.
 
     A common optimiser, since a difference of optimisers is not what is asked.
@@ -75,7 +84,12 @@ def training_step(
     model.train()
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = OptimWrapper(torch.optim.AdamW(trained, lr=1e-6))
-    return lambda: model.train_step(make_batch(shape, device), optimizer)
+
+    def step() -> None:
+        model.train()
+        model.train_step(make_batch(shape, device, channels), optimizer)
+
+    return step, optimizer
 
 
 def inference_step(model: nn.Module, image: Tensor) -> Callable[[], Any]:
@@ -89,32 +103,95 @@ def inference_step(model: nn.Module, image: Tensor) -> Callable[[], Any]:
     return step
 
 
+def spread(first: list[float], last: list[float]) -> str:
+    """Quartiles of the ratio of two times, taken turn by turn."""
+    ratios = [b / a for a, b in zip(first, last, strict=True)]
+    if len(ratios) < 2:
+        return ''
+    low, _, high = statistics.quantiles(ratios, n=4, method='inclusive')
+    return f'{low:.2f} to {high:.2f}'
+
+
 def measure(
     models: list[nn.Module], shape: tuple[int, int], steps: int, device: torch.device
-) -> list[tuple[str, list[float], str]]:
+) -> tuple[list[tuple[str, list[float], str, str]], list[dict[str, dict[str, float]]]]:
     """Measure all models side by side.
 
     Returns:
-        Name, one value for each model, and a format, for every quantity.
+        Name, one value for each model, a format and the ratio's spread, for every quantity; and for
+        each model the FLOPs and seconds of a training step by part.
     """
-    image = torch.rand(1, 3, *shape, device=device)
     # The cascade predicts by its student alone, and that is what gets exported.
     deployed = [getattr(model, 'restorer', model) for model in models]
-    inference = time_side_by_side([inference_step(model, image) for model in models], steps)
-    training = [training_step(model, shape, device) for model in models]
-    training_seconds = time_side_by_side(training, steps)
-    return [
-        ('deployed: parameters', [count_parameters(model) for model in deployed], ',.0f'),
-        ('deployed: GFLOPs', [count_flops(model, shape) / 1e9 for model in models], '.4f'),
-        ('deployed: ms per image', [1e3 * seconds for seconds in inference], '.2f'),
-        ('training: parameters', [count_parameters(model, True) for model in models], ',.0f'),
-        ('training: ms per step', [1e3 * seconds for seconds in training_seconds], '.2f'),
+    channels = image_channels(deployed[0])
+    image = torch.rand(1, channels, *shape, device=device)
+    inference = time_in_turns([inference_step(model, image) for model in models], steps)
+    prepared = [training_step(model, shape, device, channels) for model in models]
+    training = [step for step, _ in prepared]
+    seconds = time_in_turns(training, steps)
+    parts = []
+    for model, (step, optimizer) in zip(models, prepared, strict=True):
+        timed = PartTimer(model, optimizer).run(step, steps)
+        parts.append({'flops': flops_by_part(model, step), 'seconds': timed})
+    medians = [[statistics.median(each) for each in times] for times in (inference, seconds)]
+    spreads = [spread(*times) if len(models) == 2 else '' for times in (inference, seconds)]
+    peaks = [peak_memory(step, device) / 2**20 for step in training]
+    totals = [sum(each['flops'].values()) / 1e9 for each in parts]
+    rows = [
+        ('deployed: parameters', [count_parameters(model) for model in deployed], ',.0f', ''),
         (
-            'training: MiB at the peak of a step',
-            [peak_memory(step, device) / 2**20 for step in training],
-            '.2f',
+            'deployed: GFLOPs',
+            [count_flops(model, shape, channels) / 1e9 for model in models],
+            '.4f',
+            '',
         ),
+        ('deployed: ms per image', [1e3 * each for each in medians[0]], '.2f', spreads[0]),
+        ('training: parameters', [count_parameters(model, True) for model in models], ',.0f', ''),
+        ('training: GFLOPs', totals, '.4f', ''),
+        ('training: ms per step', [1e3 * each for each in medians[1]], '.2f', spreads[1]),
+        ('training: images per second', [1 / each for each in medians[1]], '.2f', ''),
+        ('training: MiB at the peak of a step', peaks, '.2f', ''),
     ]
+    return rows, parts
+
+
+def part_rows(names: list[str], parts: list[dict[str, dict[str, float]]]) -> list[dict[str, str]]:
+    """One row a part: FLOPs of forward and backward, time of the forward pass."""
+    labels = dict.fromkeys(label for each in parts for kind in each.values() for label in kind)
+    rows = []
+    for label in labels:
+        row = {'training step, by part': label}
+        for name, each in zip(names, parts, strict=True):
+            flops, seconds = each['flops'].get(label), each['seconds'].get(label)
+            row[f'{name}: GFLOPs'] = '' if flops is None else f'{flops / 1e9:.4f}'
+            row[f'{name}: ms'] = '' if seconds is None else f'{1e3 * seconds:.2f}'
+        rows.append(row)
+    return rows
+
+
+def draw(names: list[str], parts: list[dict[str, dict[str, float]]], path: Path) -> None:
+    """Draw stacked bars: FLOPs and time of a training step by part."""
+    import matplotlib as mpl
+
+    mpl.use('Agg')
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, 2, figsize=(9, 4), layout='constrained')
+    scales = {'flops': (1e9, 'GFLOPs of a step'), 'seconds': (1e-3, 'ms of a step')}
+    for axis, (kind, (unit, title)) in zip(axes, scales.items(), strict=True):
+        bottoms = [0.0] * len(names)
+        labels = list(dict.fromkeys(label for each in parts for label in each[kind]))
+        for index, label in enumerate(labels):
+            heights = [max(0.0, each[kind].get(label, 0.0)) / unit for each in parts]
+            if sum(heights) > 0:
+                colour = pyplot.get_cmap('tab20')(index)
+                axis.bar(names, heights, 0.6, bottom=bottoms, label=label, color=colour)
+                bottoms = [a + b for a, b in zip(bottoms, heights, strict=True)]
+        axis.set_title(title)
+        axis.legend(fontsize=8, loc='upper left', bbox_to_anchor=(1, 1))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=150)
+    pyplot.close(figure)
 
 
 def main() -> None:
@@ -129,14 +206,35 @@ def main() -> None:
         configs['distilled'] = cfg
     torch.manual_seed(0)
     models = [build_model(each).to(device) for each in configs.values()]
+    measured, parts = measure(models, tuple(args.shape), args.steps, device)
     rows = []
-    for name, values, form in measure(models, tuple(args.shape), args.steps, device):
+    for name, values, form, quartiles in measured:
         cells = {key: format(value, form) for key, value in zip(configs, values, strict=True)}
-        ratio = {'ratio': f'{values[1] / values[0]:.2f}'} if len(values) == 2 else {}
-        rows.append({'one image': name, **cells, **ratio})
+        if len(values) == 2:
+            cells |= {'ratio': f'{values[1] / values[0]:.2f}', 'quartiles': quartiles}
+        rows.append({'one image': name, **cells})
+    names, machine = list(configs), describe_machine(device)
     print(f'\n{args.config}, {args.shape[0]} x {args.shape[1]} pixels, median of {args.steps}')
-    print(describe_machine(device) + '\n')
-    print(to_markdown(rows))
+    print(f'{machine}\n\n{to_markdown(rows)}\n\n{to_markdown(part_rows(names, parts))}')
+    print(
+        '\nGFLOPs of a part are forward and backward, its ms forward alone; one map of 16 regions.'
+    )
+    if args.json:
+        content = {
+            'config': args.config,
+            'shape': list(args.shape),
+            'steps': args.steps,
+            'machine': machine,
+            'totals': {
+                name: dict(zip(names, values, strict=True)) for name, values, *_ in measured
+            },
+            'parts': dict(zip(names, parts, strict=True)),
+        }
+        write_atomically(args.json, (json.dumps(content, indent=2) + '\n').encode())
+        print(f'written: {args.json}')
+    if args.figure:
+        draw(names, parts, args.figure)
+        print(f'written: {args.figure}')
 
 
 if __name__ == '__main__':

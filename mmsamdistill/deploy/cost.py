@@ -92,6 +92,13 @@ def time_side_by_side(
         >>> calls, len(seconds)
         ([1, 2, 1, 2], 2)
     """
+    return [statistics.median(each) for each in time_in_turns(steps, repeats, warmup)]
+
+
+def time_in_turns(
+    steps: Sequence[Callable[[], Any]], repeats: int = 10, warmup: int = 2
+) -> list[list[float]]:
+    """Time several functions in turns: all seconds of each, those of one turn at one index."""
     if repeats < 1:
         raise ValueError(f'repeats={repeats}: at least one measurement is needed')
     seconds: list[list[float]] = [[] for _ in steps]
@@ -103,7 +110,7 @@ def time_side_by_side(
             _synchronize()
             if turn >= warmup:
                 seconds[index].append(time.perf_counter() - start)
-    return [statistics.median(each) for each in seconds]
+    return seconds
 
 
 def peak_memory(step: Callable[[], Any], device: torch.device | str = 'cpu') -> int:

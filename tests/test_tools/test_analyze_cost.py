@@ -1,3 +1,5 @@
+import copy
+import json
 import os
 import runpy
 import subprocess
@@ -6,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from mmengine.config import Config
-from toy import NAFNET, cascade_model
+from toy import NAFNET, cascade_model, random_analyzer
 
 from mmsamdistill.deploy.cost import count_flops, count_parameters
 from mmsamdistill.deploy.export import build_model
@@ -21,7 +23,8 @@ def run(monkeypatch, capsys, path, *options):
 
 
 def table(printed):
-    rows = [line.strip('|').split('|') for line in printed.splitlines() if line.startswith('| ')]
+    first = printed.split('\n\n')[1]  # totals; parts follow
+    rows = [line.strip('|').split('|') for line in first.splitlines() if line.startswith('| ')]
     header, *rows = [[cell.strip() for cell in row] for row in rows]
     return {row[0]: dict(zip(header, row, strict=True)) for row in rows}
 
@@ -48,6 +51,35 @@ def test_plain_against_distilled(tmp_path, monkeypatch, capsys):
         assert fact in printed
 
 
+@pytest.mark.slow
+def test_parts_add_up_in_json_and_a_figure(tmp_path, monkeypatch, capsys):
+    model = cascade_model(NAFNET, sgr_loss={'type': 'SGRLoss'}, analyzer=random_analyzer())
+    Config({'model': model}).dump(tmp_path / 'distilled.py')
+    out = tmp_path / 'new/cost.json', tmp_path / 'new/cost.png'
+    options = ('--shape', '32', '32', '--steps', '2', '--json', out[0], '--figure', out[1])
+    printed = run(monkeypatch, capsys, tmp_path / 'distilled.py', *map(str, options))
+    report = json.loads(out[0].read_text())
+    plain, distilled = (report['parts'][name]['flops'] for name in ('plain', 'distilled'))
+    assert set(plain) == {'student', 'rest'}
+    assert {'student', 'teacher', 'SPF', 'target', 'analyser', 'SPD', 'SGR', 'rest'} <= set(
+        distilled
+    )
+    # The student is the plain network, and the teacher is as large.
+    assert distilled['student'] == plain['student'] > 0
+    assert distilled['analyser'] > 0
+    assert plain['rest'] == 0
+    # Forward and backward is at most three times the forward pass; the target has no backward.
+    single = count_flops(build_model(Config({'model': NAFNET})), (32, 32))
+    assert 2 * single < plain['student'] <= 3 * single
+    assert single < distilled['target'] < distilled['teacher'] + distilled['SPF']
+    for name in ('plain', 'distilled'):
+        total = report['totals']['training: GFLOPs'][name]
+        assert sum(report['parts'][name]['flops'].values()) / 1e9 == pytest.approx(total)
+        assert {'backward', 'optimiser'} <= set(report['parts'][name]['seconds'])
+    assert 'analyser' in printed
+    assert out[1].stat().st_size > 1000
+
+
 def test_plain_config_alone(tmp_path, monkeypatch, capsys):
     Config({'model': NAFNET}).dump(tmp_path / 'plain.py')
     options = ('--shape', '16', '16', '--steps', '1')
@@ -70,3 +102,13 @@ def test_starts_in_a_fresh_interpreter():
     command = [sys.executable, TOOL, '--help']
     process = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     assert '--cfg-options' in process.stdout
+
+
+def test_a_grey_restorer(tmp_path, monkeypatch, capsys):
+    model = copy.deepcopy(NAFNET)
+    model['generator']['img_channels'] = 1
+    model['data_preprocessor'].update(mean=[0.0], std=[255.0])
+    Config({'model': model}).dump(tmp_path / 'grey.py')
+    printed = run(monkeypatch, capsys, tmp_path / 'grey.py', '--shape', '16', '16', '--steps', '1')
+    colour = count_parameters(build_model(Config({'model': NAFNET})))
+    assert 0 < int(table(printed)['deployed: parameters']['plain'].replace(',', '')) < colour
