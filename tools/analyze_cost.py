@@ -51,7 +51,7 @@ from mmsamdistill.deploy.cost import (
     peak_memory,
     time_in_turns,
 )
-from mmsamdistill.deploy.cost_by_part import PartTimer, flops_by_part
+from mmsamdistill.deploy.cost_by_part import PARTS, PartTimer, flops_by_part
 from mmsamdistill.deploy.export import build_model, is_distilled, plain_config
 from mmsamdistill.deploy.machine import describe_machine
 from mmsamdistill.deploy.settings import image_channels
@@ -178,10 +178,11 @@ def draw(names: list[str], parts: list[dict[str, dict[str, float]]], path: Path)
 
     figure, axes = pyplot.subplots(1, 2, figsize=(9, 4), layout='constrained')
     scales = {'flops': (1e9, 'GFLOPs of a step'), 'seconds': (1e-3, 'ms of a step')}
+    # One order and one colour a part in both panels.
+    order = [*PARTS.values(), 'backward', 'optimiser', 'rest']
     for axis, (kind, (unit, title)) in zip(axes, scales.items(), strict=True):
         bottoms = [0.0] * len(names)
-        labels = list(dict.fromkeys(label for each in parts for label in each[kind]))
-        for index, label in enumerate(labels):
+        for index, label in enumerate(order):
             heights = [max(0.0, each[kind].get(label, 0.0)) / unit for each in parts]
             if sum(heights) > 0:
                 colour = pyplot.get_cmap('tab20')(index)
