@@ -106,7 +106,7 @@ def read_config(
     except Exception as error:
         raise UsageError(f'--cfg-options do not fit {path}: {_cause(error)}') from error
     for key in (key for key in cfg if key not in known):
-        close = difflib.get_close_matches(key, known, 1, 0.8)
+        close = difflib.get_close_matches(key, known, 1, 0.86)
         if close or key in new:
             hint = f'; did you mean {close[0]!r}?' if close else ''
             print(f'remark: {path}: nothing reads the key {key!r}{hint}', file=sys.stderr)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import toy  # noqa: F401  (registers its networks)
+from config_files import CONFIGS, FOLDERS, TWINS
 from mmengine.config import Config
 
 from mmsamdistill.command_line import (
@@ -140,6 +141,12 @@ def test_misspelt_keys_are_remarked_on(folder, capsys):
     read_config(folder / 'good.py', ['trainer.max_iters=3'])
     assert "'trainer'" in capsys.readouterr().err
     read_config(folder / 'good.py', ['train_cfg.max_iters=3', 'work_dir=x'])
+    assert capsys.readouterr().err == ''
+
+
+@pytest.mark.parametrize('folder', FOLDERS)
+def test_shipped_configs_are_not_remarked_on(folder, capsys):
+    read_config(CONFIGS / next(name for name in TWINS if name.startswith(f'{folder}/')))
     assert capsys.readouterr().err == ''
 
 
