@@ -129,15 +129,16 @@ def measure(
     prepared = [training_step(model, shape, device, channels) for model in models]
     training = [step for step, _ in prepared]
     seconds = time_in_turns(training, steps)
-    parts = []
+    parts: list[dict[str, dict[str, float]]] = []
     for model, (step, optimizer) in zip(models, prepared, strict=True):
         timed = PartTimer(model, optimizer).run(step, steps)
-        parts.append({'flops': flops_by_part(model, step), 'seconds': timed})
+        flops: dict[str, float] = {**flops_by_part(model, step)}
+        parts.append({'flops': flops, 'seconds': timed})
     medians = [[statistics.median(each) for each in times] for times in (inference, seconds)]
     spreads = [spread(*times) if len(models) == 2 else '' for times in (inference, seconds)]
     peaks = [peak_memory(step, device) / 2**20 for step in training]
     totals = [sum(each['flops'].values()) / 1e9 for each in parts]
-    rows = [
+    rows: list[tuple[str, list[float], str, str]] = [
         ('deployed: parameters', [count_parameters(model) for model in deployed], ',.0f', ''),
         (
             'deployed: GFLOPs',
