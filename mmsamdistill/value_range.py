@@ -50,3 +50,13 @@ def value_range(data_preprocessor: Any) -> float:
             'value_range=255 to SAMDistillRestorer'
         )
     return found[0]
+
+
+def require_restorable(white: float) -> None:
+    """Refuse a range whose restored images MMagic cuts off: its ``destruct`` clips to 0..255."""
+    if white > 255:
+        raise ValueError(
+            f'white is {white:g} by mean and std of the data_preprocessor, but MMagic clips '
+            'restored images to 0..255: scale them to 0..1 or to 8 bits when they are loaded, and '
+            'set mean and std to that'
+        )

@@ -8,6 +8,7 @@ import subprocess
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 
 import mmengine.config.config
+import mmengine.logging
 import mmengine.registry
 import mmengine.runner.runner
 import pytest
@@ -27,9 +28,13 @@ mmengine.runner.runner.collect_env = functools.cache(mmengine.runner.runner.coll
 
 @pytest.fixture(autouse=True)
 def host():
-    """MMagic's scope, as a Runner would set it, and one thread."""
+    """MMagic's scope, as a Runner would set it, one thread, and nothing of earlier runs.
+
+    Runs are named by the second they begin in: a run of the test before would share its best score.
+    """
     mmengine.registry.init_default_scope('mmagic')
     torch.set_num_threads(1)
+    mmengine.logging.MessageHub._instance_dict.clear()
 
 
 class OnlySlowTests:

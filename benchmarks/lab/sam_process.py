@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from mmsamdistill.weights import read_checkpoint
+
 STAGES = ('encoder', 'tokens', 'upscaling', 'resizing', 'filtering', 'painting/RLE', 'other')
 # Share of masks above the predicted-IoU threshold, and of these above the stability threshold.
 CASES = {'none': (0.0, 1.0), 'typical': (0.3, 0.5), 'all': (1.0, 1.0)}
@@ -71,7 +73,7 @@ def build_sam(args: argparse.Namespace) -> nn.Module:
     torch.manual_seed(0)
     sam = sam_model_registry[args.model_type]()
     if args.checkpoint is not None:
-        sam.load_state_dict(torch.load(args.checkpoint, weights_only=True, map_location='cpu'))
+        sam.load_state_dict(read_checkpoint(args.checkpoint))
     else:
         for layer in sam.mask_decoder.output_upscaling:
             if isinstance(layer, nn.ConvTranspose2d):

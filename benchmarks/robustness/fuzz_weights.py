@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import functools
 import io
 import os
 import random
@@ -21,6 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -100,6 +102,7 @@ READERS: dict[str, Callable[[Path], Any]] = {
     'sam': lambda path: load_weights(network(), path, 'vit_b'),
     'torchvision': torchvision,
     'resume': resume,
+    'edges': edges,
 }
 
 
@@ -177,11 +180,25 @@ def encoded(content: Any, old: bool = False) -> bytes:
     return buffer.getvalue()
 
 
+@functools.cache
+def hdf5() -> bytes:
+    """A file of the edge network's kind, with the first of its arrays."""
+    import h5py
+
+    buffer = io.BytesIO()
+    with h5py.File(buffer, 'w') as file:
+        file['block1/layers/conv2d/vars/0'] = np.ones((3, 3, 3, 64), np.float32)
+        file['block1/layers/conv2d/vars/1'] = np.zeros(64, np.float32)
+    return buffer.getvalue()
+
+
 def candidates(draw: random.Random) -> tuple[str, bytes]:
     """Suffix and content of one more file."""
     from safetensors.torch import save
 
     content = draw.choice(list(checkpoints().values()))
+    if draw.random() < 0.1:
+        return '.h5', mutate_bytes(hdf5(), draw)
     if draw.random() < 0.2:
         return '.safetensors', mutate_bytes(save(dict(network().state_dict())), draw)
     for _ in range(draw.randrange(3)):

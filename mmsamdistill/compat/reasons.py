@@ -43,8 +43,3 @@ def _version(package: str) -> str:
 def remember_failure(module: str, error: BaseException) -> str:
     """Note why ``module`` cannot be imported."""
     return _failures.setdefault(module, explain(error))
-
-
-def known_failures() -> dict[str, str]:
-    """List the failures seen so far."""
-    return dict(_failures)

@@ -27,7 +27,7 @@ from mmsamdistill.deploy.settings import (
     set_local_window,
 )
 from mmsamdistill.deploy.tiling import DEFAULT_OVERLAP, GRID, check_tile, restore_tiled
-from mmsamdistill.value_range import value_range
+from mmsamdistill.value_range import require_restorable, value_range
 from mmsamdistill.weights import load_plain
 
 # What the padding and the windows of every network in use fit into.
@@ -265,6 +265,8 @@ class Restorer:
             self.white = value_range(self.model.data_preprocessor)
         except ValueError:
             self.white = 255.0
+            self._remark('mean and std do not tell which value is white: 255 is taken for it')
+        require_restorable(self.white)
         with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmagic')):
             self._pack: Callable = TRANSFORMS.build({'type': 'PackInputs'})
         network = getattr(self.model, 'generator', self.model)

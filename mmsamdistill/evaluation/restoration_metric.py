@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 from mmsamdistill.evaluation.per_image import named_rows, sample_path
 from mmsamdistill.evaluation.protocols import METRICS as MEASURES
 from mmsamdistill.evaluation.protocols import Protocol, get_protocol, measure
-from mmsamdistill.value_range import value_range
+from mmsamdistill.value_range import require_restorable, value_range
 
 
 class ProtocolMetric(BaseMetric):
@@ -191,12 +191,7 @@ def _white(preprocessor: nn.Module) -> tuple[float | None, str]:
         white = value_range(preprocessor)
     except ValueError as error:
         return None, str(error)
-    if white > 255:
-        raise ValueError(
-            f'white is {white:g} by mean and std of the data_preprocessor, but MMagic clips '
-            'restored images to 0..255: scale them to 0..1 or to 8 bits when they are loaded, and '
-            'set mean and std to that'
-        )
+    require_restorable(white)
     return white, ''
 
 

@@ -17,6 +17,7 @@ from PIL import Image
 from mmsamdistill.cache.extract import extract
 from mmsamdistill.cache.map_file import write_map
 from mmsamdistill.datasets import CarryRegions, LoadRegionMap, add_regions_to_pipeline
+from mmsamdistill.datasets.transforms.regions import _random_state, _replayed
 from mmsamdistill.sources import RegionSource, SuperpixelRegions
 
 BOTH = ['img', 'gt']
@@ -359,3 +360,20 @@ def test_maps_fit_what_the_loader_makes_of_a_camera_s_orientation(tmp_path, kind
         bright = loaded['gt'][..., 0] > 125
         assert bright.sum() == 64
         assert np.array_equal(loaded['regions'][..., 0] == 1, bright)
+
+
+def test_after_a_replay_the_random_numbers_go_on_from_where_they_were():
+    def draw():
+        return float(np.random.rand()), random.random(), float(torch.rand(()))
+
+    earlier = _random_state()
+    first = draw()
+    present = _random_state()
+    following = draw()
+    with _replayed(present), _replayed(earlier):
+        assert draw() == first
+        draw()  # more than was drawn the first time
+    with _replayed(present):
+        with _replayed(earlier):
+            draw(), draw(), draw()
+        assert draw() == following

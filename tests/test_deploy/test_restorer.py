@@ -138,3 +138,18 @@ def test_broken_images_are_named(tmp_path):
             on_file(restorer, tmp_path / name)
     with pytest.raises(FileNotFoundError):
         on_file(restorer, tmp_path / 'absent.png')
+
+
+def test_a_white_that_mmagic_would_clip_is_refused(tmp_path):
+    preprocess = {'type': 'DataPreprocessor', 'mean': [0.0] * 3, 'std': [65535.0] * 3}
+    model = plain_model({'type': 'ScaleChannels'}, data_preprocessor=preprocess)
+    weights = save_weights(model, tmp_path / 'a.pth')
+    with pytest.raises(ValueError, match=r'white is 65535.*clips restored images to 0\.\.255'):
+        Restorer(settings(model), weights)
+
+
+def test_a_white_that_nobody_tells_is_remarked_on(tmp_path):
+    preprocess = {'type': 'DataPreprocessor', 'mean': [0.0] * 3, 'std': [1.0] * 3}
+    model = plain_model({'type': 'ScaleChannels'}, data_preprocessor=preprocess)
+    restorer = Restorer(settings(model), save_weights(model, tmp_path / 'a.pth'))
+    assert '255 is taken for it' in restorer.remarks[0]

@@ -98,3 +98,24 @@ def test_gradients_behind_a_finite_loss_are_seen(data, tmp_path):
 def test_limit_is_checked():
     with pytest.raises(ValueError, match='at least 1'):
         FiniteHook(0)
+
+
+def test_gradients_that_overflow_together_alone_are_named(data, tmp_path):
+    runner, hook = guarded(data, tmp_path / 'run', set())
+    runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+    hook.before_train(runner)
+    parameters = list(runner.model.parameters())
+    for parameter in parameters:
+        parameter.grad = torch.zeros_like(parameter)
+        parameter.grad.view(-1)[0] = 3e38  # each is a number, their sum is none
+    before = [parameter.clone() for parameter in parameters]
+    runner.optim_wrapper.step()
+    assert all(map(torch.equal, parameters, before))
+    assert hook._bad.startswith('the gradient of generator.')
+
+
+def test_a_mask_of_minus_infinities_is_no_broken_weight():
+    mask = torch.tensor([0.0, -torch.inf])
+    assert first_not_finite({'mask': mask}) is None
+    assert first_not_finite({'mask': mask, 'w': torch.tensor([1.0, -torch.inf])}) == 'w'
+    assert first_not_finite({'w': torch.tensor([0.0, torch.nan])}) == 'w'

@@ -23,6 +23,7 @@ def test_a_run_can_be_told_again(tmp_path):
     assert {'torch', 'mmengine', 'mmsamdistill', 'python'} <= set(first['versions'])
     assert Config(first['config']).model.generator.type == 'ToyNet'
     assert first['data'][f'{data}/gt']['files'] == 4
+    assert str(data) not in first['data']  # its folders are named: nothing is walked twice
     assert first['command']
 
     run_training(Config({**settings.to_dict(), 'resume': True}))
@@ -49,3 +50,10 @@ def test_fingerprints_tell_data_and_caches_apart(tmp_path):
 
 def test_git_state_of_what_is_no_repository(tmp_path):
     assert git_state(tmp_path) is None
+
+
+def test_linked_folders_count_as_the_datasets_read_them(tmp_path):
+    data = write_data(tmp_path / 'data')
+    (tmp_path / 'linked').mkdir()
+    (tmp_path / 'linked/scene').symlink_to(data / 'gt')
+    assert fingerprint(tmp_path / 'linked')['files'] == 4

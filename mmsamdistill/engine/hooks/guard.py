@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -110,8 +111,10 @@ class FiniteHook(Hook):
             if not gradients or bool(_total(gradients).isfinite()):
                 step(**kwargs)
                 return
-            bad = next(p for p in parameters if p.grad is not None and not _total([p.grad]) < 1e38)
-            self._bad = f'the gradient of {self._names.get(id(bad), "a parameter")}'
+            norms = {id(p): float(_total([p.grad])) for p in parameters if p.grad is not None}
+            # Each may be finite where their sum is not: then the largest is named.
+            bad = next((key for key, norm in norms.items() if not math.isfinite(norm)), None)
+            self._bad = f'the gradient of {self._names.get(bad or max(norms, key=norms.get))}'
 
         return method
 

@@ -21,12 +21,13 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from mmsamdistill.files import write_atomically
+from mmsamdistill.images.finding import walk_folder
 
 _PACKAGES = (
     'mmsamdistill', 'mmagic', 'mmengine', 'onedl-mmengine', 'mmcv', 'mmcv-lite', 'onedl-mmcv',
     'torch', 'torchvision', 'numpy', 'opencv-python', 'opencv-python-headless', 'segment-anything',
 )  # fmt: skip
-_FOLDERS = ('data_root', 'regions', 'ann_file')
+_FILES = ('regions', 'ann_file')
 
 
 @HOOKS.register_module()
@@ -106,11 +107,12 @@ def _data_of(config: Mapping[str, Any]) -> set[str]:
     """Folders and files that the training dataset names, wherever in its config."""
     found: set[str] = set()
     for part in _dicts(config.get('train_dataloader')):
-        root = part.get('data_root') or ''
-        found.update(str(part[key]) for key in _FOLDERS if isinstance(part.get(key), str))
-        prefixes = part.get('data_prefix')
+        root, prefixes = part.get('data_root') or '', part.get('data_prefix')
+        found.update(str(part[key]) for key in _FILES if isinstance(part.get(key), str))
         if isinstance(prefixes, Mapping):
             found.update(os.path.join(root, str(prefix)) for prefix in prefixes.values())
+        elif root:
+            found.add(str(root))
     return {path for path in found if path and '://' not in path}
 
 
@@ -142,10 +144,9 @@ def fingerprint(path: Path) -> dict[str, Any]:
 def _files_below(path: Path) -> Iterator[tuple[str, int]]:
     if path.is_file():
         yield path.name, path.stat().st_size
-    for folder, _, names in os.walk(path):
-        for name in names:
-            file = Path(folder, name)
-            if file.is_file():  # not a broken link
+    if path.is_dir():
+        for file, _ in walk_folder(path):  # linked folders too, as the datasets read them
+            if file.is_file():  # neither a broken link nor a folder
                 yield file.relative_to(path).as_posix(), file.stat().st_size
 
 
