@@ -1,13 +1,24 @@
 """Outputs to look at: the comparison figure of a paper, and a gallery of a whole test set."""
 
-from mmsamdistill.comparison.columns import DEGRADED, TRUTH, Columns, find_columns
-from mmsamdistill.comparison.crop_choice import CropChoice
-from mmsamdistill.comparison.crops import Box, most_different_box, parse_crop
+from mmsamdistill.comparison.choices import (
+    PICKS,
+    Box,
+    CropChoice,
+    describe_pick,
+    most_different_box,
+    parse_crop,
+    pick_images,
+)
+from mmsamdistill.comparison.columns import (
+    DEGRADED,
+    TRUTH,
+    Columns,
+    find_columns,
+    restore_column,
+)
 from mmsamdistill.comparison.figure import FigureRow, check_format, draw_comparison
 from mmsamdistill.comparison.gallery import check_gallery, write_gallery
 from mmsamdistill.comparison.layout import FigureStyle
-from mmsamdistill.comparison.picks import PICKS, describe_pick, pick_images
-from mmsamdistill.comparison.restoring import restore_column
 from mmsamdistill.comparison.scores import Scores, format_score, score_images, summary_rows
 
 __all__ = [

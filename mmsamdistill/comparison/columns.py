@@ -1,4 +1,4 @@
-"""Images of several folders that belong together: one column a folder, the truth last."""
+"""Images of several folders or models that belong together: one column each, the truth last."""
 
 from __future__ import annotations
 
@@ -6,9 +6,15 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
+from tqdm import tqdm
 
+from mmsamdistill.command_line import read_config
+from mmsamdistill.deploy.image_files import restore_file
+from mmsamdistill.deploy.restorer import Restorer
 from mmsamdistill.images import decode_image, find_images
 
 TRUTH = 'truth'
@@ -62,20 +68,7 @@ class Columns:
         return dataclasses.replace(self, keys=tuple(keys))
 
     def read(self, key: str) -> dict[str, np.ndarray]:
-        """Read one image in every column.
-
-        Args:
-            key: The image.
-
-        Shape:
-            - returns: ``(H, W, 3)`` uint8 in RGB, one size for all
-
-        Returns:
-            The pictures by column.
-
-        Raises:
-            ValueError: If a file is no whole image, or its size is not that of the truth.
-        """
+        """Read one image in every column: ``(H, W, 3)`` uint8 in RGB, one size for all."""
         pictures = {name: read_picture(files[key]) for name, files in self.files.items()}
         height, width, _ = pictures[TRUTH].shape
         for name, picture in pictures.items():
@@ -90,20 +83,7 @@ class Columns:
 
 
 def read_picture(path: str | Path) -> np.ndarray:
-    """Read an image file, as 8 bit in RGB.
-
-    Args:
-        path: An image file.
-
-    Shape:
-        - returns: ``(H, W, 3)``
-
-    Returns:
-        The picture, uint8.
-
-    Raises:
-        ValueError: If the file is damaged or no image.
-    """
+    """Read an image file, as 8 bit in RGB."""
     try:
         return decode_image(Path(path).read_bytes(), path)
     except (ValueError, OSError) as error:
@@ -112,18 +92,22 @@ def read_picture(path: str | Path) -> np.ndarray:
         ) from error
 
 
-def find_columns(folders: Mapping[str, str | Path], images: Sequence[str] | None = None) -> Columns:
-    """Match the images of several folders by name.
+def fit_to_size(picture: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Scale a picture that is shown as a whole; crops never go through here."""
+    reduced = width <= picture.shape[1]
+    how = cv2.INTER_AREA if reduced else cv2.INTER_CUBIC
+    return cv2.resize(picture, (width, height), interpolation=how)
 
-    Nothing is read yet. Every image must be in every folder: a figure or a mean over what happens
-    to be there would compare different things without saying so.
+
+def find_columns(folders: Mapping[str, str | Path], images: Sequence[str] | None = None) -> Columns:
+    """Match the images of several folders by name, without reading them.
+
+    Every image must be in every folder: a mean over what happens to be there would compare
+    different things without saying so.
 
     Args:
         folders: Folders by column, one of which is ``'truth'``; it becomes the last column.
         images: Keys of the images to compare, in order. Default: all, sorted by name.
-
-    Returns:
-        The columns.
 
     Raises:
         FileNotFoundError: If a folder does not exist or holds no image, or an image has no partner.
@@ -167,3 +151,37 @@ def _check_partners(
             f'{folders[TRUTH]}, the folder of the truth ({len(extra)} have none): move it out of '
             f'the folder, or name the images to compare'
         )
+
+
+def restore_column(
+    config: str | Path,
+    checkpoint: str | Path,
+    degraded: Mapping[str, Path],
+    folder: str | Path,
+    name: str = 'restore',
+    **options: Any,
+) -> dict[str, Path]:
+    """Make a column that no folder holds yet: restore images as ``tools/restore.py`` does.
+
+    Args:
+        config: Config of the checkpoint; of a distilled one, the student restores.
+        checkpoint: Weights in any dialect.
+        degraded: Images to restore, by key.
+        folder: Where the results go, as PNG.
+        name: Title of the progress bar.
+        options: ``tile``, ``overlap``, ``device`` and ``ema`` of
+            :class:`~mmsamdistill.deploy.restorer.Restorer`.
+
+    Returns:
+        The results by key.
+
+    Raises:
+        FileNotFoundError: If there is no such config or checkpoint.
+        ValueError: If the weights do not fit, or an image cannot be read.
+    """
+    restorer = Restorer(read_config(config), checkpoint, **options)
+    restored = {}
+    for key, path in tqdm(degraded.items(), desc=name, unit='image', disable=None):
+        restored[key] = Path(folder, f'{key}.png')
+        restore_file(restorer, path, restored[key])
+    return restored

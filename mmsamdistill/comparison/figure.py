@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,15 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from mmsamdistill.comparison.columns import DEGRADED, TRUTH
-from mmsamdistill.comparison.crops import Box
-from mmsamdistill.comparison.error_maps import COLOUR_MAP, common_scale, error_map, fit_to_size
+from mmsamdistill.comparison.choices import Box
+from mmsamdistill.comparison.columns import DEGRADED, TRUTH, fit_to_size
 from mmsamdistill.comparison.layout import FigureStyle, Layout, Rect, RowLayout, lay_out
 from mmsamdistill.comparison.lettering import Lettering
 from mmsamdistill.comparison.scores import MINUS
 from mmsamdistill.files import write_atomically
 
 FORMATS = ('.png', '.jpg', '.jpeg', '.pdf', '.svg')
+# Matplotlib's name of the error maps' colours: dark is right, and brightness alone tells the order.
+COLOUR_MAP = 'inferno'
+_SHARE = 99.5  # in per cent: a scale that fits the very worst pixel would leave all others dark
 BOX_COLOURS = ('#ff3b30', '#00c8ff', '#ffcc00')
 _TIMES = '\N{MULTIPLICATION SIGN}'
 _LINE = 0.9  # points: boxes and the frames of crops
@@ -50,8 +53,7 @@ def draw_comparison(
     """Draw images under methods, with zoomed crops, error maps and captions.
 
     Crops are enlarged by a whole factor, each pixel repeated, and lie on whole pixels of the
-    figure: what the figure shows of them is what is in the files. Whole images are scaled to the
-    width of a column.
+    figure: what it shows of them is what is in the files.
 
     Args:
         rows: The images, all with the same columns.
@@ -91,16 +93,7 @@ def draw_comparison(
 
 
 def check_format(out: str | Path) -> str:
-    """Look at a figure's suffix, before anything that takes long.
-
-    Args:
-        out: Path of the figure.
-
-    Returns:
-        The suffix in lower case.
-
-    Raises:
-        ValueError: If it is none of those that can be written.
+    """Give the suffix of a figure's path in lower case; a ValueError if it cannot be written.
 
     Example:
         >>> check_format('figure.PDF')
@@ -133,6 +126,7 @@ class _Painter:
         self.letters = letters.on(self.figure, self.layout)
 
     def paint(self) -> Any:
+        # A title over each column; then row after row: its name, its panels, its captions.
         for name, centre in zip(self.columns, self.layout.centres, strict=True):
             self.letters.title(name, centre)
         for index, (row, place) in enumerate(zip(self.rows, self.layout.rows, strict=True)):
@@ -154,8 +148,8 @@ class _Painter:
             colour = BOX_COLOURS[number % len(BOX_COLOURS)]
             self._mark(axes, box, scale, colour)
             crop, factor = place.crops[number][column], place.factors[number]
-            self._show(box.cut(picture).repeat(factor, 0).repeat(factor, 1), crop)
             self._frame(crop, colour)
+            self._show(box.cut(picture).repeat(factor, 0).repeat(factor, 1), crop)
 
     def _paint_error(self, errors: np.ndarray | None, rect: Rect) -> None:
         if errors is not None:
@@ -182,7 +176,7 @@ class _Painter:
             )
         )
 
-    def _show(self, pixels: np.ndarray, rect: Rect, **colours: Any) -> Any:
+    def _show(self, pixels: Any, rect: Rect, **colours: Any) -> Any:
         axes = self._axes(rect)
         axes.imshow(pixels, interpolation='none', aspect='auto', **colours)
         axes.set_axis_off()
@@ -198,24 +192,13 @@ class _Painter:
             axes.add_patch(Rectangle(corner, *sides, fill=False, edgecolor=edge, linewidth=width))
 
     def _frame(self, rect: Rect, colour: str) -> None:
-        from matplotlib.patches import Rectangle
+        from matplotlib.colors import to_rgb
 
         # A surface below the crop that sticks out by whole pixels: a line around it could be
         # rounded onto the crop's own pixels.
-        layout, line = self.layout, max(1, self.style.pixels(_LINE))
-        frame = Rectangle(
-            (
-                (rect.left - line) / layout.width,
-                1 - (rect.top + rect.height + line) / layout.height,
-            ),
-            (rect.width + 2 * line) / layout.width,
-            (rect.height + 2 * line) / layout.height,
-            transform=self.figure.transFigure,
-            facecolor=colour,
-            linewidth=0,
-            zorder=-1,
-        )
-        self.figure.add_artist(frame)
+        line = max(1, self.style.pixels(_LINE))
+        sides = rect.width + 2 * line, rect.height + 2 * line
+        self._show([[to_rgb(colour)]], Rect(rect.left - line, rect.top - line, *sides))
 
     def _lay_out(self, lines: int) -> Layout:
         shapes = [row.pictures[TRUTH].shape[:2] for row in self.rows]
@@ -254,3 +237,17 @@ class _Painter:
                 f'255; one scale for all, clipped at {self.scale:g}.'
             )
         return notes
+
+
+def error_map(restored: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Absolute error of every pixel in grey levels, averaged over the channels: ``(H, W)``."""
+    if restored.shape != truth.shape:
+        raise ValueError(f'images of different shapes: {restored.shape} and {truth.shape}')
+    difference = restored.astype(np.float32) - truth.astype(np.float32)
+    return np.abs(difference).mean(axis=2, dtype=np.float32)
+
+
+def common_scale(maps: Sequence[np.ndarray]) -> float:
+    """End of a scale that suits several error maps: a whole grey level, at least 1."""
+    ends = [float(np.percentile(each, _SHARE)) for each in maps]
+    return float(max(1, math.ceil(max(ends, default=1.0))))

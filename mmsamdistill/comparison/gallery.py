@@ -14,8 +14,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from mmsamdistill.comparison.columns import Columns, read_picture
-from mmsamdistill.comparison.error_maps import fit_to_size
+from mmsamdistill.comparison.columns import Columns, fit_to_size, read_picture
 from mmsamdistill.comparison.page_text import page_text
 from mmsamdistill.comparison.scores import Scores
 from mmsamdistill.evaluation.report import write_report
@@ -104,6 +103,7 @@ def _fill(
     folders = _folder_names(columns.names)
     entries = []
     for key in tqdm(columns.keys, desc='gallery', unit='image', disable=None):
+        # 1. The images themselves, and a thumbnail of what the last model made.
         files = [
             _add_image(
                 build, f'images/{folders[name]}', key, columns.files[name][key], name in link
@@ -111,6 +111,7 @@ def _fill(
             for name in columns.names
         ]
         height, width = _add_thumbnail(build, key, columns.files[columns.names[-2]][key])
+        # 2. What the page says of them.
         entries.append(
             {
                 'name': _readable(key),
@@ -124,6 +125,7 @@ def _fill(
                 },
             }
         )
+    # 3. The numbers and the page.
     _write_scores(build, columns, scores)
     page = page_text(columns.names, entries, scores, title)
     write_atomically(build / 'index.html', page.encode())

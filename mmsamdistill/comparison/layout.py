@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from mmsamdistill.comparison.crops import Box
+from mmsamdistill.comparison.choices import Box
 
 
 class Rect(NamedTuple):
@@ -58,21 +58,13 @@ class FigureStyle:
 
 @dataclass
 class RowLayout:
-    """Where one image's panels go; one rectangle a column in each list.
-
-    Args:
-        whole: The whole images.
-        crops: The crops, one list a box.
-        factors: How many times each box is enlarged.
-        errors: The error maps; empty without.
-        caption: Baseline of the captions, in pixels from the top.
-    """
+    """Where one image's panels go; one rectangle a column in each list, crops by box."""
 
     whole: list[Rect]
     crops: list[list[Rect]]
-    factors: list[int]
+    factors: list[int]  # by which each box is enlarged
     errors: list[Rect]
-    caption: int = 0
+    caption: int = 0  # baseline, from the top
 
     @property
     def height(self) -> int:
@@ -83,21 +75,12 @@ class RowLayout:
 
 @dataclass
 class Layout:
-    """A whole figure.
-
-    Args:
-        width: In pixels.
-        height: In pixels.
-        titles: Baseline of the columns' titles, in pixels from the top.
-        centres: Centre of each column, in pixels from the left.
-        rows: One an image.
-        notes: Top of the notes, in pixels from the top.
-    """
+    """A whole figure, in pixels from the upper left corner."""
 
     width: int
     height: int
-    titles: int
-    centres: list[int]
+    titles: int  # baseline
+    centres: list[int]  # of the columns
     rows: list[RowLayout] = field(default_factory=list)
     notes: int = 0
 
@@ -109,30 +92,12 @@ def lay_out(
     note_lines: int,
     style: FigureStyle,
 ) -> Layout:
-    """Place the panels of a figure.
+    """Place the panels of a figure: of images of these shapes, with these boxes.
 
     The columns are as wide as the largest whole multiple of a crop that fits, so that the crops of
     one size are as wide as the whole images above them.
-
-    Args:
-        shapes: Height and width of each image.
-        boxes: The crops of each image.
-        columns: How many columns.
-        note_lines: How many lines of notes.
-        style: Size, resolution and fonts.
-
-    Returns:
-        The layout.
-
-    Raises:
-        ValueError: If a crop is larger than a column.
-
-    Example:
-        >>> style = FigureStyle(width=4.0, dpi=100)
-        >>> layout = lay_out([(60, 90)], [[Box(0, 0, 30)]], 3, 1, style)
-        >>> layout.rows[0].factors, layout.rows[0].crops[0][0].width
-        ([4], 120)
     """
+    # 1. Sizes in pixels, and the columns from left to right.
     label, gap = style.pixels(style.font + 4), style.pixels(3)
     line, small = style.pixels(1.25 * style.font), style.pixels(1.3 * (style.font - 1))
     available = (round(style.width * style.dpi) - label - gap * columns) // columns
@@ -144,6 +109,7 @@ def lay_out(
         titles=line,
         centres=[left + cell // 2 for left in lefts],
     )
+    # 2. The rows from top to bottom, then the notes.
     top = line + style.pixels(3)
     for shape, row_boxes in zip(shapes, boxes, strict=True):
         row = _place_row(shape, row_boxes, lefts, cell, (top, gap), style.error_maps)

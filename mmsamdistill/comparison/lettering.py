@@ -12,11 +12,7 @@ _GREY = '0.35'
 
 
 class Lettering:
-    """Writes titles, names, captions and notes, each at its place and short enough for it.
-
-    Args:
-        style: Fonts and resolution.
-    """
+    """Writes titles, names, captions and notes, each at its place and short enough for it."""
 
     def __init__(self, style: FigureStyle) -> None:
         self.style = style
@@ -25,15 +21,7 @@ class Lettering:
         self.layout: Any = None
 
     def on(self, figure: Any, layout: Layout) -> Lettering:
-        """Write into a figure.
-
-        Args:
-            figure: A figure of matplotlib.
-            layout: Its layout.
-
-        Returns:
-            This object.
-        """
+        """Write into a figure."""
         self.figure, self.layout = figure, layout
         return self
 
@@ -77,15 +65,7 @@ class Lettering:
         axes.text(4.2, 0.5, text, transform=axes.transAxes, **looks)
 
     def wrap(self, notes: Sequence[str], width: int) -> list[str]:
-        """Break notes into lines, each note beginning a new one where it does not fit.
-
-        Args:
-            notes: Sentences.
-            width: Width of the figure in pixels.
-
-        Returns:
-            The lines.
-        """
+        """Break notes into lines, each note beginning a new one where it does not fit."""
         room = width - self.style.pixels(4)
         lines: list[str] = []
         line = ''
@@ -98,16 +78,7 @@ class Lettering:
         return [*lines, line] if line else lines
 
     def shorten(self, text: str, room: float, size: float) -> str:
-        """Replace the middle of a text by dots if it is too long.
-
-        Args:
-            text: The text.
-            room: Pixels that there are.
-            size: Of the font, in points.
-
-        Returns:
-            A text that fits.
-        """
+        """Replace the middle of a text by dots if it is too long."""
         shown, kept = text, len(text)
         while kept > 2 and self._measure(shown, size) > room:
             kept -= 1

@@ -10,7 +10,7 @@ from importlib import resources
 from string import Template
 from typing import Any
 
-from mmsamdistill.comparison.picks import describe_gains
+from mmsamdistill.comparison.choices import describe_gains
 from mmsamdistill.comparison.scores import MINUS, Scores, format_gain, format_score, summary_rows
 
 
@@ -20,22 +20,12 @@ def page_text(
     scores: Scores,
     title: str | None = None,
 ) -> str:
-    """Fill in the page of a gallery.
+    """Fill in the page of a gallery: HTML.
 
-    Style and script are part of the page, the numbers too, so that it works from a disk, where
-    browsers let no page read another file. The list of images is plain HTML: without JavaScript it
-    still leads to the images.
-
-    Args:
-        columns: Names, the truth last.
-        images: One entry an image: ``name``, ``size`` as (width, height), ``gain`` in dB or None,
-            ``files`` with a URL for each column, ``thumbnail``, and lists ``PSNR`` and ``SSIM``
-            with None for the truth.
-        scores: The scores, for the summary.
-        title: Heading. Default: the columns' names.
-
-    Returns:
-        HTML.
+    Style, script and numbers are part of it, so that it works from a disk, where browsers let no
+    page read another file; without JavaScript its list still leads to the images. Of each image
+    it takes ``name``, ``size`` (width, height), ``gain`` in dB or None, ``files`` with a URL for
+    each column, ``thumbnail``, and lists ``PSNR`` and ``SSIM`` with None for the truth.
     """
     folder = resources.files('mmsamdistill.comparison') / 'page'
     parts = {name: (folder / name).read_text('utf-8') for name in ('page.css', 'page.js')}

@@ -55,40 +55,21 @@ def score_images(columns: Columns, protocol: str | Protocol | Mapping = 'denoise
         protocol: See :func:`~mmsamdistill.evaluation.get_protocol`. What is measured are the
             files, which are of 8 bit whatever the protocol says of rounding.
 
-    Returns:
-        The scores.
-
     Raises:
         KeyError: If there is no such protocol.
         ValueError: If an image cannot be read, or is too small for the protocol.
     """
     protocol = get_protocol(protocol)
     values = {
-        key: score_pictures(columns.read(key), protocol, str(columns.files[TRUTH][key]))
+        key: _score_pictures(columns.read(key), protocol, str(columns.files[TRUTH][key]))
         for key in tqdm(columns.keys, desc='measure', unit='image', disable=None)
     }
     return Scores(protocol, values, columns.pair)
 
 
-def score_pictures(
-    pictures: Mapping[str, np.ndarray], protocol: Protocol, name: str = 'image'
+def _score_pictures(
+    pictures: Mapping[str, np.ndarray], protocol: Protocol, name: str
 ) -> dict[str, dict[str, float]]:
-    """Measure one image in all columns but the truth.
-
-    Args:
-        pictures: Pictures by column, among them the truth.
-        protocol: How.
-        name: The image, for the message.
-
-    Shape:
-        - pictures: ``(H, W, 3)`` uint8
-
-    Returns:
-        Metrics by column.
-
-    Raises:
-        ValueError: If the image is too small for the protocol.
-    """
     planes = {column: picture.transpose(2, 0, 1) for column, picture in pictures.items()}
     truth = planes.pop(TRUTH)
     scores = {}
@@ -102,30 +83,12 @@ def score_pictures(
 
 
 def mean(values: Sequence[float]) -> float:
-    """Arithmetic mean; NaN of gains that are infinite in both directions.
-
-    Args:
-        values: At least one number.
-
-    Returns:
-        The mean.
-
-    Example:
-        >>> mean([1.0, 2.0]), mean([math.inf, -math.inf])
-        (1.5, nan)
-    """
+    """Arithmetic mean; NaN of gains that are infinite in both directions."""
     return sum(values) / len(values)
 
 
 def format_score(metric: str, value: float) -> str:
     """Write a number as tables do: PSNR with two digits, SSIM with four.
-
-    Args:
-        metric: 'PSNR' or 'SSIM'.
-        value: The value.
-
-    Returns:
-        The number.
 
     Example:
         >>> format_score('PSNR', math.inf), format_score('SSIM', 0.91236)
@@ -137,18 +100,7 @@ def format_score(metric: str, value: float) -> str:
 
 
 def format_gain(value: float) -> str:
-    """Write a difference of two PSNR values with its sign.
-
-    Args:
-        value: The difference in dB.
-
-    Returns:
-        The number.
-
-    Example:
-        >>> format_gain(-0.126), format_gain(0.001)
-        ('−0.13', '0.00')
-    """
+    """Write a difference of two PSNR values in dB with its sign; 0.00 has none."""
     if not math.isfinite(value):
         return {math.inf: '+∞', -math.inf: f'{MINUS}∞'}.get(value, 'n/a')
     text = f'{value:+.2f}'
@@ -156,14 +108,9 @@ def format_gain(value: float) -> str:
 
 
 def summary_rows(columns: Sequence[str], scores: Scores) -> list[dict[str, Any]]:
-    """The means of every column, one row each.
+    """The means of every column but the truth, one row each.
 
-    Args:
-        columns: Which columns, the truth among them or not.
-        scores: The scores.
-
-    Returns:
-        Rows with ``column``, ``PSNR``, ``SSIM`` and, with a pair, ``gain`` over its first.
+    Rows have ``column``, ``PSNR``, ``SSIM``, and ``gain`` over the first of the pair, if any.
     """
     rows: list[dict[str, Any]] = []
     for name in columns:

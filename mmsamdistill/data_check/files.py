@@ -20,20 +20,7 @@ _PATCH_ARGUMENTS = ('gt_patch_size', 'patch_size', 'crop_size')
 
 @dataclass
 class Leaf:
-    """A dataset that lists files, out of the wrappers around it.
-
-    Args:
-        config: Its configuration.
-        regions: Folder of its region maps. Default: None, none are read.
-
-    Example:
-        >>> step = dict(type='LoadImageFromFile', key='gt', backend_args=dict(
-        ...     backend='lmdb', db_path='gt.lmdb'))
-        >>> crop = dict(type='PairedRandomCrop', gt_patch_size=64)
-        >>> leaf = Leaf(dict(type='BasicImageDataset', pipeline=[step, crop]))
-        >>> leaf.databases(), leaf.patch()
-        ({'gt': 'gt.lmdb'}, 64)
-    """
+    """A dataset that lists files, out of the wrappers around it."""
 
     config: dict[str, Any]
     regions: str | None = None
@@ -99,10 +86,7 @@ class Leaf:
         return DATASETS.build(config)
 
     def folders(self) -> dict[str, str]:
-        """Folder or database of each image, by its key; ``ann_file`` and ``regions`` if used.
-
-        A dataset that is not of MMEngine's kind has none.
-        """
+        """Folder or database of each image, by its key; ``ann_file`` and ``regions`` if used."""
         found: dict[str, str] = {}
         with contextlib.suppress(TypeError):
             dataset = self.build()
@@ -116,15 +100,7 @@ class Leaf:
 
 
 def leaves_of(dataset: Mapping[str, Any], regions: Any = None) -> Iterator[Leaf]:
-    """Take a dataset's configuration apart, down to what lists files.
-
-    Example:
-        >>> inner = dict(type='BasicImageDataset', metainfo=dict(dataset_type='a'))
-        >>> twice = dict(type='RepeatDataset', times=2, dataset=inner)
-        >>> [(leaf.name, leaf.regions) for leaf in leaves_of(
-        ...     dict(type='RegionDataset', dataset=twice, regions='maps'))]
-        [('a', 'maps')]
-    """
+    """Take a dataset's configuration apart, down to what lists files."""
     if not isinstance(dataset, Mapping) or 'type' not in dataset:
         raise TypeError(f'a dataset must be a configuration, dict(type=...), got {dataset!r}')
     if type_name(dataset) == 'RegionDataset':
@@ -145,12 +121,7 @@ def leaves_of(dataset: Mapping[str, Any], regions: Any = None) -> Iterator[Leaf]
 
 
 def datasets_of(cfg: Mapping[str, Any], split: str) -> list[dict[str, Any]]:
-    """The dataset configurations of a split.
-
-    Example:
-        >>> datasets_of({'val_dataloader': {'dataset': {'type': 'A'}}}, 'val')
-        [{'type': 'A'}]
-    """
+    """The dataset configurations of a split."""
     if split not in SPLITS:
         raise ValueError(f'split={split!r} is not one of {SPLITS}')
     loaders = cfg.get(f'{split}_dataloader') or []
@@ -159,16 +130,7 @@ def datasets_of(cfg: Mapping[str, Any], split: str) -> list[dict[str, Any]]:
 
 
 def missing_folders(cfg: Mapping[str, Any], splits: Sequence[str] = SPLITS) -> list[str]:
-    """Folders, databases and lists of files that a config names and that are not there.
-
-    Costs milliseconds, so that every tool can ask before it builds a model: MMEngine notices one
-    at a time, after the model was built, with the path but not whose it is.
-
-    Example:
-        >>> dataset = dict(type='BasicImageDataset', data_root='nowhere', data_prefix=dict(gt='a'))
-        >>> missing_folders({'test_dataloader': {'dataset': dataset}})
-        ['test: BasicImageDataset needs nowhere/a (gt)']
-    """
+    """Folders, databases and lists of files that a config names and that are not there."""
     found: dict[str, None] = {}
     for split in splits:
         for dataset in datasets_of(cfg, split):

@@ -14,15 +14,7 @@ from mmsamdistill.data_check.report import SHOWN, DataReport
 
 
 def without_missing_sets(cfg: Config, skip: bool = False) -> tuple[Config, list[str]]:
-    """Find the test sets of a config that are not on this machine.
-
-    Example:
-        >>> sets = [dict(dataset=dict(type='BasicImageDataset', data_root='nowhere'))]
-        >>> without_missing_sets(Config(dict(test_dataloader=sets, test_evaluator=[[]])))
-        Traceback (most recent call last):
-        FileNotFoundError: nothing was tested, these test sets are missing:
-          BasicImageDataset needs nowhere/ (img)
-    """
+    """Find the test sets of a config that are not on this machine."""
     datasets = datasets_of(cfg, 'test')
     if not datasets:
         raise ValueError(f'the config {cfg.filename or ""} has no test_dataloader')
@@ -39,10 +31,7 @@ def without_missing_sets(cfg: Config, skip: bool = False) -> tuple[Config, list[
 
 
 def check_test_files(cfg: Config) -> None:
-    """Look at every file of the test sets: whether it is there, an image, and whole.
-
-    Only headers and the ends of files are read; the rest shows when an image is loaded.
-    """
+    """Look at every file of the test sets: whether it is there, an image, and whole."""
     known = [dataset for dataset in datasets_of(cfg, 'test') if _lists_files(dataset)]
     sets = {'test_dataloader': [{'dataset': dataset} for dataset in known]}
     problems = [line for report in check_data(sets, ['test']) for line in _problems(report)]
@@ -53,17 +42,7 @@ def check_test_files(cfg: Config) -> None:
 
 
 def check_prefixes(evaluators: Sequence[Sequence[Any]]) -> None:
-    """Require that the numbers of different test sets have different names.
-
-    MMagic notices only when the second of two sets has been tested.
-
-    Example:
-        >>> from types import SimpleNamespace as Metric
-        >>> check_prefixes([[Metric(prefix='A')], [Metric(prefix='B')]])
-        >>> check_prefixes([[Metric(prefix='A')], [Metric(prefix='A')]])
-        Traceback (most recent call last):
-        ValueError: two test sets have metrics with the prefix 'A': set another prefix for each set
-    """
+    """Require that the numbers of different test sets have different names."""
     seen: set[Any] = set()
     for metrics in evaluators:
         prefixes = {metric.prefix for metric in metrics}

@@ -23,13 +23,7 @@ class Reader(Protocol):
 
 
 class FileReader:
-    """Reads image files, and decodes them if asked for everything.
-
-    Example:
-        >>> FileReader().header('nowhere.png')
-        Traceback (most recent call last):
-        FileNotFoundError: [Errno 2] No such file or directory: 'nowhere.png'
-    """
+    """Reads image files, and decodes them if asked for everything."""
 
     def __init__(self, full: bool = False) -> None:
         self.full = full
@@ -61,10 +55,7 @@ class FileReader:
 
 
 class LmdbReader:
-    """Reads images out of an LMDB as MMagic does: by the name of the file without suffix.
-
-    The keys are those of BasicSR and MMagic.
-    """
+    """Reads images out of an LMDB as MMagic does: by the name of the file without suffix."""
 
     def __init__(self, path: str, full: bool = False) -> None:
         import lmdb

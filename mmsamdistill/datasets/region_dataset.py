@@ -61,10 +61,7 @@ def add_regions_to_config(
     geometric: Geometric | None = None,
     crop: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Copy a dataset's configuration with region maps in every pipeline of it.
-
-    Arguments and errors are those of :class:`RegionDataset`.
-    """
+    """Copy a dataset's configuration with region maps in every pipeline of it."""
     if not isinstance(dataset, dict):
         raise TypeError(
             f'RegionDataset needs the configuration of a dataset, dict(type=...), got '

@@ -130,14 +130,7 @@ def _choose_crop(pipeline: Sequence[Transform], crop: Mapping[str, Any]) -> list
 
 
 def type_name(transform: Transform) -> str:
-    """Name of a transform's, dataset's or hook's type without its scope, in whatever form.
-
-    Text in configs, a class or its lazy stand-in in pure-Python ones, or the built object.
-
-    Example:
-        >>> type_name({'type': 'mmagic.Flip'}), type_name(print)
-        ('Flip', 'builtin_function_or_method')
-    """
+    """Name of a transform's, dataset's or hook's type without its scope, in whatever form."""
     if not isinstance(transform, Mapping):
         return type(transform).__name__
     kind = transform['type']

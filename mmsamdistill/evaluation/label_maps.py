@@ -30,17 +30,8 @@ class LabelSet:
     Args:
         name: Name of the set, for tables.
         classes: Names of the classes, in the order of the network's outputs.
-        values: For each value that may occur in a file its class, :data:`IGNORED` (255) if its
-            pixels do not count. Another value in a file is an error: it is the file of another
-            data set.
+        values: For each value that may occur in a file its class, 255 if its pixels do not count.
         source: Where this is defined.
-
-    Raises:
-        ValueError: If there is no class, or a value stands for a class that does not exist.
-
-    Example:
-        >>> LabelSet('two', ('cat', 'dog'), {0: 255, 1: 0, 2: 1}).decode(np.array([[0, 2]]))
-        tensor([[255,   1]])
     """
 
     name: str
@@ -58,21 +49,7 @@ class LabelSet:
             )
 
     def decode(self, labels: np.ndarray) -> Tensor:
-        """Turn the values of a file into classes.
-
-        Args:
-            labels: Values as they are in the file.
-
-        Shape:
-            - labels: ``(H, W)``, integers
-            - result: ``(H, W)``, int64
-
-        Returns:
-            Classes, 255 where pixels do not count.
-
-        Raises:
-            ValueError: If the array is not a map, or has a value that the set does not know.
-        """
+        """Turn the values of a file, ``(H, W)`` integers, into classes; 255 does not count."""
         if labels.ndim != 2 or labels.dtype.kind not in 'iu':
             raise ValueError(
                 f'a label map is (H, W) integers, got {labels.dtype} {labels.shape}; colours are '
@@ -116,22 +93,7 @@ LABEL_SETS: dict[str, LabelSet] = {
 
 
 def get_label_set(labels: str | LabelSet | Mapping) -> LabelSet:
-    """Look up a label set.
-
-    Args:
-        labels: A name from :data:`LABEL_SETS`; a label set; or the arguments of one, for a data set
-            of one's own.
-
-    Returns:
-        The label set.
-
-    Raises:
-        KeyError: If there is none of that name.
-
-    Example:
-        >>> len(get_label_set('cityscapes').classes)
-        19
-    """
+    """Look up a label set: a name, a set, or the arguments of one of one's own."""
     if isinstance(labels, LabelSet):
         return labels
     if isinstance(labels, Mapping):
@@ -145,22 +107,7 @@ def get_label_set(labels: str | LabelSet | Mapping) -> LabelSet:
 
 
 def read_label_map(path: str | Path, labels: LabelSet) -> Tensor:
-    """Read a label map from an image file without loss (PNG).
-
-    Args:
-        path: The file.
-        labels: What its values mean.
-
-    Shape:
-        - result: ``(H, W)``, int64
-
-    Returns:
-        Classes, 255 where pixels do not count.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is no label map, or not one of this label set; the message names it.
-    """
+    """Read the classes, ``(H, W)``, out of a label map (PNG); an error names the file."""
     if not Path(path).is_file():
         raise FileNotFoundError(f'there is no label map {path}')
     values = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
@@ -173,40 +120,11 @@ def read_label_map(path: str | Path, labels: LabelSet) -> Tensor:
 
 
 def find_label_map(image: str | Path, root: str | Path, suffix: tuple[str, str]) -> Path:
-    """Find the label map that belongs to an image.
-
-    Looked for is the image's name, cut before ``suffix[0]``, followed by ``suffix[1]``: first in
-    the folder below ``root`` that is named as the image's own folder (Cityscapes sorts by city),
-    then in ``root`` itself.
-
-    Args:
-        image: Path of the image, clean or degraded.
-        root: Folder of the label maps.
-        suffix: What an image's and what a label map's name ends with. What follows the first in the
-            name of an image is left out too (``_leftImg8bit_rain_alpha_0.01.png``).
-
-    Returns:
-        Path of the label map.
-
-    Raises:
-        FileNotFoundError: If it is in neither folder.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     path = Path(folder, 'ulm', 'ulm_01_gtFine_labelIds.png')
-        ...     path.parent.mkdir(), path.touch()
-        ...     suffix = ('_leftImg8bit', '_gtFine_labelIds.png')
-        ...     found = find_label_map('ulm/ulm_01_leftImg8bit.png', folder, suffix)
-        ...     found == path
-        (None, None)
-        True
-
-    Source: the file names are those of Cityscapes.
-    """
+    """Find the label map of an image: its name before ``suffix[0]``, then ``suffix[1]``."""
     image = Path(image)
     # An empty separator cannot be partitioned by.
     stem = image.stem.partition(suffix[0])[0] if suffix[0] else image.stem
+    # Cityscapes sorts label maps into folders by city, as it does images.
     candidates = [Path(root, image.parent.name, stem + suffix[1]), Path(root, stem + suffix[1])]
     for path in candidates:
         if path.is_file():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmagic.registry import METRICS
@@ -26,29 +27,13 @@ _SMALLEST = 64
 
 
 def lpips_network(net: str, weights: str | Path) -> nn.Module:
-    """Build the network of the package lpips out of weights that are at hand.
+    """Build the network of the package lpips out of weights that are at hand, read as data.
 
-    The package itself downloads the features' weights whenever they are not in PyTorch's cache, and
-    unpickles its own. The layer weights (version 0.1) come with it; both are read as data here.
-
-    Args:
-        net: 'alex', 'vgg' or 'squeeze'.
-        weights: Path of torchvision's weights of that network, 'IMAGENET1K_V1' to take them from
-            PyTorch's cache or download them, or 'random' for tests.
-
-    Returns:
-        The network, in evaluation mode.
-
-    Raises:
-        FileNotFoundError: If there are no such weights; the message tells where to get them.
-        KeyError: If there is no such network.
-        ValueError: If the weights are not those of that network.
-
-    Source: Zhang et al., The Unreasonable Effectiveness of Deep Features as a Perceptual Metric,
-        CVPR 2018; richzhang/PerceptualSimilarity.
+    The package itself downloads the features' weights unless they are in PyTorch's cache, and
+    unpickles its own, which come with it. ``weights='random'`` is for tests.
     """
-    if net not in _NETWORKS:
-        raise KeyError(f'LPIPS has no network {net!r}; it has {sorted(_NETWORKS)}')
+    _check_net(net)
+    # 1. The features' weights, before anything is built.
     features = None
     if str(weights) == 'random':
         warnings.warn(f'LPIPS with random weights of {net} means nothing', stacklevel=2)
@@ -61,6 +46,7 @@ def lpips_network(net: str, weights: str | Path) -> nn.Module:
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
         warnings.simplefilter('ignore')
         network = lpips.LPIPS(net=net, pretrained=False, pnet_rand=True, verbose=False)
+    # 2. The layers' weights are the package's own.
     layers = read_checkpoint(Path(lpips.__file__).parent / f'weights/v{_VERSION}/{net}.pth')
     network.load_state_dict(layers, strict=False)
     if features is not None:
@@ -81,14 +67,12 @@ class LPIPSMetric(PerImageMetric):
     ``per_image`` has the value of each image.
 
     Args:
-        weights: Of the network's features, see :func:`lpips_network`; nothing is downloaded but by
-            'IMAGENET1K_V1'.
+        weights: Path of torchvision's weights of the network's features, or 'IMAGENET1K_V1' to take
+            them from PyTorch's cache or download them.
         net: 'alex', which the authors recommend for evaluation, 'vgg' or 'squeeze'; their values
             cannot be compared. Default: 'alex'.
-        prefix: Name of the data set, put before the name of the metric. Default: None.
-        channel_order: Order of the channels of predictions and ground truth. Default: 'bgr', to
-            which MMagic converts both, whatever the pipeline loads.
-        collect_device: 'cpu' or 'gpu', see MMEngine. Default: 'cpu'.
+        options: ``prefix``, ``channel_order`` and ``collect_device``, see
+            :class:`RestorationMetric`.
 
     Shape:
         - pred_img, gt_img: ``(C, H, W)``, C is 3 or 1; for videos ``(T, C, H, W)``
@@ -99,22 +83,14 @@ class LPIPSMetric(PerImageMetric):
     Source: Zhang et al., CVPR 2018; richzhang/PerceptualSimilarity.
     """
 
-    def __init__(
-        self,
-        weights: str | Path,
-        net: str = 'alex',
-        prefix: str | None = None,
-        channel_order: str = 'bgr',
-        collect_device: str = 'cpu',
-    ) -> None:
-        if net not in _NETWORKS:
-            raise KeyError(f'LPIPS has no network {net!r}; it has {sorted(_NETWORKS)}')
+    def __init__(self, weights: str | Path, net: str = 'alex', **options: Any) -> None:
+        _check_net(net)
         protocol = Protocol(
             f'lpips_{net}',
             f'LPIPS {_VERSION} of {_NETWORKS[net]}, RGB, 8 bit',
             f'richzhang/PerceptualSimilarity; features: {weights}',
         )
-        super().__init__(protocol, prefix, channel_order, collect_device)
+        super().__init__(protocol, **options)
         self.metrics = ('LPIPS',)
         self.net = net
         self.weights = weights
@@ -131,15 +107,7 @@ class LPIPSMetric(PerImageMetric):
         return self._owner.network
 
     def prepare(self, module: nn.Module, dataloader: DataLoader) -> None:
-        """Build the network, so that missing weights are told before anything is tested.
-
-        Args:
-            module: The restorer, unused.
-            dataloader: The data.
-
-        Raises:
-            FileNotFoundError: If there are no weights.
-        """
+        """Build the network, so that missing weights are told before anything is tested."""
         super().prepare(module, dataloader)
         self.network  # noqa: B018
 
@@ -159,6 +127,11 @@ class LPIPSMetric(PerImageMetric):
         pixels = self.protocol.prepare(image, self.channel_order).float().to(device)
         pixels = pixels if pixels.dim() == 4 else pixels[None]
         return pixels.expand(-1, 3, -1, -1) / 127.5 - 1
+
+
+def _check_net(net: str) -> None:
+    if net not in _NETWORKS:
+        raise KeyError(f'LPIPS has no network {net!r}; it has {sorted(_NETWORKS)}')
 
 
 def _load_features(network: nn.Module, weights: Mapping[str, Tensor], name: str) -> None:

@@ -14,8 +14,7 @@ from mmsamdistill.evaluation.colour import luma, luma_8bit, to_8bit
 from mmsamdistill.evaluation.psnr import Image, psnr
 from mmsamdistill.evaluation.ssim import MATLAB, SKIMAGE, WANG, SSIMVariant, ssim
 
-_COLOURS = ('rgb', 'y', 'y_matlab')
-_ROUNDINGS = ('nearest', 'none')
+_ALLOWED = {'colour': ('rgb', 'y', 'y_matlab'), 'rounding': ('nearest', 'none')}
 _ORDERS = ('rgb', 'bgr')
 
 
@@ -62,10 +61,9 @@ class Protocol:
     ssim: SSIMVariant = WANG
 
     def __post_init__(self) -> None:
-        if self.colour not in _COLOURS:
-            raise ValueError(f'colour={self.colour!r} is not one of {_COLOURS}')
-        if self.rounding not in _ROUNDINGS:
-            raise ValueError(f'rounding={self.rounding!r} is not one of {_ROUNDINGS}')
+        for name, allowed in _ALLOWED.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f'{name}={getattr(self, name)!r} is not one of {allowed}')
         if self.colour == 'y_matlab' and self.rounding != 'nearest':
             raise ValueError(
                 "colour='y_matlab' is the luma of 8-bit images: use rounding='nearest', or "
@@ -80,22 +78,9 @@ class Protocol:
         return f'{self.name}: {self.label}'
 
     def prepare(self, image: Image, channel_order: str = 'rgb') -> Tensor:
-        """Turn an image into what is measured.
+        """Turn ``(C, H, W)`` or ``(N, C, H, W)`` images in 0..255 into what is measured, float64.
 
-        Args:
-            image: Images in the range 0..255.
-            channel_order: 'rgb' or 'bgr'. Default: 'rgb'.
-
-        Shape:
-            - image: ``(C, H, W)`` or ``(N, C, H, W)`` with one or three channels
-            - result: the same but for cropped borders, and one channel for luma
-
-        Returns:
-            The image in float64.
-
-        Raises:
-            ValueError: If the image does not have one or three channels, or if nothing would be
-                left of it, or for another order of channels.
+        Luma has one channel, borders are cropped; a ValueError says what does not fit.
         """
         if channel_order not in _ORDERS:
             raise ValueError(f'channel_order={channel_order!r} is not one of {_ORDERS}')
@@ -105,6 +90,7 @@ class Protocol:
                 f'an image must be (C, H, W) or (N, C, H, W) with one or three channels, got '
                 f'{tuple(pixels.shape)}'
             )
+        # Cropped, in range and in RGB; then as a file has it; then the channel that counts.
         pixels = self.crop(pixels).double().clamp(0, 255)
         if channel_order == 'bgr':
             pixels = pixels.flip(-3)
@@ -115,20 +101,7 @@ class Protocol:
         return luma(pixels) if self.colour == 'y' else pixels
 
     def crop(self, x: Tensor) -> Tensor:
-        """Leave the border out.
-
-        Args:
-            x: Images, maps or masks.
-
-        Shape:
-            - x: ``(..., H, W)``
-
-        Returns:
-            A view of ``x``.
-
-        Raises:
-            ValueError: If nothing would be left.
-        """
+        """Leave the border of images, maps or masks ``(..., H, W)`` out: a view."""
         height, width = (side - 2 * self.crop_border for side in x.shape[-2:])
         if min(height, width) < 1:
             raise ValueError(
@@ -142,15 +115,10 @@ class Protocol:
         return dataclasses.asdict(self)
 
 
-def _psnr(prediction: Tensor, truth: Tensor, protocol: Protocol) -> Tensor:
-    return psnr(prediction, truth, protocol.peak)
-
-
-def _ssim(prediction: Tensor, truth: Tensor, protocol: Protocol) -> Tensor:
-    return ssim(prediction, truth, protocol.ssim, protocol.peak)
-
-
-METRICS: dict[str, Callable[[Tensor, Tensor, Protocol], Tensor]] = {'PSNR': _psnr, 'SSIM': _ssim}
+METRICS: dict[str, Callable[[Tensor, Tensor, Protocol], Tensor]] = {
+    'PSNR': lambda restored, truth, protocol: psnr(restored, truth, protocol.peak),
+    'SSIM': lambda restored, truth, protocol: ssim(restored, truth, protocol.ssim, protocol.peak),
+}
 """What can be measured, by name."""
 
 PROTOCOLS: dict[str, Protocol] = {
@@ -219,10 +187,7 @@ def get_protocol(protocol: str | Protocol | Mapping[str, Any]) -> Protocol:
 
     Args:
         protocol: A name; a protocol; or ``dict(base=NAME, ...)``, the named one with other
-            settings, which its name and label then mention.
-
-    Returns:
-        The protocol.
+            settings, which its label then mentions.
 
     Raises:
         KeyError: If there is none of that name.
@@ -257,14 +222,11 @@ def measure(
     """Measure restored images as a paper does.
 
     Args:
-        prediction: Restored images in the range 0..255.
-        truth: Ground truth in the range 0..255.
+        prediction: Restored images in 0..255, ``(C, H, W)`` or ``(N, C, H, W)``.
+        truth: Ground truth, alike.
         protocol: See :func:`get_protocol`.
         metrics: Which metrics. Default: both.
         channel_order: 'rgb' or 'bgr', of both images. Default: 'rgb'.
-
-    Shape:
-        - prediction, truth: ``(C, H, W)`` or ``(N, C, H, W)``
 
     Returns:
         The values of each metric, ``()`` or ``(N,)``.

@@ -20,23 +20,10 @@ _AVERAGES = ('pixels', 'images')
 
 
 def size_buckets(regions: RegionMap, edges: Sequence[float]) -> Tensor:
-    """Sort pixels by the size of their region.
+    """Sort pixels by the size of their region: ``(N, H, W)`` int64.
 
-    Args:
-        regions: Region maps.
-        edges: Fractions of the image's area between the buckets, increasing.
-
-    Shape:
-        - result: ``(N, H, W)`` int64
-
-    Returns:
-        -1 for pixels in no region, 0 for those in a region smaller than the first edge, and so on;
-        a region exactly as large as an edge belongs to the bucket above.
-
-    Example:
-        >>> regions = RegionMap.from_labels(torch.tensor([[[0, 1, 2, 2]]]))
-        >>> size_buckets(regions, [0.5]).tolist()
-        [[[-1, 0, 1, 1]]]
+    -1 in no region, 0 in one that covers less than the first edge, a fraction of the image, and so
+    on; a region exactly as large as an edge belongs to the bucket above.
     """
     area = regions.shape[1] * regions.shape[2]
     # Sizes are integers: the margin takes the rounding of `edge * area` away.
@@ -48,24 +35,7 @@ def size_buckets(regions: RegionMap, edges: Sequence[float]) -> Tensor:
 
 
 def boundary_band(regions: RegionMap, radius: int) -> Tensor:
-    """Pixels near a boundary between regions.
-
-    Args:
-        regions: Region maps.
-        radius: Largest distance in pixels to a pixel on the boundary, diagonal steps counting as
-            one; 0 is the two pixels on either side of it.
-
-    Shape:
-        - result: ``(N, H, W)`` bool
-
-    Returns:
-        The mask.
-
-    Example:
-        >>> regions = RegionMap.from_labels(torch.tensor([[[1, 1, 1, 2, 2, 2]]]))
-        >>> boundary_band(regions, 1).tolist()
-        [[[False, True, True, True, True, False]]]
-    """
+    """Pixels at most ``radius`` steps, diagonal ones too, from a boundary: ``(N, H, W)`` bool."""
     marked = regions.boundaries().float()
     return F.max_pool2d(marked, 2 * radius + 1, stride=1, padding=radius)[:, 0] > 0
 
@@ -95,10 +65,8 @@ class RegionPSNR(ProtocolMetric):
         average: 'pixels': PSNR of the mean squared error over all pixels of the data set, finite
             unless all are perfect; 'images': mean of the PSNR of each image that has such pixels,
             as papers average PSNR, infinite if a part of one image is perfect. Default: 'pixels'.
-        prefix: Name of the data set, put before the names of the metrics. Default: None.
-        channel_order: Order of the channels of predictions and ground truth. Default: 'bgr', to
-            which MMagic converts both, whatever the pipeline loads.
-        collect_device: 'cpu' or 'gpu', see MMEngine. Default: 'cpu'.
+        options: ``prefix``, ``channel_order`` and ``collect_device``, see
+            :class:`RestorationMetric`.
 
     Shape:
         - pred_img, gt_img: ``(C, H, W)``
@@ -115,11 +83,9 @@ class RegionPSNR(ProtocolMetric):
         edges: Sequence[float] = (0.001, 0.01, 0.1),
         radius: int = 3,
         average: str = 'pixels',
-        prefix: str | None = None,
-        channel_order: str = 'bgr',
-        collect_device: str = 'cpu',
+        **options: Any,
     ) -> None:
-        super().__init__(protocol, prefix, channel_order, collect_device)
+        super().__init__(protocol, **options)
         bounds = [0.0, *edges, 1.0]
         if any(low >= high for low, high in pairwise(bounds)):
             raise ValueError(f'edges must increase between 0 and 1, got {tuple(edges)}')
@@ -134,23 +100,10 @@ class RegionPSNR(ProtocolMetric):
         self._bucket_names = [f'PSNR_regions_{low}-{high}%' for low, high in pairwise(percent)]
 
     def process_sample(self, sample: Mapping[str, Any]) -> dict[str, tuple[float, int]]:
-        """Add up the errors of one image.
-
-        Args:
-            sample: See :meth:`process`; with ``regions``.
-
-        Returns:
-            For each part of the image the sum of squared errors and the number of pixels.
-
-        Raises:
-            KeyError: If the image has no region map.
-            ValueError: If the map does not have the image's size.
-        """
+        """Sum of squared errors and number of pixels, for each part of one image."""
         prediction, truth = self.images(sample)
-        error = squared_error(
-            self.protocol.prepare(prediction, self.channel_order),
-            self.protocol.prepare(truth, self.channel_order),
-        )
+        pair = (self.protocol.prepare(each, self.channel_order) for each in (prediction, truth))
+        error = squared_error(*pair)
         regions = _region_map(sample, prediction)
         # On the whole map, so that what is cropped still counts for size and boundaries.
         bucket = self.protocol.crop(size_buckets(regions, self.edges))[0]
@@ -161,14 +114,7 @@ class RegionPSNR(ProtocolMetric):
         return {name: (error[mask].sum().item(), int(mask.sum())) for name, mask in masks.items()}
 
     def compute_metrics(self, results: list[dict[str, tuple[float, int]]]) -> dict[str, float]:
-        """Turn the errors of all images into PSNR.
-
-        Args:
-            results: Errors and numbers of pixels of each image.
-
-        Returns:
-            PSNR of each part in dB.
-        """
+        """Turn the errors of all images into the PSNR of each part in dB."""
         metrics = {}
         for name in results[0]:
             parts = torch.tensor([r[name] for r in results if r[name][1]], dtype=torch.float64)

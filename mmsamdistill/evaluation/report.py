@@ -20,22 +20,10 @@ def metric_rows(
     fallback: str = 'test',
     protocols: Mapping[str, str] | None = None,
 ) -> list[Row]:
-    """Turn the flat metrics of a test run into one row for each data set.
+    """Turn the flat metrics of a test run, ``'Kodak24/PSNR': 31.2``, into a row for each data set.
 
-    Args:
-        metrics: What MMEngine's loops report: ``'Kodak24/PSNR': 31.2`` for a metric with a prefix,
-            ``'PSNR': 31.2`` without.
-        datasets: Number of images of each data set, by the prefix of its metrics.
-        fallback: Name of the data set whose metrics have no prefix.
-        protocols: How each data set is measured, by the prefix of its metrics. Default: not told.
-
-    Returns:
-        One row for each data set in order of appearance: ``dataset``, ``images`` and ``protocol``
-        where known, and its metrics.
-
-    Example:
-        >>> metric_rows({'A/PSNR': 30.0, 'A/SSIM': 0.9, 'B/PSNR': 28.0}, {'A': 24, 'B': 5})[0]
-        {'dataset': 'A', 'images': 24, 'PSNR': 30.0, 'SSIM': 0.9}
+    Those without a prefix are of the data set ``fallback``; numbers of images and protocols are
+    looked up by prefix.
     """
     rows: dict[str, Row] = {}
     for key, value in metrics.items():
@@ -54,18 +42,11 @@ def metric_rows(
 def to_markdown(rows: Sequence[Mapping[str, object]]) -> str:
     """Write rows as a Markdown table, which also reads well in a terminal.
 
-    Args:
-        rows: One mapping for each row; the columns are all keys in order of appearance.
-
-    Returns:
-        The table, every column padded to one width; missing cells are empty.
-
-    Example:
-        >>> print(to_markdown([{'model': 'plain', 'PSNR': 26.314}, {'model': 'distilled'}]))
-        | model     |  PSNR |
-        |-----------|-------|
-        | plain     | 26.31 |
-        | distilled |       |
+    >>> print(to_markdown([{'model': 'plain', 'PSNR': 26.314}, {'model': 'distilled'}]))
+    | model     |  PSNR |
+    |-----------|-------|
+    | plain     | 26.31 |
+    | distilled |       |
     """
     columns = list(dict.fromkeys(key for row in rows for key in row))
     cells = [[_cell(column, row.get(column)) for column in columns] for row in rows]
@@ -92,25 +73,10 @@ def write_report(
     per_image: Mapping[str, Sequence[Mapping[str, object]]] | None = None,
     notes: Sequence[str] = (),
 ) -> list[Path]:
-    """Write ``stem``.json, .csv and .md.
+    """Write ``stem``.json, .csv and .md, whose paths are returned.
 
-    Args:
-        stem: Path without extension (one of the three extensions is dropped if given).
-        rows: The table.
-        meta: What the numbers depend on (config, checkpoint, versions); goes into the json file.
-        per_image: For each data set a row for each of its images; goes into the json file, a line
-            each. Default: none.
-        notes: Sentences below the table of the .md file, such as what was left out. Default: none.
-
-    Returns:
-        The three paths.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     paths = write_report(Path(folder, 'report'), [{'dataset': 'A', 'PSNR': 30.0}], {})
-        ...     [path.name for path in paths]
-        ['report.json', 'report.csv', 'report.md']
+    The json file also holds ``meta``, what the numbers depend on, and the rows of each data set's
+    single images; the .md file ``notes``, sentences below the table.
     """
     stem = Path(stem)
     if stem.suffix in ('.json', '.csv', '.md'):
@@ -155,11 +121,8 @@ def _cell(column: str, value: object) -> str:
     if value is None:
         return ''
     if isinstance(value, float):
-        return (
-            f'{value:.4f}'
-            if 'SSIM' in column.upper() or 'LPIPS' in column.upper()
-            else f'{value:.2f}'
-        )
+        digits = 4 if any(each in column.upper() for each in ('SSIM', 'LPIPS')) else 2
+        return f'{value:.{digits}f}'
     return f'{value:,}' if isinstance(value, int) else str(value)
 
 

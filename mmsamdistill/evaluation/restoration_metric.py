@@ -26,19 +26,6 @@ class ProtocolMetric(BaseMetric):
     Each image leaves one entry in ``results``: that is what lets MMEngine drop the images by which
     a distributed sampler fills up its last batch. MMagic's own base class does the same; it is not
     used because importing it imports all of MMagic's models.
-
-    Args:
-        protocol: How to measure: a name, or ``dict(base=NAME, ...)``, see
-            :func:`~mmsamdistill.evaluation.protocols.get_protocol`.
-        prefix: Name of the data set, put before the names of the metrics. Default: None.
-        channel_order: Order of the channels of predictions and ground truth. Default: 'bgr', to
-            which MMagic converts both, whatever the pipeline loads.
-        collect_device: 'cpu' or 'gpu', see MMEngine. Default: 'cpu'.
-
-    Raises:
-        KeyError: If there is no such protocol.
-        ValueError: For another order of channels.
-
     """
 
     SAMPLER_MODE = 'normal'
@@ -62,31 +49,15 @@ class ProtocolMetric(BaseMetric):
         self.failures: dict[str, str] = {}
 
     def prepare(self, module: nn.Module, dataloader: DataLoader) -> None:
-        """Take number and range of the images; MMagic's evaluator calls it before the first batch.
-
-        Args:
-            module: The model, whose preprocessor tells which value is white.
-            dataloader: The data.
-
-        Raises:
-            ValueError: If the range is one that MMagic cuts off.
-        """
+        """Take number and range of the images: MMagic's evaluator calls it before the first."""
         self.size = len(dataloader.dataset)
         preprocessor = getattr(module, 'data_preprocessor', None)
         if preprocessor is not None:
             self.white, self._unknown = _white(preprocessor)
 
     def images(self, sample: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
-        """Take prediction and truth out of a sample, scaled to 0..255 where white is another value.
-
-        Args:
-            sample: A dict with ``gt_img`` and ``output`` with ``pred_img``.
-
-        Raises:
-            KeyError: If one of them is missing.
-            ValueError: If the range cannot be told, or the truth exceeds the one that was told.
-        """
-        prediction, truth = image_and_truth(sample)
+        """Prediction and truth of a sample, scaled to 0..255 where white is another value."""
+        prediction, truth = _image_and_truth(sample)
         largest = float(truth.max()) if truth.numel() else 0.0
         if self.white is None and largest <= 1:
             raise ValueError(f'{sample_path(sample) or "an image"}: {self._unknown}')
@@ -105,55 +76,20 @@ class ProtocolMetric(BaseMetric):
     def get_metric_sampler(
         self, model: nn.Module, dataloader: DataLoader, metrics: Sequence[BaseMetric]
     ) -> DataLoader:
-        """Give MMagic's loops the batches to run: the data as they are.
-
-        Args:
-            model: Unused.
-            dataloader: The data.
-            metrics: Unused.
-
-        Returns:
-            The data.
-        """
+        """Give MMagic's loops the batches to run: the data as they are."""
         return dataloader
 
     def process(self, data_batch: Any, data_samples: Sequence[Mapping[str, Any]]) -> None:
-        """Measure the images of one batch.
-
-        Args:
-            data_batch: Unused.
-            data_samples: For each image a dict with ``gt_img`` and ``output`` with ``pred_img``.
-
-        Raises:
-            KeyError: If one of them is missing.
-        """
+        """Measure the images of one batch."""
         for sample in data_samples:
             self.results.append(self.process_sample(sample))
 
     def process_sample(self, sample: Mapping[str, Any]) -> Any:
-        """Measure one image.
-
-        Args:
-            sample: See :meth:`process`.
-
-        Returns:
-            What :meth:`compute_metrics` needs of it; plain numbers.
-        """
+        """Measure one image: plain numbers for :meth:`compute_metrics`."""
         raise NotImplementedError
 
     def evaluate(self, size: int | None = None) -> dict[str, float]:
-        """Combine what all processes have measured.
-
-        Args:
-            size: Number of images, as MMEngine's evaluator gives it. Default: what :meth:`prepare`
-                has counted.
-
-        Returns:
-            The metrics by name, with the prefix before it.
-
-        Raises:
-            RuntimeError: If the number of images is not known.
-        """
+        """Combine what all processes have measured."""
         size = self.size if size is None else size
         if size is None:
             raise RuntimeError('the number of images is not known: call prepare(), or give size')
@@ -164,18 +100,7 @@ class ProtocolMetric(BaseMetric):
         return metrics
 
 
-def image_and_truth(sample: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
-    """Take the two images out of a data sample.
-
-    Args:
-        sample: A dict with ``gt_img`` and ``output`` with ``pred_img``.
-
-    Returns:
-        Prediction and ground truth.
-
-    Raises:
-        KeyError: If one of them is missing.
-    """
+def _image_and_truth(sample: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
     output = sample.get('output', {})
     if 'pred_img' not in output or 'gt_img' not in sample:
         raise KeyError(
@@ -196,10 +121,10 @@ def _white(preprocessor: nn.Module) -> tuple[float | None, str]:
 
 
 class PerImageMetric(ProtocolMetric):
-    """Means over images, of which each keeps its values; an image that cannot be measured is named.
+    """Means over images, of which each keeps its values, by name, in ``per_image``.
 
-    Its values become NaN, and so does the mean, which would otherwise be that of other images.
-    ``failures`` has the reasons by path.
+    An image that cannot be measured gets NaN, and so does the mean, which would otherwise be that
+    of other images; ``failures`` has the reasons by path.
     """
 
     metrics: Sequence[str]
@@ -209,14 +134,7 @@ class PerImageMetric(ProtocolMetric):
         raise NotImplementedError
 
     def process_sample(self, sample: Mapping[str, Any]) -> tuple[str, dict[str, float], str]:
-        """Measure one image.
-
-        Args:
-            sample: See :meth:`process`.
-
-        Returns:
-            The image's path, its metrics, and what went wrong with it.
-        """
+        """Path and metrics of one image, and what went wrong with it."""
         prediction, truth = self.images(sample)
         if not bool(torch.isfinite(prediction).all()):
             values = dict.fromkeys(self.metrics, math.nan)
@@ -231,14 +149,7 @@ class PerImageMetric(ProtocolMetric):
         return sample_path(sample), values, '; '.join(reasons)
 
     def compute_metrics(self, results: list[tuple[str, dict[str, float], str]]) -> dict[str, float]:
-        """Average over images.
-
-        Args:
-            results: What :meth:`process_sample` gave for each image.
-
-        Returns:
-            The metrics of the data set.
-        """
+        """Average over images."""
         paths, values, reasons = zip(*results, strict=True)
         self.per_image = named_rows(paths, values)
         self.failures = {
@@ -277,7 +188,6 @@ class RestorationMetric(PerImageMetric):
     Raises:
         KeyError: If there is no such protocol or metric.
         ValueError: If no metric is asked for, or for another order of channels.
-
     """
 
     def __init__(
@@ -317,7 +227,6 @@ def protocol_labels(metrics: Iterable[BaseMetric], fallback: str = 'test') -> di
     Example:
         >>> protocol_labels([RestorationMetric('gopro_rgb', prefix='GoPro')])
         {'GoPro': 'gopro_rgb: RGB, 8 bit, SSIM of MATLAB'}
-
     """
     labels: dict[str, dict[str, None]] = {}
     for metric in metrics:

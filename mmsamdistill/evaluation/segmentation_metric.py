@@ -61,10 +61,8 @@ class SegmentationMetric(ProtocolMetric):
             :func:`~mmsamdistill.evaluation.label_maps.get_label_set`. Default: 'cityscapes'.
         suffix: What the names of images and of label maps end with. Default: Cityscapes' names.
         images: Which to segment, of 'restored', 'degraded' and 'clean'. Default: all.
-        prefix: Name of the data set, put before the names of the metrics. Default: None.
-        channel_order: Order of the channels of the images. Default: 'bgr', to which MMagic converts
-            them, whatever the pipeline loads.
-        collect_device: 'cpu' or 'gpu', see MMEngine. Default: 'cpu'.
+        options: ``prefix``, ``channel_order`` and ``collect_device``, see
+            :class:`RestorationMetric`.
 
     Shape:
         - pred_img, input, gt_img: ``(C, H, W)``, C is 3 or 1
@@ -84,12 +82,10 @@ class SegmentationMetric(ProtocolMetric):
         labels: str | LabelSet | Mapping[str, Any] = 'cityscapes',
         suffix: Sequence[str] = ('_leftImg8bit', '_gtFine_labelIds.png'),
         images: Sequence[str] = _IMAGES,
-        prefix: str | None = None,
-        channel_order: str = 'bgr',
-        collect_device: str = 'cpu',
+        **options: Any,
     ) -> None:
         self.labels = get_label_set(labels)
-        super().__init__(_protocol(segmenter, self.labels), prefix, channel_order, collect_device)
+        super().__init__(_protocol(segmenter, self.labels), **options)
         self.judged = (images,) if isinstance(images, str) else tuple(images)
         if not self.judged or not set(self.judged) <= set(_IMAGES):
             raise ValueError(f'images={images!r} must be some of {_IMAGES}')
@@ -110,15 +106,7 @@ class SegmentationMetric(ProtocolMetric):
         return self._segmenter
 
     def prepare(self, module: nn.Module, dataloader: DataLoader) -> None:
-        """Build the network and find all label maps, before anything is tested.
-
-        Args:
-            module: The restorer, unused.
-            dataloader: The data.
-
-        Raises:
-            FileNotFoundError: If the network's weights or a label map are missing.
-        """
+        """Build the network and find all label maps, before anything is tested."""
         super().prepare(module, dataloader)
         self.segmenter  # noqa: B018  (built now, so that missing weights are told now)
         if hasattr(dataloader.dataset, 'get_data_info'):
@@ -127,20 +115,7 @@ class SegmentationMetric(ProtocolMetric):
 
     @torch.no_grad()
     def process_sample(self, sample: Mapping[str, Any]) -> tuple[str, Counts]:
-        """Segment the images of one sample.
-
-        Args:
-            sample: A dict with ``output`` with ``pred_img``, ``input`` and ``gt_img``, as far as
-                ``images`` asks for them, and with ``gt_path``, ``img_path`` or ``label_path``.
-
-        Returns:
-            The image's path, and for each image the counts of true and predicted classes.
-
-        Raises:
-            FileNotFoundError: If there is no label map.
-            KeyError: If the sample lacks an image.
-            ValueError: If the network's classes are not those of the labels.
-        """
+        """Path of a sample, and for each of its images the counts of true and predicted classes."""
         truth = read_label_map(self._label_path(sample), self.labels)
         counts = {}
         for name in self.judged:
@@ -150,18 +125,13 @@ class SegmentationMetric(ProtocolMetric):
         return sample_path(sample), counts
 
     def compute_metrics(self, results: list[tuple[str, Counts]]) -> dict[str, float]:
-        """Add the counts up.
-
-        Args:
-            results: Path and counts of each image.
-
-        Returns:
-            Mean IoU in percent, for each of ``images``.
-        """
+        """Add the counts up: the mean IoU in percent of each kind of image."""
+        # 1. Counts of the whole set, and each image's own IoU.
         paths, counts = zip(*results, strict=True)
         totals = {n: torch.from_numpy(np.sum([c[n] for c in counts], axis=0)) for n in self.judged}
         rows = [{_NAMES[n]: _percent(c[n]) for n in self.judged} for c in counts]
         self.per_image = named_rows(paths, rows)
+        # 2. The IoU of each class, for the log and for whoever asks.
         each = {name: (100 * iou_per_class(total)).tolist() for name, total in totals.items()}
         self.per_class = {
             label: {name: each[name][index] for name in self.judged}

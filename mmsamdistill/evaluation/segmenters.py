@@ -63,17 +63,7 @@ class Segmenter(FrozenNetwork):
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
-        """Score the classes of each pixel.
-
-        Args:
-            images: RGB images in 0..1.
-
-        Returns:
-            The scores.
-
-        Raises:
-            TypeError: If the network gives something else than scores.
-        """
+        """Score the classes of each pixel of RGB images in 0..1."""
         if self.size is not None:
             images = F.interpolate(images, self.size, mode='bilinear', align_corners=False)
         return _scores(self.network((images - self.mean) / self.std))
@@ -94,9 +84,6 @@ def torchvision_segmenter(
         num_classes: Number of classes. Default: Cityscapes' 19.
         options: ``mean``, ``std`` and ``size``, see :class:`Segmenter`.
 
-    Returns:
-        The frozen network.
-
     Raises:
         KeyError: If torchvision has no such segmentation network.
         FileNotFoundError: If there are no such weights.
@@ -104,6 +91,7 @@ def torchvision_segmenter(
     """
     from torchvision import models
 
+    # 1. The architecture; its random numbers leave the training's untouched.
     names = models.list_models(module=models.segmentation)
     if name not in names:
         raise KeyError(f'torchvision has no segmentation network {name!r}; it has {names}')
@@ -111,6 +99,7 @@ def torchvision_segmenter(
         network = models.get_model(
             name, weights=None, weights_backbone=None, num_classes=num_classes
         )
+    # 2. Its weights, all of them.
     if str(weights) == 'random':
         warnings.warn(f'{name} has random weights: what it segments means nothing', stacklevel=2)
     else:
@@ -128,9 +117,6 @@ def transformers_segmenter(name: str, download: bool = False, **options: Any) ->
         download: Whether it may be downloaded if it is not there. Default: False.
         options: ``mean``, ``std`` and ``size``, see :class:`Segmenter`: what the checkpoint's own
             image processor does is not looked up.
-
-    Returns:
-        The frozen network.
 
     Raises:
         ImportError: If transformers is not installed.
@@ -170,9 +156,6 @@ def registered_segmenter(
             used: normalisation is ``mean`` and ``std``, in 0..1.
         checkpoint: Its weights in any dialect; None: as the network initialises itself.
         options: ``mean``, ``std`` and ``size``, see :class:`Segmenter`.
-
-    Returns:
-        The frozen network.
 
     Raises:
         FileNotFoundError: If there is no such file.

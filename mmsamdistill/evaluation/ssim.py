@@ -88,41 +88,9 @@ SKIMAGE = SSIMVariant(window='uniform', size=7, unbiased=True)
 def ssim(
     prediction: Image, truth: Image, variant: SSIMVariant = WANG, peak: float = 255.0
 ) -> Tensor:
-    r"""Structural similarity of images.
+    """Structural similarity of each image (Wang et al., IEEE TIP 2004), averaged over its pixels.
 
-    .. math::
-        \frac{(2 \mu_a \mu_b + C_1)(2 \sigma_{ab} + C_2)}
-             {(\mu_a^2 + \mu_b^2 + C_1)(\sigma_a^2 + \sigma_b^2 + C_2)},
-        \quad C_1 = (0.01\,peak)^2, \; C_2 = (0.03\,peak)^2
-
-    averaged over pixels and channels, with local moments under the variant's window. Windows are
-    separable, so that the cost is linear in their side; everything is float64, on the device of
-    ``prediction``.
-
-    Args:
-        prediction: Restored images.
-        truth: Ground truth.
-        variant: Which SSIM. Default: that of Wang et al.
-        peak: Largest possible value. Default: 255.
-
-    Shape:
-        - prediction, truth: ``(C, H, W)`` or ``(N, C, H, W)``
-        - result: ``()`` or ``(N,)``
-
-    Returns:
-        SSIM of each image, float64; 1 for identical images.
-
-    Raises:
-        ValueError: If the shapes differ or are not those of images, if ``peak`` is not positive, or
-            if an image is smaller than a window without padding.
-
-    Example:
-        >>> flat = torch.full((1, 16, 16), 100.0)
-        >>> round(ssim(flat, flat + 50).item(), 6)
-        0.923092
-
-    Source: Wang et al., Image quality assessment: from error visibility to structural similarity,
-    IEEE TIP 2004.
+    Windows are separable, so that the cost is linear in their side; everything is float64.
     """
     prediction, truth = image_pair(prediction, truth)
     if not peak > 0:
@@ -132,10 +100,11 @@ def ssim(
             f'an image of {tuple(prediction.shape[-2:])} pixels is smaller than the window of '
             f'SSIM, {variant.size} x {variant.size}; leave SSIM out, or measure larger images'
         )
-    # Channels that do not mix are as many grey images.
+    # 1. Channels that do not mix are as many grey images.
     layout = (-1, *prediction.shape[-3 if variant.volumetric else -2 :])
     planes = zip(prediction.reshape(layout), truth.reshape(layout), strict=True)
     values = torch.stack([_mean_similarity(a, b, variant, peak) for a, b in planes])
+    # 2. Back to one value an image.
     if prediction.dim() == 3:
         return values.mean()
     return values.view(prediction.shape[0], -1).mean(1)
@@ -147,6 +116,7 @@ def _mean_similarity(a: Tensor, b: Tensor, variant: SSIMVariant, peak: float) ->
     if variant.padding == 'replicate':
         a, b = (F.pad(x, [reach // 2] * 4, mode='replicate') for x in (a, b))
     height = a.shape[2] - reach
+    # Band after band of rows, which overlap by what the window reaches.
     step = max(16, _BAND // a[:, :, 0].numel())
     total = a.new_zeros(())
     for top in range(0, height, step):
@@ -162,6 +132,7 @@ def _similarity(a: Tensor, b: Tensor, variant: SSIMVariant, peak: float) -> Tens
     # One filter for both variances: they only occur as their sum.
     variances = _local_mean(a.square() + b.square(), variant) - means
     variances = variances * variant.correction()
+    # Both constants keep flat areas from dividing by zero.
     c1, c2 = (0.01 * peak) ** 2, (0.03 * peak) ** 2
     return (2 * mean_ab + c1) * (2 * covariance + c2) / ((means + c1) * (variances + c2))
 

@@ -12,22 +12,8 @@ def check_validation(cfg: Config) -> None:
     """Require that validation sets have names of their own, and that ``save_best`` means one.
 
     MMEngine finds both out when the first validation is over.
-
-    Args:
-        cfg: A whole training config.
-
-    Raises:
-        ValueError: If two sets share a prefix, or ``save_best`` names a metric that only exists
-            with a prefix.
-
-    Example:
-        >>> sets = [[dict(type='PSNR', prefix=name)] for name in ('A', 'B')]
-        >>> best = dict(checkpoint=dict(save_best='PSNR'))
-        >>> check_validation(Config(dict(
-        ...     val_dataloader=[{}, {}], val_evaluator=sets, default_hooks=best)))
-        Traceback (most recent call last):
-        ValueError: default_hooks.checkpoint.save_best='PSNR': the metrics are called A/PSNR, ...
     """
+    # 1. One evaluator a set, each with names that no other set has.
     evaluators = cfg.get('val_evaluator') or []
     several = isinstance(cfg.get('val_dataloader'), (list, tuple))
     sets = list(evaluators) if several and isinstance(evaluators, (list, tuple)) else [evaluators]
@@ -42,6 +28,7 @@ def check_validation(cfg: Config) -> None:
             )
         seen |= dict.fromkeys(own, index)
         names += own
+    # 2. What save_best names is one of them, with its prefix.
     hook = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
     best = hook.get('save_best') or []
     for indicator in [best] if isinstance(best, str) else best:

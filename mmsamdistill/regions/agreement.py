@@ -10,19 +10,7 @@ from mmsamdistill.regions.masks import masks_to_labels
 
 
 def agreement(exact: list[dict[str, Any]], fast: list[dict[str, Any]]) -> dict[str, float]:
-    """Compare two sets of masks of the same image.
-
-    Counts of both sides; mean and least IoU of the exact masks with their best fast one; and the
-    :func:`label_agreement`, in which being outside of all masks counts as a region.
-
-    Masks are compared as a set, since a score that moves by a little changes the order. Label maps
-    are compared as partitions, since their numbers follow the order.
-
-    Example:
-        >>> left, right = (dict(segmentation=np.eye(2, dtype=bool) == v) for v in (True, False))
-        >>> agreement([left], [left])['mask_iou'], agreement([left], [right])['mask_iou']
-        (1.0, 0.0)
-    """
+    """Compare two sets of masks of the same image."""
     left, right = _stack(exact), _stack(fast)
     best = _best_iou(left, right)
     return {
@@ -35,19 +23,7 @@ def agreement(exact: list[dict[str, Any]], fast: list[dict[str, Any]]) -> dict[s
 
 
 def label_agreement(exact: np.ndarray, fast: np.ndarray) -> float:
-    """Fraction of pixels on which two label maps agree, whatever their numbers.
-
-    Regions become partners one to one, those that share most pixels first; a pixel agrees if its
-    two regions are partners. Only pairs that share a pixel are looked at: the cost is that of
-    sorting the pixels, however many regions there are.
-
-    Shape:
-        - exact, fast: ``(H, W)`` integers
-
-    Example:
-        >>> label_agreement(np.array([[1, 1, 2]]), np.array([[5, 5, 5]]))
-        0.6666666666666666
-    """
+    """Fraction of pixels on which two label maps agree, whatever their numbers."""
     _, rows = np.unique(exact, return_inverse=True)
     _, columns = np.unique(fast, return_inverse=True)
     width = int(columns.max()) + 1

@@ -21,21 +21,7 @@ class CompactLabels(NamedTuple):
 
 
 def compact_over_batch(labels: Tensor) -> CompactLabels:
-    """Renumber a batch of label maps so that every region has its own number.
-
-    Labels mean nothing beyond "same region of the same image". Numbers ``1..K`` are given in the
-    order of the images, within an image in the order of the labels, with a counting table, so the
-    cost is linear in pixels. Only labels that are sparse over a wide range (hashes, colours packed
-    into integers) are sorted first.
-
-    Shape:
-        - labels: ``(N, H, W)``
-        - ids: ``(N, H, W)`` int64; image_index and counts: ``(K,)`` int64
-
-    Example:
-        >>> compact_over_batch(torch.tensor([[[0, 700]], [[700, 7]]])).ids.tolist()
-        [[[0, 1]], [[3, 2]]]
-    """
+    """Renumber a batch of label maps so that every region has its own number."""
     labels = check_labels(labels)
     num_images, pixels = labels.shape[0], labels.numel()
     if pixels == 0:
@@ -51,15 +37,7 @@ def compact_over_batch(labels: Tensor) -> CompactLabels:
 
 
 def check_labels(labels: Tensor) -> Tensor:
-    """Refuse what is not a batch of label maps and return it as int64.
-
-    Shape:
-        - labels: ``(N, H, W)``
-
-    Example:
-        >>> check_labels(torch.zeros(1, 2, 2, dtype=torch.uint8)).dtype
-        torch.int64
-    """
+    """Refuse what is not a batch of label maps and return it as int64."""
     if not isinstance(labels, Tensor):
         raise TypeError(f'label maps must be a torch.Tensor, got {type(labels).__name__}')
     if labels.is_floating_point() or labels.is_complex():

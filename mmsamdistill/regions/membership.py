@@ -86,18 +86,7 @@ class RegionMembership:
 
 
 def membership_of(ids: Tensor, num_regions: int, size: tuple[int, int]) -> RegionMembership:
-    """Compute the membership of a grid's cells in the regions of a batch-wide label map.
-
-    Equal neighbours in a row are merged in one linear pass, so only runs, not pixels, are sorted.
-
-    Shape:
-        - ids: ``(N, H, W)``
-
-    Example:
-        >>> ids = torch.tensor([[[1, 1, 2, 0]]])
-        >>> membership_of(ids, 2, (1, 2)).weight.tolist()
-        [1.0, 0.5, 0.5]
-    """
+    """Compute the membership of a grid's cells in the regions of a batch-wide label map."""
     num_images, height, width = ids.shape
     rows, columns = (int(length) for length in size)
     if not (0 < rows <= height and 0 < columns <= width):
@@ -127,16 +116,7 @@ def _cell_of_pixels(ids: Tensor, rows: int, columns: int) -> Tensor:
 
 
 def channel_rows(x: Tensor, grid: tuple[int, int, int], name: str) -> Tensor:
-    """Lay an image batch out as one row per channel, in the dtype sums are taken in.
-
-    Shape:
-        - x: ``(N, C, H, W)``
-        - result: ``(C, N * H * W)``
-
-    Example:
-        >>> channel_rows(torch.zeros(2, 3, 4, 4, dtype=torch.float16), (2, 4, 4), 'x').dtype
-        torch.float32
-    """
+    """Lay an image batch out as one row per channel, in the dtype sums are taken in."""
     if not isinstance(x, Tensor) or not x.is_floating_point():
         kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
         raise TypeError(f'{name} must be a floating-point tensor, got {kind}')
@@ -150,10 +130,5 @@ def channel_rows(x: Tensor, grid: tuple[int, int, int], name: str) -> Tensor:
 
 
 def widen(x: Tensor) -> Tensor:
-    """Return ``x`` in the dtype that sums are taken in: float32, or float64 if it is float64.
-
-    Example:
-        >>> widen(torch.zeros(1, dtype=torch.bfloat16)).dtype, widen(torch.zeros(1).double()).dtype
-        (torch.float32, torch.float64)
-    """
+    """Return ``x`` in the dtype that sums are taken in: float32, or float64 if it is float64."""
     return x if x.dtype == torch.float64 else x.float()

@@ -11,11 +11,7 @@ _TAPS = (0.05, 0.25, 0.4, 0.25, 0.05)
 
 
 def laplacian(image: Tensor) -> Tensor:
-    r"""Finest level of an image's Laplacian pyramid, :math:`I - G(up(down(G(I))))`.
-
-    :math:`G` blurs with Burt and Adelson's window (IEEE TC 1983), the border repeated; halving and
-    doubling leave every second pixel of every second row, four times as bright, between zeros.
-    """
+    """Finest level of an image's Laplacian pyramid, :math:`I - G(up(down(G(I))))`."""
     blurred = _blur(image)
     kept = torch.zeros_like(blurred)
     kept[..., ::2, ::2] = 4 * blurred[..., ::2, ::2]

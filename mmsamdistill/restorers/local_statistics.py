@@ -16,36 +16,7 @@ _FORWARD = 'forward'
 
 
 def use_local_statistics(network: nn.Module, window: int, channels: int = 3) -> int:
-    """Let a network pool, normalise and attend over windows instead of whole images.
-
-    A network with global pooling is trained on patches and tested on images several times as
-    large, whose statistics it has never seen. Test-time local conversion gives every pixel the
-    statistics of a window about as large as a training patch. Weights, their names and their number
-    stay; an image that fits into the window gives the same result as before, bit for bit.
-
-    Converted are global average pooling (channel attention of NAFNet and MPRNet), instance
-    normalisation (HINet) and Restormer's attention over channels.
-
-    Args:
-        network: A restorer's network; changed in place, see :func:`use_global_statistics`.
-        window: Side of the window in pixels of the image, a multiple of 64; published is 1.5 times
-            the side of the training patches.
-        channels: Channels of the images.
-
-    Returns:
-        How many layers work locally now; 0 for a network without global statistics.
-
-    Raises:
-        ValueError: If ``window`` is no positive multiple of 64.
-
-    Example:
-        >>> network = nn.Sequential(nn.Conv2d(3, 3, 1), nn.InstanceNorm2d(3))
-        >>> use_local_statistics(network, 64), network[1].local_window
-        (1, (64, 64))
-
-    Source: Chu et al., Improving Image Restoration by Revisiting Global Information Aggregation,
-        ECCV 2022.
-    """
+    """Let a network pool, normalise and attend over windows instead of whole images."""
     if window < _PROBE or window % _PROBE:
         raise ValueError(f'window={window} must be a positive multiple of {_PROBE} pixels')
     use_global_statistics(network)
@@ -74,19 +45,7 @@ def has_local_statistics(network: nn.Module) -> bool:
 
 
 def local_mean(x: Tensor, window: tuple[int, int]) -> Tensor:
-    """Mean over the window around each pixel; at the borders over the nearest whole window.
-
-    Args:
-        x: Features (N, C, H, W).
-        window: Height and width; larger ones are cut to the image.
-
-    Returns:
-        (N, C, H, W), in the type of ``x``.
-
-    Example:
-        >>> local_mean(torch.tensor([[[[1.0, 3.0, 5.0, 7.0]]]]), (1, 2)).flatten().tolist()
-        [2.0, 4.0, 6.0, 6.0]
-    """
+    """Mean over the window around each pixel; at the borders over the nearest whole window."""
     # Sums over thousands of pixels need more digits than their differences show.
     exact = x.double() if x.device.type != 'mps' else x.float()
     for dim, side in ((-2, window[0]), (-1, window[1])):

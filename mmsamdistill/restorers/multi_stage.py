@@ -78,15 +78,6 @@ class MultiStageRestorer(BaseEditModel):
     def forward_train(
         self, inputs: Tensor, data_samples: Any = None, **kwargs: Any
     ) -> dict[str, Tensor]:
-        """Compute the losses of one step.
-
-        Args:
-            inputs: Degraded images, preprocessed.
-            data_samples: Stacked data samples with ``gt_img``.
-            **kwargs: Unused; MMagic's signature.
-
-        Returns:
-            ``loss_rec`` of the deployed output and, if there are others, ``loss_aux`` of these.
-        """
+        """Compute the losses of one step."""
         stages = self.forward_stages(inputs, data_samples)
         return stage_losses(self, stages, data_samples.gt_img)

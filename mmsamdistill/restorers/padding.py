@@ -7,11 +7,7 @@ from torch.nn import functional as F
 
 
 def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
-    """Extend images to the right and below by their reflection, until their sides are multiples.
-
-    Where an image is too small to be reflected its border is repeated. The caller cuts its result
-    back to ``[..., :H, :W]``. MPRNet's test script pads alike.
-    """
+    """Extend images to the right and below by their reflection, until their sides are multiples."""
     height, width = image.shape[-2:]
     # No branch on the amount: a traced graph would keep that of the image it was traced with.
     below, right = -height % multiple, -width % multiple

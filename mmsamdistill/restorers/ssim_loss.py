@@ -11,16 +11,7 @@ from torch.nn import functional as F
 def local_similarity(
     prediction: Tensor, truth: Tensor, size: int = 11, peak: float = 1.0
 ) -> Tensor:
-    r"""Structural similarity (Wang et al., IEEE TIP 2004) at every pixel, differentiable.
-
-    .. math::
-        \frac{(2 \mu_a \mu_b + C_1)(2 \sigma_{ab} + C_2)}
-             {(\mu_a^2 + \mu_b^2 + C_1)(\sigma_a^2 + \sigma_b^2 + C_2)},
-        \quad C_1 = (0.01\,peak)^2, \; C_2 = (0.03\,peak)^2
-
-    with moments under a gaussian window of standard deviation 1.5, images continued by zeros as in
-    ``SSIM.py`` of csdwren/PReNet. What papers report is :func:`mmsamdistill.evaluation.ssim.ssim`.
-    """
+    """Structural similarity (Wang et al., IEEE TIP 2004) at every pixel, differentiable."""
     with torch.autocast(prediction.device.type, enabled=False):
         # The variances are differences of nearly equal numbers.
         dtype = torch.promote_types(prediction.dtype, torch.float32)

@@ -6,13 +6,7 @@ from torch import Tensor, nn
 
 
 class SupervisedAttention(nn.Module):
-    r"""Turn a stage's features into its image, and let the image gate what the next stage sees.
-
-    .. math:: I = x + W_2 f, \qquad f' = f + W_1 f \cdot \sigma(W_3 I)
-
-    The image is supervised, so the gate learns where the stage has restored well (Zamir et al.,
-    CVPR 2021; names of the parameters as in ``sam12`` of swz30/MPRNet and megvii-model/HINet).
-    """
+    """Turn a stage's features into its image, and let the image gate what the next stage sees."""
 
     def __init__(self, channels: int, kernel_size: int, bias: bool) -> None:
         super().__init__()

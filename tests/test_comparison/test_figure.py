@@ -6,8 +6,8 @@ import pytest
 from toy_pictures import read_rgb
 
 from mmsamdistill.comparison import Box, FigureRow, FigureStyle, draw_comparison
-from mmsamdistill.comparison.error_maps import common_scale, error_map, fit_to_size
-from mmsamdistill.comparison.figure import FORMATS
+from mmsamdistill.comparison.columns import fit_to_size
+from mmsamdistill.comparison.figure import FORMATS, common_scale, error_map
 from mmsamdistill.comparison.layout import lay_out
 from mmsamdistill.comparison.lettering import Lettering
 

@@ -20,18 +20,7 @@ Bounds = tuple[float, float]
 
 
 class Degradation(BaseTransform):
-    """Base of the degradations: where the image is, random numbers, rounding.
-
-    Args:
-        key: Image to degrade, in place of itself; copy ``gt`` to ``img`` before (``CopyValues``)
-            and degrade ``img``. Default: ``'img'``.
-        seed: None draws from NumPy's global random state, which MMEngine seeds in each worker: for
-            training. A number makes the degradation a function of the number, the transform's
-            type and the image's ``key`` or path: every test sees the same image, in any order and
-            number of workers. Default: None.
-        quantise: Round and clip to 0..255 as an 8-bit file does, and keep the image's dtype;
-            otherwise the result is float32. Default: True.
-    """
+    """Base of the degradations: where the image is, random numbers, rounding."""
 
     geometric: ClassVar[str | bool] = False
     """Every pixel stays where it is, so that region maps need no rewriting."""
@@ -42,12 +31,7 @@ class Degradation(BaseTransform):
         self.quantise = quantise
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Degrade the image.
-
-        Raises:
-            KeyError: If there is no such image, or a seed is given and the image has no name.
-            TypeError: If it is no single image.
-        """
+        """Degrade the image."""
         if self.key not in results:
             raise KeyError(
                 f'{type(self).__name__} degrades {self.key!r}, but there are only '
@@ -65,18 +49,7 @@ class Degradation(BaseTransform):
 
     @abstractmethod
     def degrade(self, image: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-        """Degrade one image.
-
-        Args:
-            image: float32 image, 0 to 255; may be changed.
-            generator: Source of all random numbers.
-
-        Shape:
-            - image: ``(H, W)`` or ``(H, W, C)``; result: the same
-
-        Returns:
-            float32 image, neither rounded nor clipped.
-        """
+        """Degrade one image."""
 
     def __repr__(self) -> str:
         settings = ', '.join(f'{name}={value!r}' for name, value in vars(self).items())
@@ -137,35 +110,18 @@ class AddGaussianNoise(Degradation):
 
 
 def quantise(image: np.ndarray, dtype: np.dtype | type = np.uint8) -> np.ndarray:
-    """Round and clip to what an 8-bit file can hold.
-
-    Example:
-        >>> quantise(np.array([-3.0, 0.6, 300.0])).tolist()
-        [0, 1, 255]
-    """
+    """Round and clip to what an 8-bit file can hold."""
     return np.rint(image).clip(0, 255).astype(dtype)
 
 
 def seeded_generator(*parts: object) -> np.random.Generator:
-    """A random generator that depends on the parts and on nothing else.
-
-    Python's own hash of a string differs from process to process; this one does not.
-
-    Example:
-        >>> bool(seeded_generator(0, 'a').random() == seeded_generator(0, 'a').random())
-        True
-    """
+    """A random generator that depends on the parts and on nothing else."""
     text = '\0'.join(map(str, parts))
     return np.random.default_rng(list(hashlib.sha256(text.encode()).digest()))
 
 
 def check_range(name: str, value: Range, low: float = 0.0, high: float = np.inf) -> Bounds:
-    """Read a number or a ``(from, to)`` range.
-
-    Example:
-        >>> check_range('sigma', 50), check_range('sigma', [0, 50])
-        ((50.0, 50.0), (0.0, 50.0))
-    """
+    """Read a number or a ``(from, to)`` range."""
     bounds = list(value) if isinstance(value, (tuple, list)) else [value, value]
     if len(bounds) != 2 or not low <= bounds[0] <= bounds[1] <= high:
         raise ValueError(

@@ -74,15 +74,7 @@ class MotionBlur(Degradation):
 
 
 def linear_kernel(length: float, angle: float) -> np.ndarray:
-    """Kernel of a straight path.
-
-    Shape:
-        - result: ``(S, S)``, S odd
-
-    Example:
-        >>> linear_kernel(2, 90).tolist()  # centred: a half, and a quarter on either side
-        [[0.0, 0.25, 0.0], [0.0, 0.5, 0.0], [0.0, 0.25, 0.0]]
-    """
+    """Kernel of a straight path."""
     steps = np.full(_count(length), np.deg2rad(angle))
     return _kernel_of_path(length, steps)
 
@@ -90,16 +82,7 @@ def linear_kernel(length: float, angle: float) -> np.ndarray:
 def trajectory_kernel(
     length: float, angle: float, wander: float, generator: np.random.Generator
 ) -> np.ndarray:
-    """Kernel of a path whose direction is a random walk.
-
-    Shape:
-        - result: ``(S, S)``, S odd
-
-    Example:
-        >>> kernel = trajectory_kernel(9, 0, 90, np.random.default_rng(0))
-        >>> round(float(kernel.sum()), 5)
-        1.0
-    """
+    """Kernel of a path whose direction is a random walk."""
     count = _count(length)
     turns = np.deg2rad(wander) / np.sqrt(count) * generator.standard_normal(count)
     return _kernel_of_path(length, np.deg2rad(angle) + np.cumsum(turns))

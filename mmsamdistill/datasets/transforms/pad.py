@@ -50,11 +50,7 @@ class PadToPatch(BaseTransform):
         self.mode = mode
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Pad what is too small.
-
-        Raises:
-            KeyError: If there is no such image.
-        """
+        """Pad what is too small."""
         missing = [key for key in self.keys if key not in results]
         if missing:
             raise KeyError(f'PadToPatch pads {missing}, but there are only {sorted(results)}')

@@ -84,16 +84,7 @@ def streaks(
     width: float,
     generator: np.random.Generator,
 ) -> np.ndarray:
-    """One layer of rain.
-
-    Shape:
-        - result: ``(H, W)``
-
-    Example:
-        >>> layer = streaks((32, 32), 0.01, 9, 0, 1, np.random.default_rng(0))
-        >>> layer.shape, bool(layer.min() >= 0), bool(layer.max() <= 1)
-        ((32, 32), True, True)
-    """
+    """One layer of rain."""
     # Drops beyond the border reach into the image.
     margin = int(np.ceil(length / 2)) + 2
     field = (size[0] + 2 * margin, size[1] + 2 * margin)

@@ -74,17 +74,7 @@ class RegionCrop(BaseTransform):
         self.regions_key = regions_key
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any] | None:
-        """Crop.
-
-        Args:
-            results: What the crop needs, and the region map unless ``by='contrast'``.
-
-        Returns:
-            What the crop made of them; None if a crop returned None.
-
-        Raises:
-            KeyError: If there is no region map or, for 'contrast', no truth.
-        """
+        """Crop."""
         needed = self.gt_key if self.by == 'contrast' else self.regions_key
         if needed not in results:
             hint = '; RegionDataset loads region maps' if needed == self.regions_key else ''

@@ -76,18 +76,7 @@ class RegionMix(BaseTransform):
         self.regions_key = regions_key
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Mix, or leave the image as it is.
-
-        Args:
-            results: With images of one size, and the region map unless ``per='image'``.
-
-        Returns:
-            The same with another degraded image.
-
-        Raises:
-            KeyError: If something is missing.
-            ValueError: If the shapes do not fit.
-        """
+        """Mix, or leave the image as it is."""
         degraded, truth = self._get(results, self.img_key), self._get(results, self.gt_key)
         if degraded.shape != truth.shape:
             raise ValueError(

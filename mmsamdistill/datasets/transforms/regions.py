@@ -59,13 +59,7 @@ class LoadRegionMap(BaseTransform):
         self.key = key
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Add the region map.
-
-        Raises:
-            FileNotFoundError: If the image has no map.
-            KeyError: If there is no image, or none whose name is known.
-            ValueError: If the map is damaged or has another size than the image.
-        """
+        """Add the region map."""
         key = self.find_key(results)
         name, image = self._image(results)
         # Maps are of upright images; a loader may leave the pixels as the camera stored them.
