@@ -12,6 +12,7 @@ from mmsamdistill.regions import (
     compact_labels,
     labels_to_masks,
     masks_to_labels,
+    region_map,
 )
 
 settings.register_profile('quiet', deadline=None, max_examples=25)
@@ -163,6 +164,20 @@ class TestPoolAndBroadcast:
         torch.testing.assert_close(pooled, naive_pool(labels, x), rtol=1e-13, atol=1e-13)
         expected = naive_broadcast(labels, pooled, background=-2.0)
         assert torch.equal(regions.broadcast(pooled, background=-2.0), expected)
+
+    @pytest.mark.parametrize('most', [0, 10_000], ids=['one sum a region', 'striped sums'])
+    def test_both_ways_of_summing_agree_with_loops(self, most, monkeypatch):
+        monkeypatch.setattr(region_map, '_MOST_STRIPED_REGIONS', most)
+        labels = random_labels()
+        regions = RegionMap.from_labels(labels)
+        x = torch.rand(2, 3, 9, 11, dtype=torch.float64, requires_grad=True)
+        torch.testing.assert_close(regions.pool(x), naive_pool(labels, x))
+        values = torch.rand(regions.num_regions, 3, dtype=torch.float64, requires_grad=True)
+        assert torch.equal(regions.broadcast(values), naive_broadcast(labels, values))
+        weight = torch.rand(2, 3, 9, 11, dtype=torch.float64)
+        (grad,) = torch.autograd.grad((regions.broadcast(values) * weight).sum(), values)
+        expected = naive_pool(labels, weight) * regions.sizes()[:, None].double()
+        torch.testing.assert_close(grad, expected)
 
     def test_non_contiguous_input(self):
         labels = random_labels()
