@@ -8,18 +8,19 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from mmsamdistill.data_check.files import Leaf, datasets_of, leaves_of
-from mmsamdistill.data_check.listing import remarks_on_folder, white_of
-from mmsamdistill.data_check.readers import FileReader, LmdbReader, Reader, RegionReader
-from mmsamdistill.data_check.report import DataReport, is_there
+from mmsamdistill.data_check.files import (
+    Leaf,
+    datasets_of,
+    leaves_of,
+    remarks_on_folder,
+    white_of,
+)
+from mmsamdistill.data_check.readers import FileReader, LmdbReader, RegionReader
+from mmsamdistill.data_check.report import DataReport, by, is_there
 from mmsamdistill.images.header import ImageHeader
 
+Reader = FileReader | LmdbReader
 Track = Callable[[Iterable[Any], str, int], Iterable[Any]]
-
-
-def no_progress(items: Iterable[Any], title: str, total: int) -> Iterable[Any]:
-    """Show nothing: the default of ``track``."""
-    return items
 
 
 def check_data(
@@ -28,7 +29,7 @@ def check_data(
     *,
     full: bool = False,
     workers: int = 8,
-    track: Track = no_progress,
+    track: Track = lambda items, title, total: items,
 ) -> list[DataReport]:
     """Check every data set of a config.
 
@@ -86,6 +87,7 @@ class _Checker:
         self.regions: RegionReader | None = None
 
     def run(self, report: DataReport, pool: ThreadPoolExecutor, track: Track) -> None:
+        # 1. Are the folders there?
         absent = {key: path for key, path in report.folders.items() if not is_there(path)}
         report.errors += [f'there is no {path} ({key})' for key, path in absent.items()]
         if 'regions' in absent:
@@ -93,6 +95,7 @@ class _Checker:
         # Images can be checked without region maps, not the other way round.
         if absent.keys() - {'regions'}:
             return
+        # 2. Which samples does the dataset itself list, and what do its folders hold besides?
         try:
             dataset = self.leaf.build(lazy_init=False)
             self._open()
@@ -109,6 +112,7 @@ class _Checker:
             found = ''.join(f'; {remark}' for remark in report.remarks)
             report.errors.append(f'its folders contain no images that the dataset takes{found}')
         report.extra += self._extra(listed, samples)
+        # 3. Every file of every sample.
         title = f'{report.split}, {report.name}'
         for found in track(pool.map(self._sample, samples), title, len(samples)):
             report.add(found)
@@ -125,6 +129,7 @@ class _Checker:
         found = DataReport('', '', {}, samples=1)
         sizes: dict[str, tuple[int, int]] = {}
         upright: list[tuple[int, int]] = []
+        # 1. The header of each image.
         for key, path in _paths(info).items():
             found.files.add(self._shown(key, path))
             try:
@@ -141,9 +146,10 @@ class _Checker:
             for remark in self._remarks(key, header):
                 found.remarks.append(f'{self._shown(key, path)} ({remark})')
             if min(size) < self.patch:
-                found.small.append(f'{self._shown(key, path)} ({_by(size)})')
+                found.small.append(f'{self._shown(key, path)} ({by(size)})')
+        # 2. Whether they fit one another, and their region map.
         if len(set(sizes.values())) > 1:
-            told = ', '.join(f'{key} {_by(size)}' for key, size in sizes.items())
+            told = ', '.join(f'{key} {by(size)}' for key, size in sizes.items())
             found.sizes.append(f'{info.get("key")} ({told})')
         if self.regions is not None:
             problem = self.regions.problem(info, upright[0] if upright else None)
@@ -172,12 +178,8 @@ class _Checker:
     def _listed(self, dataset: Any, samples: list[dict[str, Any]]) -> dict[str, set[str]]:
         """By key, the files that a dataset lists in a folder: those of the other side too."""
         search_key = getattr(dataset, 'search_key', None)
-        if (
-            self.databases
-            or search_key is None
-            or dataset.ann_file
-            or 'indices' in self.leaf.config
-        ):
+        chosen = dataset.ann_file if search_key else True
+        if self.databases or chosen or 'indices' in self.leaf.config:
             return {}
         listed = {search_key: {info[f'{search_key}_path'] for info in samples}}
         for key in dataset.data_prefix:
@@ -205,7 +207,3 @@ def _paths(info: Mapping[str, Any]) -> dict[str, str]:
         for name, value in info.items()
         if name.endswith('_path') and isinstance(value, str)
     }
-
-
-def _by(size: tuple[int, int]) -> str:
-    return f'{size[0]} x {size[1]}'

@@ -1,18 +1,23 @@
-"""Which files the datasets of a config read, found by the datasets themselves."""
+"""Which files the datasets of a config read, by the datasets themselves, and which they do not."""
 
 from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import torch
 from mmagic.registry import DATASETS
 
 from mmsamdistill.datasets.region_pipeline import type_name
+from mmsamdistill.images.finding import LOOP, walk_folder
 from mmsamdistill.images.orientation import ignores_orientation
+from mmsamdistill.value_range import value_range
 
 SPLITS = ('train', 'val', 'test')
 _PATCH_ARGUMENTS = ('gt_patch_size', 'patch_size', 'crop_size')
@@ -20,7 +25,7 @@ _PATCH_ARGUMENTS = ('gt_patch_size', 'patch_size', 'crop_size')
 
 @dataclass
 class Leaf:
-    """A dataset that lists files, out of the wrappers around it."""
+    """A dataset that lists files, out of the wrappers around it, and its region maps' folder."""
 
     config: dict[str, Any]
     regions: str | None = None
@@ -88,7 +93,7 @@ class Leaf:
     def folders(self) -> dict[str, str]:
         """Folder or database of each image, by its key; ``ann_file`` and ``regions`` if used."""
         found: dict[str, str] = {}
-        with contextlib.suppress(TypeError):
+        with contextlib.suppress(TypeError):  # not a dataset of MMEngine's kind
             dataset = self.build()
             found.update({key: str(path) for key, path in dataset.data_prefix.items()})
             if dataset.ann_file:
@@ -129,16 +134,50 @@ def datasets_of(cfg: Mapping[str, Any], split: str) -> list[dict[str, Any]]:
     return [loader['dataset'] for loader in loaders]
 
 
-def missing_folders(cfg: Mapping[str, Any], splits: Sequence[str] = SPLITS) -> list[str]:
-    """Folders, databases and lists of files that a config names and that are not there."""
-    found: dict[str, None] = {}
-    for split in splits:
-        for dataset in datasets_of(cfg, split):
-            for leaf in leaves_of(dataset):
-                for key, path in leaf.folders().items():
-                    if path and not Path(path).exists():
-                        found[f'{split}: {leaf.name} needs {path} ({key})'] = None
-    return list(found)
+def remarks_on_folder(folder: str | Path, listed: set[str], recursive: bool) -> list[str]:
+    """Say what of a folder a dataset does not list."""
+    folder = Path(folder)
+    known = {str(Path(path)) for path in listed}
+    below, odd, loops = 0, Counter[str](), []
+    for path, reason in walk_folder(folder):
+        if str(path) in known:
+            continue
+        if reason == LOOP:
+            loops.append(str(path))
+        elif path.parent != folder and not recursive:
+            below += not reason
+        else:
+            # As it is written: the dataset takes '.png' and '.PNG', and not '.Png'.
+            odd[reason if reason == 'hidden' else path.suffix or 'without suffix'] += 1
+    remarks = []
+    if below:
+        remarks.append(
+            f'{folder}: {below} images in folders below it are not read; recursive=True reads them'
+        )
+    if odd:
+        kinds = ', '.join(f'{count} {kind}' for kind, count in odd.most_common())
+        remarks.append(f'{folder}: {odd.total()} files are not read ({kinds})')
+    if loops and recursive:
+        remarks.append(f'{loops[0]} leads back to a folder around it: images are read repeatedly')
+    return remarks
+
+
+def white_of(cfg: Mapping[str, Any]) -> float | None:
+    """Which value is white for a config's model; None if the config does not tell."""
+    model = cfg.get('model') or {}
+    while isinstance(model.get('restorer'), Mapping):
+        if model.get('value_range') is not None:
+            return float(model['value_range'])
+        model = model['restorer']
+    said = model.get('data_preprocessor') or {}
+    mean, std = said.get('mean'), said.get('std')
+    if mean is None or std is None:
+        return None
+    mean, std = (torch.as_tensor(each, dtype=torch.float32).flatten() for each in (mean, std))
+    try:
+        return value_range(SimpleNamespace(_enable_normalize=True, mean=mean, std=std))
+    except ValueError:
+        return None  # whoever builds the model says so
 
 
 def _steps(transforms: Any) -> Iterator[Mapping[str, Any]]:

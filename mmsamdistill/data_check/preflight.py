@@ -9,12 +9,12 @@ from typing import Any
 from mmengine.config import Config
 
 from mmsamdistill.data_check.check import check_data
-from mmsamdistill.data_check.files import datasets_of, leaves_of, missing_folders
-from mmsamdistill.data_check.report import SHOWN, DataReport
+from mmsamdistill.data_check.files import datasets_of, leaves_of
+from mmsamdistill.data_check.report import DataReport, is_there
 
 
 def without_missing_sets(cfg: Config, skip: bool = False) -> tuple[Config, list[str]]:
-    """Find the test sets of a config that are not on this machine."""
+    """Find the test sets of a config that are not on this machine, and leave them out if told."""
     datasets = datasets_of(cfg, 'test')
     if not datasets:
         raise ValueError(f'the config {cfg.filename or ""} has no test_dataloader')
@@ -55,8 +55,14 @@ def check_prefixes(evaluators: Sequence[Sequence[Any]]) -> None:
 
 
 def _missing(dataset: dict[str, Any]) -> list[str]:
-    found = missing_folders({'test_dataloader': {'dataset': dataset}}, ['test'])
-    return [phrase.removeprefix('test: ') for phrase in found]
+    """Folders, databases and lists of files that a dataset names and that are not there."""
+    phrases = (
+        f'{leaf.name} needs {path} ({key})'
+        for leaf in leaves_of(dataset)
+        for key, path in leaf.folders().items()
+        if not is_there(path)
+    )
+    return list(dict.fromkeys(phrases))
 
 
 def _lists_files(dataset: Mapping[str, Any]) -> bool:
@@ -69,13 +75,8 @@ def _lists_files(dataset: Mapping[str, Any]) -> bool:
 
 
 def _problems(report: DataReport) -> list[str]:
-    lines = [f'{report.name}: {error}' for error in report.errors]
-    for kind in ('missing', 'unreadable'):
-        found = list(dict.fromkeys(getattr(report, kind)))
-        if found:
-            more = ', ...' if len(found) > SHOWN else ''
-            lines.append(f'{report.name}: {len(found)} {kind}: {", ".join(found[:SHOWN])}{more}')
-    return lines
+    lines = [*report.errors, *report.lines(('missing', 'unreadable'))]
+    return [f'{report.name}: {line}' for line in lines]
 
 
 def _keep(cfg: Config, indices: Sequence[int]) -> Config:

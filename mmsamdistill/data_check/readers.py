@@ -4,22 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
+from mmsamdistill.data_check.report import by
 from mmsamdistill.datasets.transforms.regions import LoadRegionMap
 from mmsamdistill.images import decode_image
 from mmsamdistill.images.header import ImageHeader, read_header
 from mmsamdistill.images.lmdb_file import check_lmdb
-
-
-class Reader(Protocol):
-    """Where images are read from."""
-
-    def header(self, path: str) -> ImageHeader:
-        """Read an image's header; FileNotFoundError if there is none, ValueError if damaged."""
-
-    def others(self, used: set[str]) -> list[str]:
-        """Images beside those that are used, which are given without suffix."""
 
 
 class FileReader:
@@ -30,7 +21,7 @@ class FileReader:
         self.known: dict[str, ImageHeader | OSError | ValueError] = {}
 
     def header(self, path: str) -> ImageHeader:
-        """See :class:`Reader`."""
+        """Read an image's header; FileNotFoundError if there is none, ValueError if damaged."""
         if path not in self.known:
             try:
                 self.known[path] = self._read(path)
@@ -43,10 +34,6 @@ class FileReader:
             raise found
         return found
 
-    def others(self, used: set[str]) -> list[str]:
-        """See :class:`Reader`; the dataset itself lists folders."""
-        return []
-
     def _read(self, path: str) -> ImageHeader:
         header = read_header(path)
         if self.full:
@@ -55,7 +42,7 @@ class FileReader:
 
 
 class LmdbReader:
-    """Reads images out of an LMDB as MMagic does: by the name of the file without suffix."""
+    """Reads images out of an LMDB as MMagic and BasicSR do: by the file's name without suffix."""
 
     def __init__(self, path: str, full: bool = False) -> None:
         import lmdb
@@ -75,7 +62,7 @@ class LmdbReader:
         self.environment.close()
 
     def header(self, path: str) -> ImageHeader:
-        """See :class:`Reader`."""
+        """As that of :class:`FileReader`."""
         with self.environment.begin() as transaction:
             data = transaction.get(Path(path).stem.encode())
         if data is None:
@@ -86,7 +73,7 @@ class LmdbReader:
         return header
 
     def others(self, used: set[str]) -> list[str]:
-        """See :class:`Reader`."""
+        """Images beside those that are used, which are given without suffix."""
         with self.environment.begin() as transaction:
             if self.environment.stat()['entries'] <= len(used):
                 return []
@@ -115,7 +102,7 @@ class RegionReader:
             if not header.grey or header.alpha:
                 return f'{path} is no label map: it has more than one channel'
             if size is not None and header.stored != size:
-                return f'{path} is {_by(header.stored)}, its image {_by(size)}'
+                return f'{path} is {by(header.stored)}, its image {by(size)}'
             # What training does not read, the hook that checks the cache does.
             store.record(key)
             if self.full:
@@ -128,7 +115,3 @@ class RegionReader:
 def _decode(data: bytes, header: ImageHeader) -> None:
     if decode_image(data, 'it').shape[:2] != header.size:
         raise ValueError('it decodes to another size than its header says')
-
-
-def _by(size: tuple[int, int]) -> str:
-    return f'{size[0]} x {size[1]}'

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-SHOWN = 5
+_SHOWN = 5
 _FATAL = ('errors', 'missing', 'extra', 'unreadable', 'sizes', 'small', 'regions')
 _FINDINGS = (*_FATAL, 'remarks')
 
@@ -59,25 +60,27 @@ class DataReport:
         return not any(getattr(self, name) for name in _FATAL)
 
     def add(self, other: DataReport) -> None:
-        """Add what was found of another part of the same data set.
-
-        Args:
-            other: The part's report; the split, name and folders stay as they are.
-        """
+        """Add what was found of another part of the same data set."""
         self.samples += other.samples
         self.files |= other.files
         for name in _FINDINGS:
             getattr(self, name).extend(getattr(other, name))
 
+    def lines(self, kinds: Sequence[str]) -> list[str]:
+        """A line for each of these kinds of findings: how many, and the first of them."""
+        lines = []
+        for kind in kinds:
+            found = list(dict.fromkeys(getattr(self, kind)))
+            if found:
+                shown = ', '.join(found[:_SHOWN]) + (', ...' if len(found) > _SHOWN else '')
+                lines.append(f'{len(found):,} {_WORDS.get(kind, kind)}: {shown}')
+        return lines
+
     def __str__(self) -> str:
         lines = [f'{self.split}, {self.name}: {self.samples:,} samples']
         lines += [f'  {key}: {path}' for key, path in self.folders.items() if is_there(path)]
         lines += [f'  {error}' for error in dict.fromkeys(self.errors)]
-        for name in _FINDINGS[1:]:
-            found = list(dict.fromkeys(getattr(self, name)))
-            if found:
-                shown = ', '.join(found[:SHOWN]) + (', ...' if len(found) > SHOWN else '')
-                lines.append(f'  {len(found):,} {_WORDS.get(name, name)}: {shown}')
+        lines += [f'  {line}' for line in self.lines(_FINDINGS[1:])]
         return '\n'.join(lines)
 
 
@@ -87,6 +90,11 @@ _WORDS = {
     'small': 'smaller than the patch',
     'regions': 'region maps',
 }
+
+
+def by(size: tuple[int, int]) -> str:
+    """A size in words."""
+    return f'{size[0]} x {size[1]}'
 
 
 def is_there(path: str) -> bool:

@@ -7,11 +7,13 @@ import lmdb
 import numpy as np
 import pytest
 from mmagic.registry import DATASETS
+from mmengine.config import Config
 from PIL import Image
 
 from mmsamdistill.cache.map_file import write_map
 from mmsamdistill.data_check.check import check_data
-from mmsamdistill.data_check.files import leaves_of, missing_folders
+from mmsamdistill.data_check.files import leaves_of
+from mmsamdistill.data_check.preflight import without_missing_sets
 from mmsamdistill.images.header import read_header
 
 FINDINGS = ('errors', 'missing', 'extra', 'unreadable', 'sizes', 'small', 'regions', 'remarks')
@@ -180,14 +182,11 @@ def test_absent_folders_are_named_before_anything_is_read(root):
     assert report.samples == 0
     loader = {'dataset': nowhere}
     cfg = {
-        'train_dataloader': loader,
         'test_dataloader': [{'dataset': dataset_config(root)}, loader],
+        'test_evaluator': [{}, {}],
     }
-    assert missing_folders(cfg, ['test']) == [
-        f'test: toy needs {root}/nowhere (img)',
-        f'test: toy needs {root}/nomaps (regions)',
-    ]
-    assert len(missing_folders(cfg)) == 4
+    _, missing = without_missing_sets(Config(cfg), skip=True)
+    assert missing == [f'toy needs {root}/nowhere (img)', f'toy needs {root}/nomaps (regions)']
 
 
 def test_images_are_checked_even_without_region_maps(root):
