@@ -89,7 +89,7 @@ def compare(expected: Path, got: Path) -> str:
 
 def agree(expected: Path, got: Path) -> str:
     """What an inexact generator keeps of the exact masks."""
-    from mmsamdistill.regions.agreement import agreement
+    from lab.agreement import agreement
 
     exact, fast = (
         [{'segmentation': mask} for mask in np.load(path)['masks']] for path in (expected, got)

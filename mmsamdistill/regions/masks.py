@@ -19,10 +19,7 @@ def compact_labels(labels: Labels) -> Labels:
     After a crop most labels of a map are gone; tables indexed by label should not pay for them.
 
     Args:
-        labels: One label map or a batch of them, any integer dtype, at least 0.
-
-    Shape:
-        - labels: ``(H, W)`` or ``(N, H, W)``
+        labels: Label maps ``(H, W)`` or ``(N, H, W)``, any integer dtype, at least 0.
 
     Returns:
         The renumbered labels: same shape, same dtype, tensor or array as given. The order of the
@@ -54,10 +51,7 @@ def masks_to_labels(masks: Labels) -> Labels:
     no label behind.
 
     Args:
-        masks: Binary masks; anything non-zero is inside.
-
-    Shape:
-        - masks: ``(M, H, W)``, M may be 0
+        masks: Binary masks ``(M, H, W)``, M may be 0; anything non-zero is inside.
 
     Returns:
         ``(H, W)`` labels: ``m + 1`` where mask ``m`` is on top, 0 outside of all. An int64 tensor
@@ -88,14 +82,10 @@ def labels_to_masks(labels: Labels) -> Labels:
     For export and drawing; computations use :class:`RegionMap`, which needs no masks.
 
     Args:
-        labels: One label map, any integer dtype, at least 0; 0 is "no region".
-
-    Shape:
-        - labels: ``(H, W)``
-        - result: ``(K, H, W)`` bool
+        labels: One label map ``(H, W)``, any integer dtype, at least 0; 0 is "no region".
 
     Returns:
-        The masks in ascending order of label, tensor or array as given.
+        The masks ``(K, H, W)`` bool in ascending order of label, tensor or array as given.
 
     Raises:
         TypeError: If the labels are not integers.

@@ -16,14 +16,12 @@ class RegionMembership:
     included, the weights sum to one. Made by :meth:`RegionMap.membership`.
 
     Args:
-        cell: Cell of each triple, numbered ``(image * h + row) * w + column``.
+        cell: Cell of each triple, numbered ``(image * h + row) * w + column``: ``(T,)``, where T is
+            at most the number of pixels; each pair of cell and region occurs once.
         region: Region id of each triple, 0 for no region.
         weight: Share of the cell's pixels that lie in the region, in (0, 1].
         num_regions: K, the number of regions over the batch.
         grid: ``(N, h, w)``.
-
-    Shape:
-        - cell, region, weight: ``(T,)``; T is at most the number of pixels, each pair occurs once
 
     Example:
         >>> cell = region = torch.tensor([0, 1])
@@ -45,13 +43,11 @@ class RegionMembership:
         self.weight = weight
         self.num_regions = num_regions
         self.grid = grid
-        totals = weight.new_zeros(num_regions + 1).index_add(0, region, weight)
-        self._mass = totals[1:]
+        # Total membership of each region, in cells: (K,) float32, each above zero.
+        self.mass = self._masses(weight)
 
-    @property
-    def mass(self) -> Tensor:
-        """Total membership of each region, in cells: ``(K,)`` float32, each above zero."""
-        return self._mass
+    def _masses(self, weight: Tensor) -> Tensor:
+        return weight.new_zeros(self.num_regions + 1).index_add(0, self.region, weight)[1:]
 
     def pool(self, features: Tensor) -> Tensor:
         r"""Mean feature of each region, weighted by membership.
@@ -60,14 +56,10 @@ class RegionMembership:
         for float64 features) and returned in the features' dtype. Differentiable.
 
         Args:
-            features: Features on the grid.
-
-        Shape:
-            - features: ``(N, C, h, w)``
-            - result: ``(K, C)``, row ``k - 1`` for region ``k``
+            features: Features on the grid, ``(N, C, h, w)``.
 
         Returns:
-            The means.
+            The means, ``(K, C)``: row ``k - 1`` for region ``k``.
 
         Raises:
             TypeError: If ``features`` is not a floating-point tensor.
@@ -78,15 +70,14 @@ class RegionMembership:
         weighted = rows.index_select(1, self.cell) * weight
         totals = rows.new_zeros(rows.shape[0], self.num_regions + 1)
         totals = totals.index_add(1, self.region, weighted)[:, 1:]
-        mass = weight.new_zeros(self.num_regions + 1).index_add(0, self.region, weight)[1:]
-        return (totals / mass).t().to(features.dtype)
+        return (totals / self._masses(weight)).t().to(features.dtype)
 
     def __repr__(self) -> str:
         return f'RegionMembership(grid={self.grid}, num_regions={self.num_regions})'
 
 
 def membership_of(ids: Tensor, num_regions: int, size: tuple[int, int]) -> RegionMembership:
-    """Compute the membership of a grid's cells in the regions of a batch-wide label map."""
+    """Compute the membership of a grid's cells in the regions of batch-wide ids ``(N, H, W)``."""
     num_images, height, width = ids.shape
     rows, columns = (int(length) for length in size)
     if not (0 < rows <= height and 0 < columns <= width):
@@ -94,12 +85,14 @@ def membership_of(ids: Tensor, num_regions: int, size: tuple[int, int]) -> Regio
             f'a feature grid must be at least 1x1 and no finer than the region map '
             f'{height}x{width}, got {rows}x{columns}'
         )
+    # 1. Equal neighbours in a row are merged in one linear pass: only runs are sorted, not pixels.
     cells = _cell_of_pixels(ids, rows, columns)
     keys, counts = torch.unique_consecutive(
         (cells * (num_regions + 1) + ids).flatten(), return_counts=True
     )
     merged, inverse = torch.unique(keys, return_inverse=True)
     counts = torch.zeros_like(merged).index_add(0, inverse, counts)
+    # 2. Counts become shares of the cells.
     cell = merged // (num_regions + 1)
     cell_pixels = torch.bincount(cells.flatten(), minlength=num_images * rows * columns)
     weight = counts.float() / cell_pixels[cell]
@@ -116,7 +109,7 @@ def _cell_of_pixels(ids: Tensor, rows: int, columns: int) -> Tensor:
 
 
 def channel_rows(x: Tensor, grid: tuple[int, int, int], name: str) -> Tensor:
-    """Lay an image batch out as one row per channel, in the dtype sums are taken in."""
+    """Lay images ``(N, C, H, W)`` out as a row per channel, in the dtype that sums are taken in."""
     if not isinstance(x, Tensor) or not x.is_floating_point():
         kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
         raise TypeError(f'{name} must be a floating-point tensor, got {kind}')

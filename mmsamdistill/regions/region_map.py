@@ -8,21 +8,12 @@ import torch
 from torch import Tensor
 
 from mmsamdistill.regions.compaction import compact_over_batch
-from mmsamdistill.regions.masks import compact_labels, labels_to_masks, masks_to_labels
 from mmsamdistill.regions.membership import (
     RegionMembership,
     channel_rows,
     membership_of,
     widen,
 )
-
-__all__ = [
-    'RegionMap',
-    'RegionMembership',
-    'compact_labels',
-    'labels_to_masks',
-    'masks_to_labels',
-]
 
 # Where neighbours are added to one sum, each addition waits for the one before. So a region has one
 # sum for every eighth column, and backwards too; of many small regions neighbours differ anyway.
@@ -44,13 +35,10 @@ class RegionMap:
     per-region results follow the numbers.
 
     Args:
-        ids: Region of each pixel; 0 is no region, ``1..K`` are used by exactly one image each.
-        image_index: Image of region ``k`` at ``k - 1``.
-        counts: Number of pixels of region ``k`` at ``k - 1``.
-
-    Shape:
-        - ids: ``(N, H, W)`` int64
-        - image_index, counts: ``(K,)`` int64
+        ids: Region of each pixel, ``(N, H, W)`` int64; 0 is no region, ``1..K`` are used by exactly
+            one image each.
+        image_index: Image of region ``k`` at ``k - 1``, ``(K,)`` int64.
+        counts: Number of pixels of region ``k`` at ``k - 1``, ``(K,)`` int64.
 
     Example:
         >>> regions = RegionMap.from_labels(torch.tensor([[[0, 900]], [[900, 900]]]))
@@ -71,22 +59,12 @@ class RegionMap:
         """Number the regions of a batch of label maps.
 
         Args:
-            labels: Label maps of any integer dtype, at least 0; 0 is "no region". Equal labels in
-                two images are two regions. A region map is returned as it is.
-
-        Shape:
-            - labels: ``(N, H, W)``
-
-        Returns:
-            The region map.
+            labels: Label maps ``(N, H, W)`` of any integer dtype, at least 0; 0 is "no region".
+                Equal labels in two images are two regions. A region map is returned as it is.
 
         Raises:
             TypeError: If ``labels`` is not an integer tensor.
             ValueError: If ``labels`` is not three-dimensional or has a negative label.
-
-        Example:
-            >>> RegionMap.from_labels(torch.zeros(2, 8, 8, dtype=torch.uint8)).num_regions
-            0
         """
         if isinstance(labels, cls):
             return labels
@@ -109,14 +87,7 @@ class RegionMap:
         return self.ids.device
 
     def to(self, device: torch.device | str) -> RegionMap:
-        """Copy of the map on another device (itself if it lies there already).
-
-        Args:
-            device: Where to.
-
-        Returns:
-            The map on ``device``.
-        """
+        """Copy of the map on another device; itself if it lies there already."""
         if self.ids.device == torch.device(device):
             return self
         return RegionMap(*(t.to(device) for t in (self.ids, self.image_index, self._counts)))
@@ -133,14 +104,10 @@ class RegionMap:
         without any region the result is empty and its gradient zero.
 
         Args:
-            x: Images or features at the map's resolution, floating point.
-
-        Shape:
-            - x: ``(N, C, H, W)``
-            - result: ``(K, C)``, row ``k - 1`` for region ``k``
+            x: Images or features at the map's resolution, floating point, ``(N, C, H, W)``.
 
         Returns:
-            The means.
+            The means, ``(K, C)``: row ``k - 1`` for region ``k``.
 
         Raises:
             TypeError: If ``x`` is not a floating-point tensor.
@@ -158,15 +125,11 @@ class RegionMap:
         Differentiable; for float16 and bfloat16 the gradient of a region is summed in float32.
 
         Args:
-            values: One row per region, floating point.
+            values: One row per region, floating point, ``(K, C)``.
             background: Value of the pixels in no region. Default: 0.
 
-        Shape:
-            - values: ``(K, C)``
-            - result: ``(N, C, H, W)``
-
         Returns:
-            The image of values, in the dtype of ``values``.
+            The image of values, ``(N, C, H, W)`` in the dtype of ``values``.
 
         Raises:
             TypeError: If ``values`` is not a floating-point tensor.
@@ -197,16 +160,10 @@ class RegionMap:
         return (self.ids * _STRIPES + stripe).flatten(), _STRIPES
 
     def boundaries(self) -> Tensor:
-        """Pixels whose region differs from that of a 4-neighbour.
+        """Pixels whose region differs from that of a 4-neighbour: ``(N, 1, H, W)`` bool.
 
         Both sides of a border are marked, transitions to "no region" included; the border of the
         image is not a boundary.
-
-        Shape:
-            - result: ``(N, 1, H, W)`` bool
-
-        Returns:
-            The boundary mask.
 
         Example:
             >>> RegionMap.from_labels(torch.tensor([[[5, 5, 0]]])).boundaries().tolist()
@@ -226,9 +183,6 @@ class RegionMap:
 
         Args:
             size: ``(h, w)`` of the feature grid, at most the map's; need not divide it.
-
-        Returns:
-            The membership, see :class:`RegionMembership`.
 
         Raises:
             ValueError: If the grid is empty or finer than the map.

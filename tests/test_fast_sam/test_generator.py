@@ -21,6 +21,7 @@ from segment_anything.modeling import (
 )
 from segment_anything.utils import amg
 
+from lab.agreement import agreement
 from mmsamdistill.fast_sam import chunks as fast_sam_chunks
 from mmsamdistill.fast_sam.check import check_image, check_model, check_options
 from mmsamdistill.fast_sam.decode import decode_prompts, embed_points, share_image
@@ -29,7 +30,7 @@ from mmsamdistill.fast_sam.generator import FastSamMaskGenerator
 from mmsamdistill.fast_sam.masks import boxes_of_masks, pack_masks, unpack_masks
 from mmsamdistill.fast_sam.results import run_lengths
 from mmsamdistill.fast_sam.upscale import MaskResizer, mask_logits
-from mmsamdistill.regions.agreement import agreement, label_agreement
+from mmsamdistill.regions.agreement import label_agreement
 from mmsamdistill.regions.masks import masks_to_labels
 
 WIDTH = 16
