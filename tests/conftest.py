@@ -2,6 +2,7 @@
 
 import functools
 import os
+import platform
 import subprocess
 
 # Before torch is imported, and for the processes that tests start: the networks are tiny.
@@ -23,6 +24,8 @@ collect_ignore_glob = ['tiny_*.py', 'toy*.py']
 # A Runner lays out its configuration's text with every checkpoint, and asks compilers for their
 # versions when it is built: more than many a run takes. The text itself stays as it is.
 mmengine.config.config.FormatCode = lambda text, **options: (text, True)
+# Asked once, and remembered by Python, in a process: h5py does it when it is imported.
+platform.uname().processor  # noqa: B018
 mmengine.runner.runner.collect_env = functools.cache(mmengine.runner.runner.collect_env)
 
 

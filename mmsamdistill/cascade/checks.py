@@ -15,7 +15,9 @@ WHOLE_MODEL = (
 )
 
 
-def check_options(stage: str, teacher_input: str, teacher_momentum: float | None) -> None:
+def check_options(
+    stage: str, teacher_input: str, teacher_momentum: float | None, teacher_interval: int
+) -> None:
     """Refuse options that are out of range."""
     if stage not in STAGES:
         raise ValueError(f'stage={stage!r} is not one of {STAGES}')
@@ -23,6 +25,10 @@ def check_options(stage: str, teacher_input: str, teacher_momentum: float | None
         raise ValueError(f'teacher_input={teacher_input!r} is not one of {TEACHER_INPUTS}')
     if teacher_momentum is not None and not 0 < teacher_momentum <= 1:
         raise ValueError(f'teacher_momentum={teacher_momentum} must be None or in (0, 1]')
+    if not isinstance(teacher_interval, int) or teacher_interval < 1:
+        raise ValueError(f'teacher_interval={teacher_interval!r} must be a whole number from 1 on')
+    if teacher_interval > 1 and stage == 'teacher':
+        raise ValueError("teacher_interval above 1 leaves stage='teacher' with nothing to train")
 
 
 def check_warmup(name: str, warmup: Sequence[int]) -> tuple[int, int]:

@@ -42,18 +42,16 @@ def span_of(data_preprocessor: nn.Module) -> float:
 
 
 @torch.no_grad()
-def logged_psnr(
-    student: Tensor, teacher: Tensor, truth: Tensor, data_preprocessor: nn.Module
-) -> dict[str, Tensor]:
-    """Measure a batch's PSNR in dB for the log; nothing of a batch without any image."""
+def logged_psnr(truth: Tensor, data_preprocessor: nn.Module, **images: Tensor) -> dict[str, Tensor]:
+    """Measure PSNR in dB of images by name for the log; nothing of a batch without any image."""
     if not len(truth):
         return {}
     # Channel order does not matter to an error, so the data samples are not asked for it.
     wanted = to_unit_rgb(truth.float(), data_preprocessor)
     psnr = {}
-    for name, image in (('psnr_student', student), ('psnr_teacher', teacher)):
+    for name, image in images.items():
         error = (to_unit_rgb(image.float(), data_preprocessor) - wanted).square().mean()
-        psnr[name] = -10 * error.clamp_min(1e-10).log10()
+        psnr[f'psnr_{name}'] = -10 * error.clamp_min(1e-10).log10()
     return psnr
 
 

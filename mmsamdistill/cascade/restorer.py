@@ -9,12 +9,7 @@ from mmagic.registry import MODELS
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
-from mmsamdistill.cascade.building import (
-    build_average,
-    build_part,
-    build_teacher,
-    need_a_target,
-)
+from mmsamdistill.cascade.building import build_average, build_part, build_teacher, need_a_target
 from mmsamdistill.cascade.checks import (
     check_options,
     check_restorer,
@@ -28,7 +23,7 @@ from mmsamdistill.cascade.loading import AVERAGE, cascade_state_dict
 from mmsamdistill.cascade.region_maps import regions_of
 from mmsamdistill.cascade.stages import run_stages, stage_losses
 from mmsamdistill.cascade.truth import ground_truth, known_or, labelled_images, of_images
-from mmsamdistill.cascade.warmup import warmup_factor
+from mmsamdistill.cascade.warmup import teaches_now, warmup_factor
 from mmsamdistill.losses.matching import gradient_ratio
 from mmsamdistill.regions import RegionMap
 from mmsamdistill.value_range import value_range as told_range
@@ -78,6 +73,9 @@ class SAMDistillRestorer(BaseModel):
         teacher_momentum: Smallest share of the present weights in the average of SPF and teacher,
             in (0, 1]; in step t the share is 10 / (10 + t) if that is more. None: no average, SPD
             and SGR draw to the teacher of the very step. In the other stages there is none.
+        teacher_interval: The teacher is trained and asked in every step of so many; in the others
+            the student learns from its reconstruction alone, at the plain step's cost. Above 1,
+            distributed training wants ``find_unused_parameters=True`` in the config.
         detach_cascade: Keep the teacher's gradient out of the student, as in the paper, where the
             student learns from its own reconstruction, SPD and SGR alone.
         spd_warmup: Iterations (a, b) between which the weight of SPD grows from 0 to its value.
@@ -114,13 +112,14 @@ class SAMDistillRestorer(BaseModel):
         stage: str = 'joint',
         teacher_input: str = 'restored',
         teacher_momentum: float | None = 0.001,
+        teacher_interval: int = 1,
         detach_cascade: bool = True,
         spd_warmup: tuple[int, int] = (0, 0),
         sgr_warmup: tuple[int, int] = (0, 0),
         value_range: float | None = None,
         init_cfg: dict | None = None,
     ) -> None:
-        check_options(stage, teacher_input, teacher_momentum)
+        check_options(stage, teacher_input, teacher_momentum, teacher_interval)
         check_restorer_config(restorer)
         student = MODELS.build(restorer)
         check_restorer(student)
@@ -139,6 +138,7 @@ class SAMDistillRestorer(BaseModel):
         self.regions = build_part(regions)
         self.stage = stage
         self.teacher_input = teacher_input
+        self.teacher_interval = teacher_interval
         self.detach_cascade = detach_cascade
         self.spd_warmup = check_warmup('spd_warmup', spd_warmup)
         self.sgr_warmup = check_warmup('sgr_warmup', sgr_warmup)
@@ -198,10 +198,13 @@ class SAMDistillRestorer(BaseModel):
         Returns:
             ``loss_rec``, ``loss_rec_teacher``, ``loss_spd`` and ``loss_sgr`` where they are on,
             ``loss_aux`` and ``loss_aux_teacher`` if there are outputs that are not deployed, and
-            for the log alone the batch's ``psnr_student`` and ``psnr_teacher`` in dB.
+            for the log alone the batch's ``psnr_student`` and ``psnr_teacher`` in dB. In a step
+            that ``teacher_interval`` leaves out, those of the student alone.
         """
         truth = ground_truth(data_samples)
         labelled = labelled_images(truth)
+        if not teaches_now(self.teacher_interval):
+            return self._train_alone(inputs, data_samples, truth, labelled)
         layers = getattr(self.spd_loss, 'feature_layers', ())
         target_spf, target_teacher = self._target_networks()
         with FeatureTap(self.restorer, layers) as seen, FeatureTap(target_teacher, layers) as shown:
@@ -226,7 +229,11 @@ class SAMDistillRestorer(BaseModel):
                     target = run_stages(target_teacher, fused, data_samples)[-1]
 
             # Both learn from the truth where there is one, the student everywhere from the teacher.
-            losses = self._reconstruction(stages, taught_stages, truth, labelled)
+            losses = {}
+            if self.stage != 'teacher':
+                losses |= self._reconstruction(stages, truth, labelled)
+            if self.stage != 'student':
+                losses |= self._reconstruction(taught_stages, truth, labelled, '_teacher')
             if self.stage != 'teacher' and self.spd_loss is not None:
                 criterion = self.restorer.pixel_loss
                 loss = self.spd_loss(restored, target, truth, criterion, regions, labelled)
@@ -236,8 +243,8 @@ class SAMDistillRestorer(BaseModel):
             if self.stage != 'teacher' and self.sgr_loss is not None:
                 loss = self._relation(restored, target, truth, regions, labelled, data_samples)
                 losses['loss_sgr'] = warmup_factor(self.sgr_warmup) * loss
-        images = of_images([restored, target, truth], labelled)
-        return losses | logged_psnr(*images, self.data_preprocessor)
+        student, teacher, truth = of_images([restored, target, truth], labelled)
+        return losses | logged_psnr(truth, self.data_preprocessor, student=student, teacher=teacher)
 
     def train(self, mode: bool = True) -> SAMDistillRestorer:
         """Switch to training mode, except for what the stage keeps fixed."""
@@ -270,21 +277,21 @@ class SAMDistillRestorer(BaseModel):
         image = restored if self.teacher_input == 'restored' else inputs
         return image if spf is None else spf(image, regions)
 
+    def _train_alone(
+        self, inputs: Tensor, data_samples: Any, truth: Tensor, labelled: Tensor | None
+    ) -> dict[str, Tensor]:
+        """Compute the losses of a step in which the teacher rests."""
+        stages = run_stages(self.restorer, inputs, data_samples)
+        check_same_size(inputs, stages[-1], truth)
+        losses = self._reconstruction(stages, truth, labelled)
+        student, truth = of_images([stages[-1], truth], labelled)
+        return losses | logged_psnr(truth, self.data_preprocessor, student=student)
+
     def _reconstruction(
-        self,
-        stages: list[Tensor],
-        taught_stages: list[Tensor],
-        truth: Tensor,
-        labelled: Tensor | None,
+        self, stages: list[Tensor], truth: Tensor, labelled: Tensor | None, suffix: str = ''
     ) -> dict[str, Tensor]:
         *stages, known = of_images([*stages, truth], labelled)
-        losses = {}
-        if self.stage != 'teacher':
-            losses |= stage_losses(self.restorer, stages, known)
-        if self.stage != 'student':
-            taught_stages = of_images(taught_stages, labelled)
-            losses |= stage_losses(self.restorer, taught_stages, known, '_teacher')
-        return losses
+        return stage_losses(self.restorer, stages, known, suffix)
 
     def _relation(
         self,

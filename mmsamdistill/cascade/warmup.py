@@ -1,8 +1,13 @@
-"""When a distillation term comes in."""
+"""When the student is taught: which steps, and from which iteration on with what weight."""
 
 from __future__ import annotations
 
 from mmengine.logging import MessageHub
+
+
+def teaches_now(interval: int) -> bool:
+    """Tell whether the Runner's current iteration is one of every ``interval``; the first is."""
+    return MessageHub.get_current_instance().get_info('iter', 0) % interval == 0
 
 
 def warmup_factor(warmup: tuple[int, int]) -> float:

@@ -85,6 +85,15 @@ def test_every_argument_changes_the_result(file16):
     assert not torch.equal(early(images)[0], from_file(images)[0])
 
 
+def test_scale_shrinks_the_images_by_their_mean():
+    images = torch.rand(1, 3, 12, 16)
+    whole, half = random_analyzer(), random_analyzer(scale=0.5)
+    shrunk = images.unflatten(3, (8, 2)).mean(4).unflatten(2, (6, 2)).mean(3)
+    for expected, features in zip(whole(shrunk), half(images), strict=True):
+        torch.testing.assert_close(features, expected)
+    assert half(torch.rand(1, 3, 13, 16))[0].shape[2:] == (6, 8)
+
+
 def test_taps_are_not_overwritten_by_later_layers():
     images = torch.rand(1, 3, 8, 8)
     alone = random_analyzer(['relu1_1'])(images)[0]
@@ -204,6 +213,8 @@ def test_failed_download_says_to_give_a_path(monkeypatch, tmp_path):
         ({'layers': ('relu3_4',)}, r'relu3_4.*different names out of relu1_1, .*relu5_3$'),
         ({'layers': ()}, 'different names'),
         ({'layers': 'relu1_1'}, 'different names'),
+        ({'scale': 0}, r'scale=0 is not in \(0, 1\]'),
+        ({'scale': 2}, r'scale=2 is not in \(0, 1\]'),
         ({'layers': ('relu1_1', 'relu1_1')}, 'different names'),
     ],
 )
@@ -238,6 +249,8 @@ def test_refuses_bad_images():
     for shape in ((3, 8, 8), (1, 1, 8, 8), (1, 3, 8, 3)):
         with pytest.raises(ValueError, match='at least 4'):
             analyzer(torch.rand(shape))
+    with pytest.raises(ValueError, match='at least 8'):
+        random_analyzer(['relu3_1'], scale=0.5)(torch.rand(1, 3, 7, 9))
 
 
 def test_is_registered():

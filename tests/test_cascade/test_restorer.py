@@ -260,6 +260,9 @@ def test_region_map_of_another_size_is_refused():
         ({'spd_warmup': (5, 3)}, 'spd_warmup'),
         ({'sgr_warmup': (-1, 3)}, 'sgr_warmup'),
         ({'sgr_loss': {'type': 'SGRLoss'}, 'analyzer': None}, 'analyzer'),
+        ({'teacher_interval': 0}, 'teacher_interval=0'),
+        ({'teacher_interval': 1.5}, 'teacher_interval=1.5'),
+        ({'teacher_interval': 2, 'stage': 'teacher'}, 'nothing to train'),
     ],
 )
 def test_wrong_arguments_are_named(wrong, message):
@@ -329,6 +332,31 @@ def test_warmup_follows_the_runner(name):
     full = losses_of(model)[f'loss_{name}'].item()
     assert full > 0
     assert values == pytest.approx({0: 0, 10: 0, 15: full / 2, 20: full, 99: full})
+
+
+def test_between_its_steps_the_teacher_rests():
+    """The student then takes the very step that the plain restorer would take."""
+    model = build(teacher_interval=2, **FULL)
+    plain = copy.deepcopy(model.restorer)
+    before = copy.deepcopy(model.state_dict())
+    hub = MessageHub.get_instance('interval')
+    wrapper = OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.1, weight_decay=0.1))
+    hub.update_info('iter', 1)
+    log = model.train_step(batch(), wrapper)
+    assert set(log) == {'loss', 'loss_rec', 'psnr_student'}
+    plain.train_step(
+        batch(regions=False),
+        OptimWrapper(torch.optim.SGD(plain.parameters(), lr=0.1, weight_decay=0.1)),
+    )
+    for name, value in plain.state_dict().items():
+        assert torch.equal(model.restorer.state_dict()[name], value), name
+    rests = [name for name in before if name.startswith(('teacher.', 'spf.'))]
+    assert all(torch.equal(model.state_dict()[name], before[name]) for name in rests)
+    hub.update_info('iter', 2)
+    log = model.train_step(batch(), wrapper)
+    MessageHub._instance_dict.pop('interval')
+    assert {'loss_rec_teacher', 'loss_spd', 'loss_sgr', 'psnr_teacher'} <= set(log)
+    assert not all(torch.equal(model.state_dict()[name], before[name]) for name in rests)
 
 
 def test_gradient_accumulation_equals_the_larger_batch():

@@ -14,6 +14,7 @@ gated = dict(type='SPDLoss', loss_weight=1.0)
 by_pixel = dict(type='SGRLoss', form='pixel_to_prototype')
 random = dict(type='VGGAnalyzer', weights='random')
 shallow = dict(type='VGGAnalyzer', weights='edges', layers=('relu1_2', 'relu2_2'))
+half = dict(type='VGGAnalyzer', weights='edges', scale=0.5)
 deep = dict(type='VGGAnalyzer', weights='edges', layers=('relu3_3', 'relu4_3'))
 
 rows = dict(
@@ -58,6 +59,18 @@ rows = dict(
     sgr_shallow=dict(
         title='SGR of earlier layers',
         distill={**sgr, 'regions': cached, 'analyzer': shallow},
+        **tight,
+    ),
+    sgr_half=dict(
+        title='SGR at half resolution',
+        distill={**sgr, 'regions': cached, 'analyzer': half},
+        **tight,
+    ),
+    both_seldom=dict(
+        title='SPD and SGR in every second step',
+        distill=dict(
+            regions=cached, spf=_base_.fusion, analyzer=_base_.learned, teacher_interval=2
+        ),
         **tight,
     ),
     sgr_deep=dict(
