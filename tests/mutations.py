@@ -152,7 +152,7 @@ MUTATIONS = [
         # Networks
         ('restorers/multi_stage.py', 'self.auxiliary_weight * sum', 'sum', 'test_restorers/test_multi_stage.py'),
         ('restorers/hinet.py', 'self.forward_stages(image)[-1]', 'self.forward_stages(image)[0]', 'test_restorers/test_hinet.py'),
-        ('restorers/edge_loss.py', 'return image - _blur(kept)', 'return _blur(kept)', 'test_restorers/test_edge_loss.py'),
+        ('restorers/losses.py', 'return image - _blur(kept', 'return _blur(kept', 'test_restorers/test_edge_loss.py'),
     ]
 ]  # fmt: skip
 

@@ -3,12 +3,10 @@
 from typing import Any
 
 from mmsamdistill.compat import register_late
-from mmsamdistill.restorers.edge_loss import EdgeLoss
 from mmsamdistill.restorers.hinet import HINet
+from mmsamdistill.restorers.losses import EdgeLoss, SSIMLoss, SummedLoss
 from mmsamdistill.restorers.mprnet import MPRNet
 from mmsamdistill.restorers.prenet import PReNet
-from mmsamdistill.restorers.ssim_loss import SSIMLoss
-from mmsamdistill.restorers.summed_loss import SummedLoss
 
 __all__ = [
     'EdgeLoss',

@@ -6,8 +6,7 @@ import torch
 from mmagic.registry import MODELS
 from torch import Tensor, nn
 
-from mmsamdistill.restorers.padding import pad_to_multiple
-from mmsamdistill.restorers.supervised_attention import SupervisedAttention
+from mmsamdistill.restorers.parts import SupervisedAttention, pad_to_multiple
 
 
 class _HINBlock(nn.Module):
@@ -64,7 +63,7 @@ class _HINUpBlock(nn.Module):
 
 @MODELS.register_module()
 class HINet(nn.Module):
-    """HINet, a restorer of two stages.
+    """HINet, a restorer of two stages, from ``(N, 3, H, W)`` to the same.
 
     Both stages are U-Nets that see the degraded image; the second also sees the first one's gated
     features, and its encoder those of the first one's levels. Images of any size are taken: they
@@ -80,9 +79,6 @@ class HINet(nn.Module):
         relu_slope: Slope of the leaky ReLUs below zero. Default: 0.2.
         hin_levels: First and last level whose encoder block has half instance normalisation,
             counted from 0. Default: (0, 4).
-
-    Shape:
-        - image, returns: (N, 3, H, W)
 
     Raises:
         ValueError: If an argument is out of range.
@@ -133,11 +129,14 @@ class HINet(nn.Module):
 
     def forward_stages(self, image: Tensor) -> list[Tensor]:
         """Restore images and return what both stages make of them, the deployed one last."""
+        # Stage 1, whose features of all levels go on.
         height, width = image.shape[-2:]
         image = pad_to_multiple(image, 2 ** (self.depth - 1))
         encoded = self._encode(self.down_path_1, self.conv_01(image))
         decoded = self._decode(self.up_path_1, self.skip_conv_1, encoded)
         gated, first = self.sam12(decoded[0], image)
+
+        # Stage 2 sees the image again, and what the first one's image let through.
         x = self.cat12(torch.cat([self.conv_02(image), gated], dim=1))
         encoded = self._encode(self.down_path_2, x, encoded, decoded)
         decoded = self._decode(self.up_path_2, self.skip_conv_2, encoded)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import partial, wraps
 from typing import Any
 
 import torch
@@ -14,9 +14,22 @@ from torch.nn import functional as F
 _PROBE = 64
 _FORWARD = 'forward'
 
+Form = Callable[[Any, Tensor], Tensor]
+
 
 def use_local_statistics(network: nn.Module, window: int, channels: int = 3) -> int:
-    """Let a network pool, normalise and attend over windows instead of whole images."""
+    """Let a network pool, normalise and attend over windows instead of whole images.
+
+    A network with global pooling is trained on patches and tested on images several times as
+    large, whose statistics it has never seen. Test-time local conversion (Chu et al., ECCV 2022)
+    gives every pixel the statistics of a window about as large as a training patch: global average
+    pooling, instance normalisation and Restormer's attention over channels work locally then.
+    Weights, their names and their number stay; an image that fits into the window gives the same
+    result as before, bit for bit.
+
+    The window's side is a multiple of 64 pixels; published is 1.5 times that of training patches.
+    Returned is how many layers work locally now.
+    """
     if window < _PROBE or window % _PROBE:
         raise ValueError(f'window={window} must be a positive multiple of {_PROBE} pixels')
     use_global_statistics(network)
@@ -45,7 +58,11 @@ def has_local_statistics(network: nn.Module) -> bool:
 
 
 def local_mean(x: Tensor, window: tuple[int, int]) -> Tensor:
-    """Mean over the window around each pixel; at the borders over the nearest whole window."""
+    """Mean over the window around each pixel; at the borders over the nearest whole window.
+
+    >>> local_mean(torch.tensor([[[[1.0, 3.0, 5.0, 7.0]]]]), (1, 2)).flatten().tolist()
+    [2.0, 4.0, 6.0, 6.0]
+    """
     # Sums over thousands of pixels need more digits than their differences show.
     exact = x.double() if x.device.type != 'mps' else x.float()
     for dim, side in ((-2, window[0]), (-1, window[1])):
@@ -64,9 +81,18 @@ def _running_mean(x: Tensor, side: int, dim: int) -> Tensor:
     return F.pad(means, (0, 0, before, after) if dim == -2 else (before, after, 0, 0), 'replicate')
 
 
-def _fits(x: Tensor, window: tuple[int, int]) -> bool:
-    """Whether the whole image is one window; a graph, which has no size yet, never takes that."""
-    return not _is_exporting() and x.shape[-2] <= window[0] and x.shape[-1] <= window[1]
+def _local(form: Form) -> Form:
+    """The layer's own form where the whole image is one window, this one where it is not."""
+
+    @wraps(form)
+    def forward(layer: Any, x: Tensor) -> Tensor:
+        # A graph, which has no size yet, always takes windows.
+        height, width = layer.local_window
+        if not _is_exporting() and x.shape[-2] <= height and x.shape[-1] <= width:
+            return type(layer).forward(layer, x)
+        return form(layer, x)
+
+    return forward
 
 
 def _is_exporting() -> bool:
@@ -74,15 +100,13 @@ def _is_exporting() -> bool:
     return getattr(torch.compiler, 'is_exporting', lambda: False)()
 
 
+@_local
 def _pool(layer: nn.Module, x: Tensor) -> Tensor:
-    if _fits(x, layer.local_window):
-        return type(layer).forward(layer, x)
     return local_mean(x, layer.local_window)
 
 
+@_local
 def _normalise(layer: nn.InstanceNorm2d, x: Tensor) -> Tensor:
-    if _fits(x, layer.local_window):
-        return type(layer).forward(layer, x)
     mean = local_mean(x, layer.local_window)
     variance = (local_mean(x.square(), layer.local_window) - mean.square()).clamp(min=0)
     normed = (x - mean) / (variance + layer.eps).sqrt()
@@ -91,17 +115,18 @@ def _normalise(layer: nn.InstanceNorm2d, x: Tensor) -> Tensor:
     return normed * layer.weight.view(-1, 1, 1) + layer.bias.view(-1, 1, 1)
 
 
+@_local
 def _attend(layer: nn.Module, x: Tensor) -> Tensor:
     """Restormer's attention inside each of several overlapping windows, averaged where they do."""
-    if _fits(x, layer.local_window):
-        return type(layer).forward(layer, x)
     if _is_exporting():
         raise ValueError(
             'attention over windows has no graph of variable size: export with global statistics'
         )
+    # 1. Queries, keys and values of the whole image, whose convolutions are local anyway.
     height, width = x.shape[-2:]
     qkv = layer.qkv_dwconv(layer.qkv(x))
     total, count = torch.zeros_like(x), x.new_zeros(height, width)
+    # 2. Attention in each window.
     for top, bottom in _cover(height, layer.local_window[0]):
         for left, right in _cover(width, layer.local_window[1]):
             piece = qkv[..., top:bottom, left:right]
@@ -128,7 +153,7 @@ def _cover(length: int, side: int) -> Iterator[tuple[int, int]]:
         yield start, start + side
 
 
-def _local_form(layer: nn.Module) -> Callable[[Any, Tensor], Tensor] | None:
+def _local_form(layer: nn.Module) -> Form | None:
     if isinstance(layer, nn.AdaptiveAvgPool2d) and layer.output_size in (1, (1, 1)):
         return _pool
     if isinstance(layer, nn.InstanceNorm2d) and not layer.track_running_stats:

@@ -12,8 +12,7 @@ from mmsamdistill.restorers.mprnet_parts import (
     Encoder,
     OriginalResolutionNet,
 )
-from mmsamdistill.restorers.padding import pad_to_multiple
-from mmsamdistill.restorers.supervised_attention import SupervisedAttention
+from mmsamdistill.restorers.parts import SupervisedAttention, pad_to_multiple
 
 # Halved for the patches, and twice more in their U-Nets.
 _MULTIPLE = 8
@@ -21,7 +20,7 @@ _MULTIPLE = 8
 
 @MODELS.register_module()
 class MPRNet(nn.Module):
-    """MPRNet, a restorer of three stages.
+    """MPRNet, a restorer of three stages, from ``(N, 3, H, W)`` to the same.
 
     The first stage works on the quarters of an image, the second on its halves, both as U-Nets; the
     third works on the whole at full resolution. Each hands its features on to the next. Images of
@@ -39,9 +38,6 @@ class MPRNet(nn.Module):
         kernel_size: Side of the convolutions, odd. Default: 3.
         reduction: By how much channel attention narrows the channels. Default: 4.
         bias: Whether the convolutions have biases. Default: False.
-
-    Shape:
-        - image, returns: (N, 3, H, W)
 
     Raises:
         ValueError: If an argument is out of range.

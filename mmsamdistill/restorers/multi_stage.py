@@ -30,13 +30,8 @@ class MultiStageRestorer(BaseEditModel):
             one last.
         pixel_loss: Config of the loss of every stage.
         auxiliary_weight: :math:`w`, at least 0; with 0 ``BaseEditModel`` does the same. Default: 1.
-        train_cfg: As in MMagic.
-        test_cfg: As in MMagic.
-        init_cfg: MMEngine's initialisation config.
-        data_preprocessor: As in MMagic.
-
-    Shape:
-        - inputs: (N, C, H, W), normalised
+        options: ``train_cfg``, ``test_cfg``, ``init_cfg`` and ``data_preprocessor`` of MMagic's
+            ``BaseEditModel``.
 
     Raises:
         ValueError: If ``auxiliary_weight`` is negative.
@@ -51,12 +46,9 @@ class MultiStageRestorer(BaseEditModel):
         generator: dict,
         pixel_loss: dict,
         auxiliary_weight: float = 1.0,
-        train_cfg: dict | None = None,
-        test_cfg: dict | None = None,
-        init_cfg: dict | None = None,
-        data_preprocessor: dict | None = None,
+        **options: Any,
     ) -> None:
-        super().__init__(generator, pixel_loss, train_cfg, test_cfg, init_cfg, data_preprocessor)
+        super().__init__(generator, pixel_loss, **options)
         if auxiliary_weight < 0:
             raise ValueError(f'auxiliary_weight={auxiliary_weight} must be at least 0')
         if not hasattr(self.generator, 'forward_stages'):
@@ -78,6 +70,6 @@ class MultiStageRestorer(BaseEditModel):
     def forward_train(
         self, inputs: Tensor, data_samples: Any = None, **kwargs: Any
     ) -> dict[str, Tensor]:
-        """Compute the losses of one step."""
+        """Compute ``loss_rec`` of the deployed output and, if there are others, ``loss_aux``."""
         stages = self.forward_stages(inputs, data_samples)
         return stage_losses(self, stages, data_samples.gt_img)

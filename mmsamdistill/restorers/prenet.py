@@ -11,7 +11,7 @@ _BLOCKS = 5
 
 @MODELS.register_module()
 class PReNet(nn.Module):
-    r"""Progressive recurrent network for deraining.
+    r"""Progressive recurrent network for deraining, from ``(N, 3, H, W)`` to the same.
 
     .. math::
         h_t, c_t = LSTM(g([x, I_{t-1}]), h_{t-1}, c_{t-1}), \qquad I_t = x + out(res(h_t)),
@@ -25,9 +25,6 @@ class PReNet(nn.Module):
         mid_channels: Channels of the features. Default: 32.
         shared_blocks: Apply one residual block five times (PReNet_r) instead of five blocks.
             Default: False.
-
-    Shape:
-        - image, returns: (N, 3, H, W)
 
     Raises:
         ValueError: If ``num_stages`` or ``mid_channels`` is below 1.
@@ -63,9 +60,8 @@ class PReNet(nn.Module):
             setattr(self, f'res_conv{index}', block)
         for gate in 'ifgo':
             squash = nn.Tanh() if gate == 'g' else nn.Sigmoid()
-            setattr(
-                self, f'conv_{gate}', nn.Sequential(_conv(2 * mid_channels, mid_channels), squash)
-            )
+            layers = nn.Sequential(_conv(2 * mid_channels, mid_channels), squash)
+            setattr(self, f'conv_{gate}', layers)
         self.conv = nn.Sequential(_conv(mid_channels, 3))
 
     def forward(self, image: Tensor) -> Tensor:

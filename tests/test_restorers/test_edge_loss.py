@@ -5,7 +5,7 @@ from mmagic.registry import MODELS
 from scipy.ndimage import convolve1d
 
 from mmsamdistill.restorers import EdgeLoss
-from mmsamdistill.restorers.edge_loss import laplacian
+from mmsamdistill.restorers.losses import laplacian
 
 
 def pair(*shape):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmsamdistill.restorers.padding import pad_to_multiple
+from mmsamdistill.restorers.parts import pad_to_multiple
 
 
 @pytest.mark.parametrize('size', [(8, 16), (9, 15), (5, 24), (16, 11)])

@@ -5,7 +5,7 @@ from mmagic.registry import MODELS
 from skimage.metrics import structural_similarity
 
 from mmsamdistill.restorers import SSIMLoss
-from mmsamdistill.restorers.ssim_loss import local_similarity
+from mmsamdistill.restorers.losses import local_similarity
 
 
 def pair(*shape, seed=0):
