@@ -72,11 +72,7 @@ def add_regions_to_pipeline(
             other that moves pixels, which is then run a second time on the map (see
             :class:`CarryRegions`); False for one that moves none. Default: None.
         key: Key of the map. Default: ``'regions'``.
-        crop: Arguments of ``RegionCrop``, which then chooses among the crops that the pipeline's
-            first random crop makes. Default: None, that crop stays as it is.
-
-    Returns:
-        The new pipeline.
+        crop: Arguments of ``RegionCrop``, see :class:`RegionDataset`. Default: None.
 
     Raises:
         ValueError: If a transform is unknown or interpolates, nothing loads or packs images, or
@@ -92,6 +88,7 @@ def add_regions_to_pipeline(
         {'type': 'Flip', 'keys': ['gt', 'regions']}
         {'type': 'PackInputs', 'data_keys': ['regions']}
     """
+    # 1. There are a place to load the map and a place to pack it.
     pipeline = copy.deepcopy(list(pipeline))
     names = [type_name(transform) for transform in pipeline]
     loaders = [index for index, name in enumerate(names) if name.startswith('Load')]
@@ -104,6 +101,7 @@ def add_regions_to_pipeline(
         raise ValueError('the pipeline already loads region maps; use the dataset as it is')
     if crop is not None:
         pipeline = _choose_crop(pipeline, crop)
+    # 2. Nothing may have moved by then; all that follows moves the map along.
     first_after = loaders[-1] + 1
     carrier = _Carrier(geometric or {}, key)
     for transform in pipeline[:first_after]:

@@ -13,14 +13,26 @@ from typing import Any, ClassVar
 
 import numpy as np
 from mmagic.registry import TRANSFORMS
-from mmcv.transforms import BaseTransform
+
+from mmsamdistill.datasets.transforms.base import OwnTransform
 
 Range = float | tuple[float, float]
 Bounds = tuple[float, float]
 
 
-class Degradation(BaseTransform):
-    """Base of the degradations: where the image is, random numbers, rounding."""
+class Degradation(OwnTransform):
+    """Base of the degradations: where the image is, random numbers, rounding.
+
+    Args:
+        key: Image to degrade, in place of itself; copy ``gt`` to ``img`` before (``CopyValues``)
+            and degrade ``img``. Default: ``'img'``.
+        seed: None draws from NumPy's global random state, which MMEngine seeds in each worker: for
+            training. A number makes the degradation a function of the number, the transform's
+            type and the image's ``key`` or path: every test sees the same image, in any order and
+            number of workers. Default: None.
+        quantise: Round and clip to 0..255 as an 8-bit file does, and keep the image's dtype;
+            otherwise the result is float32. Default: True.
+    """
 
     geometric: ClassVar[str | bool] = False
     """Every pixel stays where it is, so that region maps need no rewriting."""
@@ -32,13 +44,11 @@ class Degradation(BaseTransform):
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Degrade the image."""
-        if self.key not in results:
-            raise KeyError(
-                f'{type(self).__name__} degrades {self.key!r}, but there are only '
-                f'{sorted(results)}; to degrade the truth, copy it first: dict(type="CopyValues", '
-                f'src_keys=["gt"], dst_keys=["img"])'
-            )
-        image = results[self.key]
+        hint = (
+            'to degrade the truth, copy it first: dict(type="CopyValues", src_keys=["gt"], '
+            'dst_keys=["img"])'
+        )
+        image = self._get(results, self.key, hint)
         if not isinstance(image, np.ndarray) or image.ndim not in (2, 3):
             raise TypeError(
                 f'{type(self).__name__} takes an (H, W, C) array, {self.key!r} is '
@@ -49,11 +59,10 @@ class Degradation(BaseTransform):
 
     @abstractmethod
     def degrade(self, image: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-        """Degrade one image."""
+        """Degrade one float32 image in 0 to 255, ``(H, W)`` or ``(H, W, C)``, which may be changed.
 
-    def __repr__(self) -> str:
-        settings = ', '.join(f'{name}={value!r}' for name, value in vars(self).items())
-        return f'{type(self).__name__}({settings})'
+        All random numbers come from the generator; the result is neither rounded nor clipped.
+        """
 
     def _generator(self, results: dict[str, Any]) -> np.random.Generator:
         if self.seed is None:
@@ -74,11 +83,10 @@ class AddGaussianNoise(Degradation):
     Args:
         sigma: Standard deviation on the scale of 0 to 255, or the range from which it is drawn
             uniformly for each image (blind denoising). Default: 50.
-        key: See :class:`Degradation`.
         clip: Clip to 0..255 without rounding. Has no effect on a quantised image, which is clipped
             anyway. Default: False.
-        seed: See :class:`Degradation`.
-        quantise: See :class:`Degradation`.
+        options: ``key``, ``seed`` and ``quantise``, see
+            :class:`~mmsamdistill.datasets.transforms.degradations.Degradation`.
 
     Raises:
         ValueError: If ``sigma`` is negative or no range.
@@ -89,15 +97,8 @@ class AddGaussianNoise(Degradation):
         dtype('uint8')
     """
 
-    def __init__(
-        self,
-        sigma: Range = 50.0,
-        key: str = 'img',
-        clip: bool = False,
-        seed: int | None = None,
-        quantise: bool = True,
-    ) -> None:
-        super().__init__(key, seed, quantise)
+    def __init__(self, sigma: Range = 50.0, clip: bool = False, **options: Any) -> None:
+        super().__init__(**options)
         self.sigma = check_range('sigma', sigma)
         self.clip = clip
 
@@ -115,7 +116,7 @@ def quantise(image: np.ndarray, dtype: np.dtype | type = np.uint8) -> np.ndarray
 
 
 def seeded_generator(*parts: object) -> np.random.Generator:
-    """A random generator that depends on the parts and on nothing else."""
+    """A random generator that depends on the parts alone, and is the same in every process."""
     text = '\0'.join(map(str, parts))
     return np.random.default_rng(list(hashlib.sha256(text.encode()).digest()))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 from mmagic.registry import TRANSFORMS
@@ -28,9 +30,8 @@ class MotionBlur(Degradation):
             counter-clockwise, or a range. Default: (0, 180).
         wander: ``'trajectory'`` only: standard deviation in degrees of the change of direction
             over the whole path. Default: 90.
-        key: See :class:`Degradation`.
-        seed: See :class:`Degradation`.
-        quantise: See :class:`Degradation`.
+        options: ``key``, ``seed`` and ``quantise``, see
+            :class:`~mmsamdistill.datasets.transforms.degradations.Degradation`.
 
     Raises:
         ValueError: If the kind is unknown or a number outside of its limits.
@@ -49,11 +50,9 @@ class MotionBlur(Degradation):
         length: Range = 15.0,
         angle: Range = (0.0, 180.0),
         wander: float = 90.0,
-        key: str = 'img',
-        seed: int | None = None,
-        quantise: bool = True,
+        **options: Any,
     ) -> None:
-        super().__init__(key, seed, quantise)
+        super().__init__(**options)
         if kind not in ('linear', 'trajectory'):
             raise ValueError(f"kind must be 'linear' or 'trajectory', got {kind!r}")
         self.kind = kind
@@ -74,7 +73,11 @@ class MotionBlur(Degradation):
 
 
 def linear_kernel(length: float, angle: float) -> np.ndarray:
-    """Kernel of a straight path."""
+    """Kernel of a straight path, of odd sides.
+
+    >>> linear_kernel(2, 90).tolist()  # centred: a half, and a quarter on either side
+    [[0.0, 0.25, 0.0], [0.0, 0.5, 0.0], [0.0, 0.25, 0.0]]
+    """
     steps = np.full(_count(length), np.deg2rad(angle))
     return _kernel_of_path(length, steps)
 
@@ -94,11 +97,12 @@ def _count(length: float) -> int:
 
 def _kernel_of_path(length: float, directions: np.ndarray) -> np.ndarray:
     """Time spent in each pixel by a path at constant speed."""
-    # In the middle of each step, so that the ends count no more than the rest.
+    # 1. The path, in the middle of each step, so that the ends count no more than the rest.
     x = np.cumsum(np.cos(directions)) - 0.5 * np.cos(directions)
     y = 0.5 * np.sin(directions) - np.cumsum(np.sin(directions))
     path = np.stack([y, x]) * (length / len(directions))
     path -= path.mean(1, keepdims=True)
+    # 2. How long it stays at each pixel.
     radius = int(np.ceil(np.abs(path).max() - 0.5))
     kernel = np.zeros((2 * radius + 1, 2 * radius + 1), np.float64)
     np.add.at(kernel, tuple(np.rint(path).astype(int) + radius), 1 / len(directions))

@@ -7,13 +7,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 from mmagic.registry import TRANSFORMS
-from mmcv.transforms import BaseTransform
+
+from mmsamdistill.datasets.transforms.base import OwnTransform
 
 MODES = ('symmetric', 'reflect')
 
 
 @TRANSFORMS.register_module()
-class PadToPatch(BaseTransform):
+class PadToPatch(OwnTransform):
     """Mirror images that are smaller than the patch at their lower and right border.
 
     Training sets of several sources (Rain13K, DFWB) have images that are smaller than the largest
@@ -51,13 +52,7 @@ class PadToPatch(BaseTransform):
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Pad what is too small."""
-        missing = [key for key in self.keys if key not in results]
-        if missing:
-            raise KeyError(f'PadToPatch pads {missing}, but there are only {sorted(results)}')
-        return {**results, **{key: self._padded(results[key]) for key in self.keys}}
-
-    def __repr__(self) -> str:
-        return f'{type(self).__name__}(keys={self.keys}, size={self.size}, mode={self.mode!r})'
+        return {**results, **{key: self._padded(self._get(results, key)) for key in self.keys}}
 
     def _padded(self, image: np.ndarray) -> np.ndarray:
         widths = [(0, max(0, self.size - length)) for length in image.shape[:2]]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 from mmagic.registry import TRANSFORMS
@@ -28,9 +30,8 @@ class AddRain(Degradation):
         width: Width of the streaks in pixels, or a range. Default: (1, 2).
         brightness: What the middle of a streak adds, 0 to 255, or a range. Default: (40, 120).
         layers: Number of layers. Default: 3.
-        key: See :class:`Degradation`.
-        seed: See :class:`Degradation`.
-        quantise: See :class:`Degradation`.
+        options: ``key``, ``seed`` and ``quantise``, see
+            :class:`~mmsamdistill.datasets.transforms.degradations.Degradation`.
 
     Raises:
         ValueError: If a number is outside of its limits.
@@ -50,11 +51,9 @@ class AddRain(Degradation):
         width: Range = (1.0, 2.0),
         brightness: Range = (40.0, 120.0),
         layers: int = 3,
-        key: str = 'img',
-        seed: int | None = None,
-        quantise: bool = True,
+        **options: Any,
     ) -> None:
-        super().__init__(key, seed, quantise)
+        super().__init__(**options)
         if layers < 1 or layers != int(layers):
             raise ValueError(f'layers must be a whole number from 1 on, got {layers}')
         self.density = check_range('density', density, high=1.0)
@@ -84,7 +83,7 @@ def streaks(
     width: float,
     generator: np.random.Generator,
 ) -> np.ndarray:
-    """One layer of rain."""
+    """One layer of rain: ``(H, W)`` in 0..1."""
     # Drops beyond the border reach into the image.
     margin = int(np.ceil(length / 2)) + 2
     field = (size[0] + 2 * margin, size[1] + 2 * margin)

@@ -7,13 +7,15 @@ from typing import Any, ClassVar
 
 import numpy as np
 from mmagic.registry import TRANSFORMS
-from mmcv.transforms import BaseTransform, Compose
+from mmcv.transforms import Compose
+
+from mmsamdistill.datasets.transforms.base import OwnTransform
 
 BY = ('regions', 'misplaced', 'contrast')
 
 
 @TRANSFORMS.register_module()
-class RegionCrop(BaseTransform):
+class RegionCrop(OwnTransform):
     r"""Crop several times at random, and keep the crop that shows the most regions.
 
     .. math:: p^* = \arg\max_{p \in \{p_1, ..., p_k\}} |\{ r(q) : q \in p \}|
@@ -74,11 +76,8 @@ class RegionCrop(BaseTransform):
         self.regions_key = regions_key
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any] | None:
-        """Crop."""
-        needed = self.gt_key if self.by == 'contrast' else self.regions_key
-        if needed not in results:
-            hint = '; RegionDataset loads region maps' if needed == self.regions_key else ''
-            raise KeyError(f'RegionCrop needs {needed!r}, there are only {sorted(results)}{hint}')
+        """Crop; None if a crop gave None."""
+        self._get(results, self.gt_key if self.by == 'contrast' else self.regions_key)
         if self.by == 'misplaced':
             # Beside the true map as a second channel, so that it is moved along.
             labels = results[self.regions_key]
@@ -96,10 +95,6 @@ class RegionCrop(BaseTransform):
         if self.by == 'misplaced':
             best[self.regions_key] = np.ascontiguousarray(best[self.regions_key][..., :1])
         return best
-
-    def __repr__(self) -> str:
-        settings = ', '.join(f'{name}={value!r}' for name, value in vars(self).items())
-        return f'{type(self).__name__}({settings})'
 
     def _score(self, results: dict[str, Any]) -> float:
         if self.by != 'contrast':

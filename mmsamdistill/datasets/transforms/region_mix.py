@@ -6,15 +6,15 @@ from typing import Any, ClassVar
 
 import numpy as np
 from mmagic.registry import TRANSFORMS
-from mmcv.transforms import BaseTransform
 
+from mmsamdistill.datasets.transforms.base import OwnTransform
 from mmsamdistill.datasets.transforms.degradations import Range, check_range, quantise
 
 PER = ('region', 'misplaced', 'image')
 
 
 @TRANSFORMS.register_module()
-class RegionMix(BaseTransform):
+class RegionMix(OwnTransform):
     r"""Mix truth into the degraded image, as much of it in each region as chance has it.
 
     .. math:: x'_p = y_p + \alpha_{r(p)} \, (x_p - y_p), \qquad \alpha_r \sim U(a, b)
@@ -77,6 +77,7 @@ class RegionMix(BaseTransform):
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Mix, or leave the image as it is."""
+        # 1. All that is needed is there and fits, also where the image will not be mixed.
         degraded, truth = self._get(results, self.img_key), self._get(results, self.gt_key)
         if degraded.shape != truth.shape:
             raise ValueError(
@@ -86,6 +87,7 @@ class RegionMix(BaseTransform):
         labels = self._labels(results, degraded)
         if np.random.random() >= self.probability:
             return results
+        # 2. A strength for each region, spread over its pixels.
         region_of = np.unique(labels, return_inverse=True)[1].reshape(*labels.shape[:2], 1)
         strengths = np.random.uniform(*self.strength, region_of.max() + 1).astype(np.float32)
         truth = truth.astype(np.float32)
@@ -93,16 +95,6 @@ class RegionMix(BaseTransform):
         if np.issubdtype(degraded.dtype, np.integer):
             mixed = quantise(mixed, degraded.dtype)
         return {**results, self.img_key: mixed}
-
-    def __repr__(self) -> str:
-        settings = ', '.join(f'{name}={value!r}' for name, value in vars(self).items())
-        return f'{type(self).__name__}({settings})'
-
-    def _get(self, results: dict[str, Any], key: str) -> np.ndarray:
-        if key not in results:
-            hint = '; RegionDataset loads region maps' if key == self.regions_key else ''
-            raise KeyError(f'RegionMix needs {key!r}, there are only {sorted(results)}{hint}')
-        return results[key]
 
     def _labels(self, results: dict[str, Any], image: np.ndarray) -> np.ndarray:
         """A label for each pixel, (H, W, 1), or (1, 1, 1) for all."""

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 from mmagic.registry import TRANSFORMS
-from mmcv.transforms import BaseTransform
 
 from mmsamdistill.cache.command import fitting_command
 from mmsamdistill.cache.store import RegionStore
+from mmsamdistill.datasets.transforms.base import OwnTransform
 from mmsamdistill.images.orientation import (
     ignores_orientation,
     is_transposed,
@@ -27,7 +27,7 @@ IMAGE_KEYS = ('gt', 'img')
 
 
 @TRANSFORMS.register_module()
-class LoadRegionMap(BaseTransform):
+class LoadRegionMap(OwnTransform):
     """Load the region map of an image from a cache.
 
     The map is found by the image's key, its path relative to its folder without the suffix, as
@@ -60,12 +60,13 @@ class LoadRegionMap(BaseTransform):
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Add the region map."""
+        # 1. Maps are of upright images; a loader may leave the pixels as the camera stored them.
         key = self.find_key(results)
         name, image = self._image(results)
-        # Maps are of upright images; a loader may leave the pixels as the camera stored them.
         turn = 1
         if ignores_orientation(results.get(f'{name}_color_type', 'color')):
             turn = _orientation(results.get(f'{name}_path'))
+        # 2. A map of another size is of another image.
         size = image.shape[1::-1] if is_transposed(turn) else image.shape[:2]
         if self.store.size(key) != size:
             raise ValueError(
@@ -80,18 +81,7 @@ class LoadRegionMap(BaseTransform):
         return f'{type(self).__name__}(root={str(self.store.root)!r}, key={self.key!r})'
 
     def find_key(self, results: dict[str, Any]) -> str:
-        """Find out which map of the cache belongs to an image.
-
-        Args:
-            results: A sample, as the data set or the pipeline has it.
-
-        Returns:
-            Key of the map in the store.
-
-        Raises:
-            FileNotFoundError: If there is no map for the image.
-            KeyError: If the sample does not say which image it is.
-        """
+        """Find out which map of the cache, by its key there, belongs to the image of a sample."""
         candidates = _candidate_keys(results)
         if not candidates:
             raise KeyError(
@@ -124,7 +114,7 @@ class LoadRegionMap(BaseTransform):
 
 
 @TRANSFORMS.register_module()
-class CarryRegions(BaseTransform):
+class CarryRegions(OwnTransform):
     """Apply a transform to the images, and the very same to the region map.
 
     For transforms that move pixels but cannot be told to take one more key, such as
@@ -151,7 +141,7 @@ class CarryRegions(BaseTransform):
 
     def __init__(
         self,
-        transform: dict[str, Any] | BaseTransform,
+        transform: Any,
         key: str = 'regions',
         image_keys: Sequence[str] = IMAGE_KEYS,
     ) -> None:
@@ -163,12 +153,14 @@ class CarryRegions(BaseTransform):
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any] | None:
         """Run the transform on the images and on the map."""
+        # 1. The images, and the random state before them.
         names = [name for name in self.image_keys if name in results]
         stand_in = self._stand_in(results, names)
         state = _random_state()
         moved = self.wrapped(results)
         if moved is None:  # MMEngine's datasets then draw another image
             return None
+        # 2. The same once more with the map in their place.
         with _replayed(state):
             labels = self.wrapped(stand_in)[names[0]]
         if labels.shape[:2] != moved[names[0]].shape[:2] or labels.ndim != 3:
@@ -177,9 +169,6 @@ class CarryRegions(BaseTransform):
                 f'{names[0]} of shape {moved[names[0]].shape}; it cannot be carried'
             )
         return {**moved, self.key: np.ascontiguousarray(labels)}
-
-    def __repr__(self) -> str:
-        return f'{type(self).__name__}({self.wrapped!r}, key={self.key!r})'
 
     def _stand_in(self, results: dict[str, Any], names: list[str]) -> dict[str, Any]:
         if not names or self.key not in results:

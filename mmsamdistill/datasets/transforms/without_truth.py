@@ -6,14 +6,15 @@ from typing import Any
 
 import numpy as np
 from mmagic.registry import TRANSFORMS
-from mmcv.transforms import BaseTransform
+
+from mmsamdistill.datasets.transforms.base import OwnTransform
 
 # What loading a truth leaves behind: samples of one batch have to have the same entries.
 TRACES = ('{}_path', 'ori_{}_shape', '{}_channel_order', '{}_color_type')
 
 
 @TRANSFORMS.register_module()
-class WithoutTruth(BaseTransform):
+class WithoutTruth(OwnTransform):
     """Mark images that have no ground truth: ``SAMDistillRestorer`` teaches them by SPD and SGR.
 
     In place of a truth goes an image of NaN, which every crop and flip carries along like any
@@ -41,17 +42,9 @@ class WithoutTruth(BaseTransform):
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Put the mark in the truth's place."""
-        if self.key not in results:
-            raise KeyError(
-                f'WithoutTruth marks {self.key!r}, but there are only {sorted(results)}; put it '
-                'after the transforms that load images'
-            )
-        image = results[self.key]
+        image = self._get(results, self.key, 'put it after the transforms that load images')
         results[self.truth] = np.full(image.shape, np.nan, np.float32)
         for trace in TRACES:
             if trace.format(self.key) in results:
                 results.setdefault(trace.format(self.truth), results[trace.format(self.key)])
         return results
-
-    def __repr__(self) -> str:
-        return f'WithoutTruth(key={self.key!r}, truth={self.truth!r})'
