@@ -51,7 +51,7 @@ from mmsamdistill.deploy.cost import (
     peak_memory,
     time_in_turns,
 )
-from mmsamdistill.deploy.cost_by_part import PARTS, PartTimer, flops_by_part
+from mmsamdistill.deploy.cost_by_part import PARTS, flops_by_part, time_by_part
 from mmsamdistill.deploy.export import build_model, is_distilled, plain_config
 from mmsamdistill.deploy.machine import describe_machine
 from mmsamdistill.deploy.settings import image_channels
@@ -131,9 +131,8 @@ def measure(
     seconds = time_in_turns(training, steps)
     parts: list[dict[str, dict[str, float]]] = []
     for model, (step, optimizer) in zip(models, prepared, strict=True):
-        timed = PartTimer(model, optimizer).run(step, steps)
         flops: dict[str, float] = {**flops_by_part(model, step)}
-        parts.append({'flops': flops, 'seconds': timed})
+        parts.append({'flops': flops, 'seconds': time_by_part(model, optimizer, step, steps)})
     medians = [[statistics.median(each) for each in times] for times in (inference, seconds)]
     spreads = [spread(*times) if len(models) == 2 else '' for times in (inference, seconds)]
     peaks = [peak_memory(step, device) / 2**20 for step in training]

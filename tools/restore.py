@@ -102,7 +102,6 @@ def load_restorer(args: argparse.Namespace) -> Restorer:
         args.tile_overlap,
         args.device,
         amp=args.amp,
-        batch_size=args.batch_size,
         local=args.local,
     )
 
@@ -114,8 +113,8 @@ def main() -> None:
     restorer = load_restorer(args)
     notes: dict[str, list[Path]] = {}
     failed: dict[Path, Exception] = {}
-    bar = tqdm(restore_files(restorer, results, notes), 'restore', len(results), unit='image')
-    for path, reason in bar:
+    outcomes = restore_files(restorer, results, notes, args.batch_size)
+    for path, reason in tqdm(outcomes, 'restore', len(results), unit='image'):
         if reason is not None:
             failed[path] = reason
     for note, paths in notes.items():

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,8 @@ from mmengine.config import Config
 
 from mmsamdistill.deploy.cost import count_flops, count_parameters
 from mmsamdistill.deploy.formats import ExportSource
+from mmsamdistill.deploy.machine import package_version
+from mmsamdistill.files import hash_file
 
 _PACKAGES = ('mmsamdistill', 'torch', 'mmengine', 'mmagic', 'onnx', 'onnxruntime', 'spandrel')
 
@@ -30,7 +30,7 @@ def describe_export(
     model = cfg.model.get('restorer') or cfg.model
     card = {
         'file': name,
-        'sha256': hashlib.sha256(path.read_bytes()).hexdigest(),
+        'sha256': hash_file(path),
         'format': fmt,
         **source.meta,
         'config': Path(cfg.filename).name if cfg.filename else None,
@@ -39,7 +39,7 @@ def describe_export(
         'unit_range': source.unit_range,
         'parameters': count_parameters(source.model),
         'flops': {'64x64': count_flops(source.model, (64, 64), source.channels)},
-        'versions': {each: _version(each) for each in _PACKAGES if _version(each)},
+        'versions': {each: found for each in _PACKAGES if (found := package_version(each))},
         'verified': dict(proof) if proof else None,
         'tested': dict(tested) if tested else None,
     }
@@ -47,11 +47,7 @@ def describe_export(
 
 
 def tested_numbers(report: str | Path, checkpoint: str | Path) -> dict[str, Any]:
-    """Take protocols and numbers out of a report, if it is this checkpoint's.
-
-    Raises:
-        ValueError: If the file is no report of ``tools/test.py``, or one of another checkpoint.
-    """
+    """Take protocols and numbers out of a report, if it is this checkpoint's."""
     try:
         content = json.loads(Path(report).read_text())
         tested = {key: content[key] for key in ('protocols', 'results')}
@@ -61,10 +57,3 @@ def tested_numbers(report: str | Path, checkpoint: str | Path) -> dict[str, Any]
     if of != Path(checkpoint).name:
         raise ValueError(f'{report} has the numbers of {of}, not of {Path(checkpoint).name}')
     return tested
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None

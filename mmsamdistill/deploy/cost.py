@@ -16,50 +16,20 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 
 def count_parameters(model: nn.Module, trainable: bool = False) -> int:
-    """Count a model's parameters, shared ones once.
-
-    Args:
-        model: Any network.
-        trainable: Count only those that are trained.
-
-    Returns:
-        The number of scalars.
-
-    Example:
-        >>> count_parameters(nn.Linear(3, 2))
-        8
-    """
+    """Count a model's parameters, shared ones once."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad or not trainable)
 
 
 def count_flops(model: nn.Module, shape: tuple[int, int], channels: int = 3) -> int:
-    """Count the FLOPs of one image, as MMEngine does.
-
-    One multiplication with its addition counts once, which is how papers on restoration report
-    MACs and often call them FLOPs. Convolutions, matrix products and standard normalisations are
-    counted; activations, additions and custom normalisations (NAFNet's) are not.
-
-    Args:
-        model: A network or an MMagic model, of which ``mode='tensor'`` is counted. Its training
-            mode is left as it was.
-        shape: Height and width of the image in pixels.
-        channels: Channels of the image.
-
-    Returns:
-        The number of FLOPs.
-
-    Raises:
-        ValueError: If the shape is not two positive numbers.
-
-    Example:
-        >>> count_flops(nn.Conv2d(3, 4, 3, padding=1), (8, 8)) == 8 * 8 * 4 * 3 * 9
-        True
-    """
+    """Count the FLOPs of one image, as MMEngine does."""
+    # One multiplication with its addition counts once, as in papers on restoration. Convolutions,
+    # matrix products and standard normalisations count; custom ones (NAFNet's) do not.
     from mmengine.analysis import FlopAnalyzer
 
-    height, width = _check_shape(shape)
+    if len(shape) != 2 or min(shape) < 1:
+        raise ValueError(f'shape={shape}: expected height and width in pixels')
     parameter = next(model.parameters())
-    image = torch.zeros(1, channels, height, width, device=parameter.device, dtype=parameter.dtype)
+    image = torch.zeros(1, channels, *shape, device=parameter.device, dtype=parameter.dtype)
     training = model.training
     try:
         analyzer = FlopAnalyzer(model.eval(), (image,))
@@ -73,64 +43,35 @@ def count_flops(model: nn.Module, shape: tuple[int, int], channels: int = 3) -> 
 def time_side_by_side(
     steps: Sequence[Callable[[], Any]], repeats: int = 10, warmup: int = 2
 ) -> list[float]:
-    """Time several functions in turns, so that a machine's moods strike all of them.
-
-    Args:
-        steps: Functions without arguments.
-        repeats: How often each is timed, at least 1.
-        warmup: How often each runs before, untimed.
-
-    Returns:
-        The median seconds of each.
-
-    Raises:
-        ValueError: If ``repeats`` is less than 1.
-
-    Example:
-        >>> calls = []
-        >>> seconds = time_side_by_side([lambda: calls.append(1), lambda: calls.append(2)], 2, 0)
-        >>> calls, len(seconds)
-        ([1, 2, 1, 2], 2)
-    """
+    """Median seconds of several functions, see :func:`time_in_turns`."""
     return [statistics.median(each) for each in time_in_turns(steps, repeats, warmup)]
 
 
 def time_in_turns(
     steps: Sequence[Callable[[], Any]], repeats: int = 10, warmup: int = 2
 ) -> list[list[float]]:
-    """Time several functions in turns: all seconds of each, those of one turn at one index."""
+    """Time several functions in turns, so that a machine's moods strike all: seconds of each."""
     if repeats < 1:
         raise ValueError(f'repeats={repeats}: at least one measurement is needed')
     seconds: list[list[float]] = [[] for _ in steps]
     for turn in range(warmup + repeats):
         for index, step in enumerate(steps):
-            _synchronize()
-            start = time.perf_counter()
+            start = now()
             step()
-            _synchronize()
             if turn >= warmup:
-                seconds[index].append(time.perf_counter() - start)
+                seconds[index].append(now() - start)
     return seconds
 
 
+def now() -> float:
+    """Seconds on a clock, when all that was asked of the device is done."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
 def peak_memory(step: Callable[[], Any], device: torch.device | str = 'cpu') -> int:
-    """Measure how much memory a function's tensors need at their peak.
-
-    On CUDA this is the allocator's own statistic. On the CPU, storages of tensors are counted
-    while they live, which unlike a process's resident memory is the same on every run; what a
-    kernel allocates inside of itself is not seen.
-
-    Args:
-        step: A function without arguments.
-        device: Where it computes.
-
-    Returns:
-        Bytes at the peak, without those that were allocated before.
-
-    Example:
-        >>> peak_memory(lambda: torch.zeros(1000) + 1)
-        8000
-    """
+    """Bytes of a function's tensors at their peak, without those that were there before."""
     if torch.device(device).type == 'cuda':
         torch.cuda.synchronize(device)
         torch.cuda.reset_peak_memory_stats(device)
@@ -138,6 +79,7 @@ def peak_memory(step: Callable[[], Any], device: torch.device | str = 'cpu') -> 
         step()
         torch.cuda.synchronize(device)
         return torch.cuda.max_memory_allocated(device) - before
+    # What a kernel allocates inside of itself is not seen; the rest is the same on every run.
     with _LiveStorages() as live:
         step()
     return live.peak
@@ -182,14 +124,3 @@ class _LiveStorages(TorchDispatchMode):
 
 def _is_dense(leaf: Any) -> bool:
     return isinstance(leaf, Tensor) and leaf.layout == torch.strided
-
-
-def _check_shape(shape: tuple[int, int]) -> tuple[int, int]:
-    if len(shape) != 2 or min(shape) < 1:
-        raise ValueError(f'shape={shape}: expected height and width in pixels')
-    return shape[0], shape[1]
-
-
-def _synchronize() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()

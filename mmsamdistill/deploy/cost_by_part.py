@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import statistics
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from mmsamdistill.deploy.cost import now
 from mmsamdistill.frozen import FrozenNetwork
 
 # The parts of a cascade by attribute; 'average' holds the networks that make the target.
@@ -26,8 +27,63 @@ PARTS = {
 }
 
 
-def parts_of(model: nn.Module) -> dict[str, list[nn.Module]]:
-    """Name the modules whose calls make up a step; a plain model is all student."""
+def flops_by_part(model: nn.Module, step: Callable[[], Any]) -> dict[str, int]:
+    """Count a training step's multiplications with additions, forward and backward, by part.
+
+    ``'rest'`` belongs to none. Empty before torch 2.2, which has no table of formulas.
+    """
+    try:
+        from torch.utils.flop_counter import flop_registry
+    except ImportError:
+        return {}
+    parts = _parts_of(model)
+    counter = _PartCounter(parts, flop_registry)
+    with _watched(parts, counter.running.append, lambda name: counter.running.pop()), counter:
+        step()
+    # Two operations are one multiplication with its addition.
+    return {name: count // 2 for name, count in counter.counts.items()}
+
+
+def time_by_part(
+    model: nn.Module, optimizer: Any, step: Callable[[], Any], repeats: int
+) -> dict[str, float]:
+    """Median seconds of the parts' forward passes, the backward pass and the optimiser's step.
+
+    ``'rest'`` is what is left of the whole training step. ``optimizer`` is the wrapper whose
+    ``backward`` and ``step`` are called in it.
+    """
+    spent: dict[str, float] = {}
+    began: list[float] = []
+
+    def leave(name: str) -> None:
+        spent[name] = spent.get(name, 0.0) + now() - began.pop()
+
+    def timed(name: str, function: Callable) -> Callable:
+        def call(*arguments: Any, **options: Any) -> Any:
+            began.append(now())
+            result = function(*arguments, **options)
+            leave(name)
+            return result
+
+        return call
+
+    rows: list[dict[str, float]] = []
+    with _watched(_parts_of(model), lambda name: began.append(now()), leave):
+        optimizer.backward = timed('backward', optimizer.backward)
+        optimizer.step = timed('optimiser', optimizer.step)
+        for _ in range(repeats):
+            spent.clear()
+            start = now()
+            step()
+            whole = now() - start
+            rows.append({**spent, 'rest': whole - sum(spent.values())})
+        # The object's own, in front of its class's.
+        del optimizer.backward, optimizer.step
+    return {name: statistics.median(row.get(name, 0.0) for row in rows) for name in rows[-1]}
+
+
+def _parts_of(model: nn.Module) -> dict[str, list[nn.Module]]:
+    """The modules whose calls make up a step, by part; a plain model is all student."""
     if not hasattr(model, 'predict_teacher'):
         return {'student': [model.generator]}
     found: dict[str, list[nn.Module]] = {}
@@ -40,46 +96,41 @@ def parts_of(model: nn.Module) -> dict[str, list[nn.Module]]:
     return found
 
 
-def flops_by_part(model: nn.Module, step: Callable[[], Any]) -> dict[str, int]:
-    """Count a training step's multiplications with additions, forward and backward, by part.
+@contextmanager
+def _watched(
+    parts: dict[str, list[nn.Module]], enter: Callable[[str], Any], leave: Callable[[str], Any]
+) -> Iterator[None]:
+    """Tell of each forward pass of a part when it begins and ends."""
 
-    Convolutions and matrix products are counted, as in
-    :func:`~mmsamdistill.deploy.cost.count_flops`; pooling over regions has none.
+    def telling(function: Callable[[str], Any], name: str) -> Callable[..., None]:
+        def hook(*_: Any) -> None:
+            function(name)
 
-    Args:
-        model: A cascade or a plain model.
-        step: One training step of it.
+        return hook
 
-    Returns:
-        Counts by part, ``'rest'`` is what belongs to none; empty before torch 2.2, which has no
-        table of formulas.
-    """
-    try:
-        from torch.utils.flop_counter import flop_registry
-    except ImportError:
-        return {}
-    counter = _PartCounter(parts_of(model), flop_registry)
-    with counter:
-        step()
-    # Two operations are one multiplication with its addition.
-    return {name: count // 2 for name, count in counter.counts.items()}
+    with ExitStack() as hooks:
+        for name, modules in parts.items():
+            for module in modules:
+                before = module.register_forward_pre_hook(telling(enter, name))
+                after = module.register_forward_hook(telling(leave, name))
+                hooks.callback(before.remove)
+                hooks.callback(after.remove)
+        yield
 
 
 class _PartCounter(TorchDispatchMode):
-    """Adds up FLOPs by whose forward pass runs, or whose weights an operation reads.
+    """Adds up FLOPs by whose forward pass is ``running``, or whose weights an operation reads."""
 
-    torch's own counter by modules cannot follow the gradients that a matched distance takes inside
-    of the forward pass. In the backward pass the weights tell the part; a matrix product without
-    any belongs to the part before it, since the backward pass goes through part after part.
-    """
+    # torch's own counter by modules cannot follow the gradients that a matched distance takes
+    # inside of the forward pass. In the backward pass the weights tell the part; a matrix product
+    # without any belongs to the part before it, since that pass goes through part after part.
 
     def __init__(self, parts: dict[str, list[nn.Module]], formulas: Any) -> None:
         super().__init__()
         self.counts = dict.fromkeys([*parts, 'rest'], 0)
+        self.running: list[str] = []
         self._formulas = formulas
-        self._stack: list[str] = []
         self._last = 'rest'
-        self._parts = parts
         self._owners = {
             tensor.untyped_storage().data_ptr(): name
             for name, modules in parts.items()
@@ -87,24 +138,6 @@ class _PartCounter(TorchDispatchMode):
             for network in (module, *_held_networks(module))
             for tensor in (*network.parameters(), *network.buffers())
         }
-        self._handles: list[Any] = []
-
-    def __enter__(self) -> _PartCounter:
-        for name, modules in self._parts.items():
-            for module in modules:
-                self._handles += [
-                    module.register_forward_pre_hook(
-                        lambda *_, name=name: self._stack.append(name)
-                    ),
-                    module.register_forward_hook(lambda *_: self._stack.pop() and None),
-                ]
-        super().__enter__()
-        return self
-
-    def __exit__(self, *arguments: Any) -> None:
-        super().__exit__(*arguments)
-        for handle in self._handles:
-            handle.remove()
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
@@ -119,8 +152,8 @@ class _PartCounter(TorchDispatchMode):
         return result
 
     def _part(self, args: tuple) -> str:
-        if self._stack:
-            return self._stack[-1]
+        if self.running:
+            return self.running[-1]
         for each in args:
             if isinstance(each, Tensor):
                 self._last = self._owners.get(each.untyped_storage().data_ptr(), self._last)
@@ -138,79 +171,3 @@ def _backward_of_convolution(gradient: Tensor, image: Tensor, weight: Tensor, *r
     seen = image if transposed else gradient
     places = seen.shape[0] * seen[0, 0].numel()
     return 2 * places * weight.numel() * (bool(wanted[0]) + bool(wanted[1]))
-
-
-class PartTimer:
-    """Times the forward passes of a model's parts, the backward pass and the optimiser's step.
-
-    Args:
-        model: A cascade or a plain model.
-        optimizer: The wrapper whose ``backward`` and ``step`` are timed.
-    """
-
-    def __init__(self, model: nn.Module, optimizer: Any) -> None:
-        self.optimizer = optimizer
-        self.seconds: dict[str, float] = {}
-        self._handles: list[Any] = []
-        self._parts = parts_of(model)
-
-    def run(self, step: Callable[[], Any], repeats: int) -> dict[str, float]:
-        """Run a step several times.
-
-        Args:
-            step: One training step.
-            repeats: How often.
-
-        Returns:
-            Median seconds by part; ``'rest'`` is what is left of the whole step.
-        """
-        rows: list[dict[str, float]] = []
-        with self:
-            for _ in range(repeats):
-                self.seconds = {}
-                start = self._now()
-                step()
-                whole = self._now() - start
-                rows.append({**self.seconds, 'rest': whole - sum(self.seconds.values())})
-        return {name: statistics.median(row.get(name, 0.0) for row in rows) for name in rows[-1]}
-
-    def __enter__(self) -> PartTimer:
-        for name, modules in self._parts.items():
-            for module in modules:
-                began: list[float] = []
-                self._handles += [
-                    module.register_forward_pre_hook(
-                        lambda *_, began=began: began.append(self._now())
-                    ),
-                    module.register_forward_hook(
-                        lambda *_, began=began, name=name: self._add(name, began.pop())
-                    ),
-                ]
-        for name, method in (('backward', 'backward'), ('optimiser', 'step')):
-            setattr(self.optimizer, method, self._timed(name, getattr(self.optimizer, method)))
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
-        for method in ('backward', 'step'):
-            delattr(self.optimizer, method)
-
-    def _timed(self, name: str, function: Callable) -> Callable:
-        def call(*arguments: Any, **options: Any) -> Any:
-            start = self._now()
-            result = function(*arguments, **options)
-            self._add(name, start)
-            return result
-
-        return call
-
-    def _add(self, name: str, start: float) -> None:
-        self.seconds[name] = self.seconds.get(name, 0.0) + self._now() - start
-
-    @staticmethod
-    def _now() -> float:
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        return time.perf_counter()

@@ -7,13 +7,12 @@ import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from mmagic.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
-from torch import Tensor, nn
+from torch import nn
 
 from mmsamdistill.deploy.card import describe_export, tested_numbers
 from mmsamdistill.deploy.cost import count_flops, count_parameters
@@ -29,22 +28,13 @@ from mmsamdistill.deploy.settings import (
 from mmsamdistill.files import write_atomically
 from mmsamdistill.version import __version__
 from mmsamdistill.weights import find_state_dict, read_checkpoint, to_plain_state_dict
-from mmsamdistill.weights.dialects import student_part
 
 # Training needs them, loading weights does not; some would load large networks of their own.
 _TRAINING_ONLY = {'regions': None, 'sgr_loss': None, 'analyzer': None}
 
 
 def is_distilled(cfg: Config) -> bool:
-    """Tell whether a config's model is a cascade around a plain restorer.
-
-    Args:
-        cfg: A whole config.
-
-    Example:
-        >>> is_distilled(Config(dict(model=dict(type='BaseEditModel'))))
-        False
-    """
+    """Tell whether a config's model is a cascade around a plain restorer."""
     restorer = cfg.model.get('restorer')
     return isinstance(restorer, Mapping) and 'type' in restorer
 
@@ -80,47 +70,10 @@ def plain_config(cfg: Config) -> Config:
 
 
 def build_model(cfg: Config) -> nn.Module:
-    """Build a config's model, weights as initialised by its constructor.
-
-    Args:
-        cfg: A whole config, plain or distilled.
-
-    Returns:
-        The model, in training mode, on the CPU.
-
-    Example:
-        >>> generator = dict(type='NAFNet', mid_channels=4, enc_blk_nums=[1], dec_blk_nums=[1])
-        >>> model = dict(type='BaseEditModel', generator=generator, pixel_loss=dict(type='L1Loss'))
-        >>> type(build_model(Config(dict(model=model))).generator).__name__
-        'NAFNet'
-    """
+    """Build a config's model, weights as initialised by its constructor."""
     # MMEngine's base classes look up nested parts by the default scope.
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmagic')):
         return MODELS.build(cfg.model)
-
-
-def plain_state_dict(
-    source: nn.Module | str | Path | Mapping[str, Any], ema: bool = True
-) -> dict[str, Tensor]:
-    """Take the plain restorer's weights out of a model or checkpoint.
-
-    Args:
-        source: A model (of a cascade, its student is meant), a checkpoint's path, or its content.
-        ema: Take averaged weights if there are any; else the raw ones.
-
-    Returns:
-        The weights, bit for bit; official checkpoints keep their names, see
-        :func:`~mmsamdistill.weights.to_plain_state_dict`.
-
-    Example:
-        >>> plain_state_dict({'state_dict': {'restorer.generator.b': torch.ones(1),
-        ...                                  'teacher.generator.b': torch.zeros(1)}})
-        {'generator.b': tensor([1.])}
-    """
-    if isinstance(source, nn.Module):
-        return dict(student_part(source.state_dict()))
-    checkpoint = source if isinstance(source, Mapping) else read_checkpoint(source)
-    return student_part(find_state_dict(checkpoint, ema))
 
 
 def export_checkpoint(
@@ -158,12 +111,14 @@ def export_checkpoint(
             outputs differ. Nothing is written then.
         ImportError: If the format needs a package that is missing.
     """
+    # 1. Everything that can be refused is refused before anything is written.
     out = Path(out)
     fmt = find_format(out, fmt)
     _refuse_inputs(out, [checkpoint, cfg.filename, report])
     content = read_checkpoint(checkpoint)
     source = _load_source(cfg, content, checkpoint, ema)
     tested = None if report is None else tested_numbers(report, checkpoint)
+    # 2. Write to a trial file, and prove that its reader gives the checkpoint's outputs.
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix='.export', dir=out.parent) as folder:
         trial = Path(folder, f'trial{out.suffix}')
@@ -171,6 +126,7 @@ def export_checkpoint(
         proof = None
         if verify or FORMATS[fmt].always_tried:
             proof = _verify(cfg, content, checkpoint, trial, fmt, ema)
+        # 3. Give it its name, in one step, and a card.
         card = describe_export(trial, out.name, fmt, cfg, source, proof, tested)
         os.replace(trial, out)
         write_atomically(card_path(out), card)
@@ -216,6 +172,7 @@ def verify_export(
 def _verify(
     cfg: Config, content: Mapping, checkpoint: str | Path, exported: Path, fmt: str, ema: bool
 ) -> dict[str, int | float]:
+    # 1. The model as it was trained, and a plain one to be loaded with the file.
     ours = load_trained(cfg, content, checkpoint, ema).eval()
     plain = build_model(plain_config(cfg)).eval()
     channels = image_channels(plain)
@@ -223,6 +180,7 @@ def _verify(
     student = ours.restorer if is_distilled(cfg) else ours
     for model in (student, plain):
         apply_local_window(model, local_window(cfg), channels)
+    # 2. Equal cost, where the reader's model can be counted.
     computed, counted = FORMATS[fmt].read(exported, plain)
     counts = {
         'parameters': count_parameters(student),
@@ -233,6 +191,7 @@ def _verify(
         for (name, before), now in zip(counts.items(), after, strict=True):
             if before != now:
                 raise ValueError(f'{exported}: {now} {name}, but {before} before the export')
+    # 3. Equal outputs at several sizes.
     tolerance, largest = FORMATS[fmt].tolerance, 0.0
     for batch, height, width in FORMATS[fmt].sizes:
         image = torch.rand(batch, channels, height, width)

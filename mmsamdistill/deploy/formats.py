@@ -44,22 +44,7 @@ class Format:
 
 
 def find_format(out: str | Path, name: str | None = None) -> str:
-    """Find the format that a file's name means.
-
-    Args:
-        out: The file to write.
-        name: The format that was asked for; None: the suffix decides.
-
-    Returns:
-        A key of :data:`FORMATS`.
-
-    Raises:
-        ValueError: If the format is unknown, or the suffix means another.
-
-    Example:
-        >>> find_format('student.onnx'), find_format('a.safetensors', 'spandrel')
-        ('onnx', 'spandrel')
-    """
+    """Find the format that a file's name means."""
     suffix = Path(out).suffix.lower()
     if name is not None and name not in FORMATS:
         raise ValueError(f'format {name!r} is not one of {", ".join(FORMATS)}')

@@ -24,11 +24,8 @@ _OPSET = 18
 _PADDED_BEFORE = {'Restormer': 8, 'SwinIRNet': None}
 
 
-class PlainLayerNorm2d(nn.Module):
-    """NAFNet's normalisation without its ``autograd.Function``, which no graph can hold.
-
-    The operations are the same in the same order, so the results are equal to the last bit.
-    """
+class _PlainLayerNorm2d(nn.Module):
+    """NAFNet's normalisation without its ``autograd.Function``, equal to the last bit."""
 
     def __init__(self, weight: Tensor, bias: Tensor, eps: float) -> None:
         super().__init__()
@@ -37,7 +34,7 @@ class PlainLayerNorm2d(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise (N, C, H, W) over the channels."""
+        """Normalise over the channels."""
         centred = x - x.mean(1, keepdim=True)
         variance = centred.pow(2).mean(1, keepdim=True)
         normalised = centred / (variance + self.eps).sqrt()
@@ -66,17 +63,8 @@ class _PaddedBefore(nn.Module):
 def onnx_bytes(network: nn.Module, channels: int, meta: Mapping[str, str]) -> bytes:
     """Write a network as an ONNX file's content, its batch, height and width left open.
 
-    The graph maps ``image`` (N, C, H, W) to ``restored`` of the same size, both in the network's
-    normalised range; sides of less than 16 pixels are not promised.
-
-    Args:
-        network: The restorer's network (its ``generator``); left as it is.
-        channels: C.
-        meta: Texts for the file's metadata.
-
-    Raises:
-        ImportError: If ``onnx`` or ``onnxscript`` is missing.
-        ValueError: If the network has no graph of variable size.
+    The graph maps ``image`` to ``restored``, (N, C, H, W) in the network's normalised range; sides
+    of less than 16 pixels are not promised.
     """
     if not hasattr(torch.compiler, 'is_exporting'):
         raise ImportError(
@@ -120,11 +108,7 @@ def onnx_bytes(network: nn.Module, channels: int, meta: Mapping[str, str]) -> by
 
 
 def onnx_reader(path: str) -> Callable[[Tensor], Tensor]:
-    """Open a graph in onnxruntime, on the CPU.
-
-    Raises:
-        ImportError: If ``onnxruntime`` is missing.
-    """
+    """Open a graph in onnxruntime, on the CPU."""
     runtime = require('onnxruntime', 'onnx')
     session = runtime.InferenceSession(path, providers=['CPUExecutionProvider'])
 
@@ -151,7 +135,7 @@ def _graph_ready(network: nn.Module) -> nn.Module:
             if not type(child).__module__.startswith('mmagic.'):
                 continue
             if type(child).__name__ == 'LayerNorm2d':
-                plain = PlainLayerNorm2d(child.weight.data, child.bias.data, child.eps)
+                plain = _PlainLayerNorm2d(child.weight.data, child.bias.data, child.eps)
                 setattr(parent, name, plain)
             elif type(child).__name__ == 'NAFAvgPool2d' and not child.fast_imp:
                 # The same means, without asking whether the image fits into the window.

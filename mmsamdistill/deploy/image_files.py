@@ -13,25 +13,21 @@ from mmsamdistill.files import write_atomically
 
 
 def restore_files(
-    restorer: Restorer, results: Mapping[Path, Path], notes: dict[str, list[Path]] | None = None
+    restorer: Restorer,
+    results: Mapping[Path, Path],
+    notes: dict[str, list[Path]] | None = None,
+    batch_size: int = 1,
 ) -> Iterator[tuple[Path, Exception | None]]:
-    """Restore image files; what fails, fails alone.
+    """Restore image files to PNG; yields each when it is done, and why it failed, if it did.
 
-    Results are PNG of the source's depth, with its transparency, colour profile and camera data,
-    upright.
-
-    Args:
-        restorer: The restorer; neighbours of equal size go through it in its ``batch_size``.
-        results: Where each file's result goes.
-        notes: Gets what results cannot keep, with the files that it concerns.
-
-    Yields:
-        Each file, when it is done, and why it failed, if it did.
+    ``results`` says where each goes; ``notes`` gets what results cannot keep, with the files.
     """
+    if batch_size < 1:
+        raise ValueError(f'batch_size={batch_size} must be at least 1')
     notes = {} if notes is None else notes
     read = (_try_to_read(path) for path in results)
     for _, run in groupby(read, lambda pair: _likeness(pair[1])):
-        while part := list(islice(run, restorer.batch_size)):
+        while part := list(islice(run, batch_size)):
             for path, outcome in _restore_part(restorer, part):
                 try:
                     if isinstance(outcome, Exception):
@@ -58,7 +54,7 @@ def _restore_part(
     if any(isinstance(outcome, Exception) for _, outcome in part):
         return part
     try:
-        pixels = restorer([picture.pixels for _, picture in part])
+        pixels = restorer([picture.pixels for _, picture in part], batch_size=len(part))
     except Exception as error:
         if len(part) == 1:
             return [(part[0][0], error)]

@@ -49,8 +49,7 @@ class RestorationInferencer(BaseInferencer):
 
     def forward(self, inputs: list[np.ndarray], **kwargs: Any) -> list[np.ndarray]:
         """Restore a batch of RGB arrays."""
-        self.restorer.batch_size = len(inputs)
-        return self.restorer(inputs)
+        return self.restorer(inputs, batch_size=len(inputs))
 
     def visualize(
         self, inputs: list, preds: Any, show: bool = False, **kwargs: Any

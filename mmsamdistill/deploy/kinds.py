@@ -35,17 +35,7 @@ def describe(levels: Levels) -> tuple:
 
 
 def to_levels(image: Any, channels: int, order: str = 'rgb') -> Levels:
-    """Take an image apart.
-
-    Args:
-        image: PIL image, array or tensor.
-        channels: How many the restorer has: an image with as many has no transparency.
-        order: 'rgb' or 'bgr', of arrays and tensors.
-
-    Raises:
-        TypeError: If the image is of no known kind or type of numbers.
-        ValueError: If its shape or range is wrong.
-    """
+    """Take an image apart."""
     if isinstance(image, Image.Image):
         image, order = _pil_array(image), 'rgb'
     if isinstance(image, np.ndarray):
@@ -72,14 +62,7 @@ def to_levels(image: Any, channels: int, order: str = 'rgb') -> Levels:
 
 
 def from_levels(image: Any, source: Levels, restored: Tensor, order: str = 'rgb') -> Any:
-    """Put an image of the same kind, type and shape together.
-
-    Args:
-        image: What :func:`to_levels` was given.
-        source: What it gave.
-        restored: Colours like the source's.
-        order: As given there.
-    """
+    """Put an image of the same kind, type and shape together."""
     order = 'rgb' if isinstance(image, Image.Image) else order
     values = restored.clamp(0, source.white)
     if order == 'bgr' and values.shape[1] == 3:

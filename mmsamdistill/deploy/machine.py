@@ -13,14 +13,7 @@ from mmsamdistill.version import __version__
 
 
 def processor_name(device: str | torch.device = 'cpu') -> str:
-    """Name the processor of a device, as far as the system tells.
-
-    Args:
-        device: A CUDA device, or any other: then it is the CPU that is named.
-
-    Returns:
-        Its name, or ``'of unknown name'``.
-    """
+    """Name the processor of a device, as far as the system tells."""
     if torch.device(device).type == 'cuda':
         return str(torch.cuda.get_device_name(device))
     # What Python knows on Linux is the architecture, at best.
@@ -31,15 +24,7 @@ def processor_name(device: str | torch.device = 'cpu') -> str:
 
 
 def describe_machine(device: str | torch.device = 'cpu', *packages: str) -> str:
-    """Say on what times were measured: system, processor, threads, versions.
-
-    Args:
-        device: Where the networks ran.
-        packages: Distributions that matter besides this one, torch and MMEngine.
-
-    Returns:
-        One line of text.
-    """
+    """Say on what times were measured: system, processor, threads, versions."""
     device = torch.device(device)
     facts = [
         f'{platform.system()} {platform.machine()}',
@@ -50,9 +35,14 @@ def describe_machine(device: str | torch.device = 'cpu', *packages: str) -> str:
         f'mmsamdistill {__version__}',
         f'Python {platform.python_version()}',
     ]
-    for name in ('torch', 'mmengine', *packages):
-        try:
-            facts.append(f'{name} {version(name)}')
-        except PackageNotFoundError:
-            facts.append(f'no {name}')
+    versions = {name: package_version(name) for name in ('torch', 'mmengine', *packages)}
+    facts += [f'{name} {found}' if found else f'no {name}' for name, found in versions.items()]
     return ', '.join(facts)
+
+
+def package_version(name: str) -> str | None:
+    """Version of an installed distribution; None if it is not there."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None

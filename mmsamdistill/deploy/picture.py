@@ -42,18 +42,7 @@ class Picture:
 
 
 def read_picture(path: str | Path) -> Picture:
-    """Read an image file with all that belongs to it; a damaged one is an error.
-
-    Args:
-        path: An image file.
-
-    Returns:
-        The picture.
-
-    Raises:
-        OSError: If the file cannot be opened.
-        ValueError: If it is empty, damaged, no image, or of a depth other than 8 or 16 bits.
-    """
+    """Read an image file with all that belongs to it; a damaged one is an error."""
     data = Path(path).read_bytes()
     if not data:
         raise ValueError(f'{path} is empty')

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
 from mmengine.config import Config
-from torch import nn
 
 from mmsamdistill.deploy.cost import (
     count_flops,
@@ -33,20 +32,7 @@ def prove_unchanged(
 ) -> tuple[list[Row], bool, torch.device]:
     """Compare the plain restorer, as its config builds it, with an exported file.
 
-    Args:
-        cfg: The config that the checkpoint was trained with, distilled or plain.
-        checkpoint: The training's checkpoint, whose student the output is compared with.
-        exported: A file of format 'mmagic' or 'safetensors'.
-        shape: Height and width of the image.
-        repeats: Timed runs of each, in turns.
-        device: Where to compute; None: CUDA if there is any.
-
-    Returns:
-        A row for each quantity, whether all that must be equal is, and where it was measured.
-
-    Raises:
-        ValueError: If the file does not load strictly into the plain restorer, or is of a format
-            whose cost cannot be counted.
+    Gives a row for each quantity, whether all that must be equal is, and where it was measured.
     """
     fmt = find_format(exported)
     if FORMATS[fmt].tolerance:
@@ -65,8 +51,9 @@ def prove_unchanged(
     same_keys = list(plain.state_dict()) == list(deployed.state_dict())
     parameters = [count_parameters(model) for model in models]
     flops = [count_flops(model, shape, image.shape[1]) for model in models]
-    seconds = time_side_by_side([_step(model, image) for model in models], repeats)
-    memory = [peak_memory(_step(model, image), place) for model in models]
+    steps = [partial(model, image) for model in models]
+    seconds = time_side_by_side(steps, repeats)
+    memory = [peak_memory(step, place) for step in steps]
     difference = float((trained(image) - deployed(image)).abs().max())
     rows: list[Row] = [
         _row('keys', keys, 'd'),
@@ -88,10 +75,3 @@ def _row(name: str, values: list, form: str) -> Row:
         'exported': format(exported, form),
         'ratio': f'{exported / plain:.4f}',
     }
-
-
-def _step(model: nn.Module, image: torch.Tensor) -> Callable[[], None]:
-    def step() -> None:
-        model(image)
-
-    return step

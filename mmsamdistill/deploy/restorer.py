@@ -17,7 +17,6 @@ from torch.nn import functional as F
 from mmsamdistill.command_line import read_config
 from mmsamdistill.deploy.export import build_model, plain_config
 from mmsamdistill.deploy.kinds import Levels, describe, from_levels, to_levels
-from mmsamdistill.deploy.memory import SMALLEST_TILE, is_out_of_memory, largest_tile
 from mmsamdistill.deploy.settings import (
     apply_local_window,
     find_device,
@@ -26,7 +25,15 @@ from mmsamdistill.deploy.settings import (
     local_window,
     set_local_window,
 )
-from mmsamdistill.deploy.tiling import DEFAULT_OVERLAP, GRID, check_tile, restore_tiled
+from mmsamdistill.deploy.tiling import (
+    DEFAULT_OVERLAP,
+    GRID,
+    SMALLEST_TILE,
+    check_tile,
+    is_out_of_memory,
+    largest_tile,
+    restore_tiled,
+)
 from mmsamdistill.value_range import require_restorable, value_range
 from mmsamdistill.weights import load_plain
 
@@ -54,7 +61,6 @@ class Restorer:
         device: Where to compute; None: CUDA if there is any.
         ema: Take averaged weights if there are any; else the raw ones.
         amp: Compute in half precision where the network allows it.
-        batch_size: How many images of equal size are restored at once. Default: 1.
         local: Window in pixels of local statistics (TLC); None: as the config says; 0: none.
 
     Attributes:
@@ -81,7 +87,6 @@ class Restorer:
         device: str | None = None,
         ema: bool = True,
         amp: bool = False,
-        batch_size: int = 1,
         local: int | None = None,
     ) -> None:
         if overlap is not None and tile is None:
@@ -92,12 +97,10 @@ class Restorer:
             raise ValueError(f"tile={tile!r} is neither a number of pixels nor 'auto'")
         elif overlap is not None:
             check_tile(max(SMALLEST_TILE, overlap + GRID), overlap)
-        if batch_size < 1:
-            raise ValueError(f'batch_size={batch_size} must be at least 1')
         cfg = config if isinstance(config, Config) else read_config(config)
         cfg = plain_config(cfg)
         set_local_window(cfg, local)
-        self.tile, self.amp, self.batch_size = tile, amp, batch_size
+        self.tile, self.amp = tile, amp
         self.overlap = DEFAULT_OVERLAP if overlap is None else overlap
         self.device = find_device(device)
         self.remarks: list[str] = []
@@ -111,7 +114,7 @@ class Restorer:
         self._largest: int | None = None
         self._prepare(cfg)
 
-    def __call__(self, images: Any, channel_order: str = 'rgb') -> Any:
+    def __call__(self, images: Any, channel_order: str = 'rgb', batch_size: int = 1) -> Any:
         """Restore an image or several.
 
         ======================  ==============================================  ==================
@@ -132,29 +135,32 @@ class Restorer:
         Args:
             images: The image or images.
             channel_order: 'rgb', or 'bgr' for arrays as OpenCV reads them.
+            batch_size: How many neighbours of equal size are restored at once. Default: 1.
 
         Returns:
             The same kind, shape, type and order.
 
         Raises:
             TypeError: If an image is of no such kind.
-            ValueError: If its shape or range is.
+            ValueError: If its shape or range is, or ``batch_size`` is less than 1.
             FloatingPointError: If the network's result is not finite.
         """
         if channel_order not in ('rgb', 'bgr'):
             raise ValueError(f"channel_order={channel_order!r} is neither 'rgb' nor 'bgr'")
+        if batch_size < 1:
+            raise ValueError(f'batch_size={batch_size} must be at least 1')
         if not isinstance(images, (list, tuple)):
-            return self._several([images], channel_order)[0]
-        return type(images)(self._several(images, channel_order))
+            return self._several([images], channel_order, 1)[0]
+        return type(images)(self._several(images, channel_order, batch_size))
 
-    def _several(self, images: Sequence[Any], order: str) -> list[Any]:
+    def _several(self, images: Sequence[Any], order: str, batch_size: int) -> list[Any]:
         """Restore equal ones among neighbours together."""
         restored: list[Any] = []
         sources = [to_levels(image, self.channels, order) for image in images]
         for _, run in groupby(zip(images, sources, strict=True), lambda pair: describe(pair[1])):
             group = list(run)
-            for start in range(0, len(group), self.batch_size):
-                part = group[start : start + self.batch_size]
+            for start in range(0, len(group), batch_size):
+                part = group[start : start + batch_size]
                 colours = self._restore_levels([source for _, source in part])
                 restored += [
                     from_levels(image, source, result, order)

@@ -15,31 +15,14 @@ from mmsamdistill.value_range import value_range
 
 
 def loading_step(cfg: Config) -> dict[str, Any]:
-    """Find how a config loads the images it tests on.
-
-    The step for ``img`` counts; where the degraded image is made from the truth, that for ``gt``.
-    MMagic loads BGR unless ``channel_order='rgb'`` is set, and a network restores well only in the
-    order that it was trained in.
-
-    Args:
-        cfg: A whole config.
-
-    Returns:
-        Config of the ``LoadImageFromFile`` step, for the key ``img``.
-
-    Raises:
-        ValueError: If no pipeline has such a step.
-
-    Example:
-        >>> step = dict(type='LoadImageFromFile', key='gt', channel_order='rgb')
-        >>> loading_step(Config(dict(test_pipeline=[step])))['channel_order']
-        'rgb'
-    """
+    """Find how a config loads the images it tests on."""
+    # MMagic loads BGR unless told otherwise, and a network restores well only in the order that it
+    # was trained in.
     for pipeline in _pipelines(cfg):
         steps = {
             step.get('key'): step for step in pipeline if type_name(step) == 'LoadImageFromFile'
         }
-        for key in ('img', 'gt'):
+        for key in ('img', 'gt'):  # the truth, where the degraded image is made from it
             if key in steps:
                 return {**steps[key], 'key': 'img'}
     raise ValueError(
@@ -91,10 +74,8 @@ def statistics_of(model: nn.Module, window: int | None) -> str:
 
 
 def image_channels(model: nn.Module) -> int:
-    """Find how many channels a plain model's images have, by trying.
-
-    No two networks name the argument alike, and the first convolution may see more than the image.
-    """
+    """Find how many channels a plain model's images have, by trying."""
+    # No two networks name the argument alike, and a first convolution may see more than the image.
     network = getattr(model, 'generator', model)
     training, parameter = network.training, next(network.parameters())
     first = next((m.in_channels for m in network.modules() if hasattr(m, 'in_channels')), 3)

@@ -1,46 +1,38 @@
-"""Running a network over an image that is too large for it, in overlapping windows."""
+"""Restoring an image that is too large for the memory, in overlapping windows."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from mmsamdistill.deploy.cost import peak_memory
 
 # Networks with strides see a window as they see the whole image only if it starts on their grid;
 # the restorers in use have strides or windows of 8 or 16 pixels.
 GRID = 16
 DEFAULT_OVERLAP = 64
+SMALLEST_TILE = 128
+# Sides of the squares by which the need of memory is measured.
+_PROBES = (64, 128)
+# Kernels need workspace that the probe does not see, and allocators leave gaps.
+_RESERVE = 3.0
 
 
 def restore_tiled(
     restore: Callable[[Tensor], Tensor], image: Tensor, tile: int, overlap: int = DEFAULT_OVERLAP
 ) -> Tensor:
-    """Restore an image window by window and blend the results.
+    """Restore (..., C, H, W) images window by window and blend the results, on the CPU.
 
     In the middle half of every overlap two windows are cross-faded; a window's outermost quarter
     of it is thrown away, since the network lacks context there. So the result equals that of the
     whole image if the network sees no farther than ``overlap / 4`` pixels, and has no visible
-    seams if it sees farther. Networks that pool over the whole image (NAFNet without ``Local``)
-    give other results in windows.
-
-    Args:
-        restore: Maps (..., C, h, w) to images of the same size.
-        image: The image, or several of one size.
-        tile: Height and width of a window in pixels, a multiple of 16 larger than ``overlap``.
-        overlap: How far neighbouring windows overlap at least, a multiple of 16, may be 0.
-
-    Shape:
-        - image: (..., C, H, W)
-        - returns: (..., C', H, W) float32 on the CPU, with what channels ``restore`` gives
-
-    Raises:
-        ValueError: If ``tile`` or ``overlap`` is out of range, or ``restore`` changes the size.
-
-    Example:
-        >>> image = torch.rand(3, 40, 56)
-        >>> bool(torch.allclose(restore_tiled(lambda x: x + 1, image, 32, 16), image + 1))
-        True
+    seams if it sees farther. Networks that pool over the whole image give other results.
     """
     check_tile(tile, overlap)
     height, width = image.shape[-2:]
@@ -64,45 +56,15 @@ def restore_tiled(
 
 
 def windows(length: int, tile: int, overlap: int) -> list[tuple[int, int]]:
-    """Cut an axis into windows that overlap.
-
-    The last window is moved back to be nearly as long as the others, since a sliver has too little
-    context; all start on a grid of 16 pixels.
-
-    Args:
-        length: Pixels of the axis.
-        tile: Pixels of a window.
-        overlap: Least overlap of neighbours.
-
-    Returns:
-        Start and end of each window.
-
-    Example:
-        >>> windows(100, 48, 16)
-        [(0, 48), (32, 80), (64, 100)]
-    """
+    """Cut an axis into windows that overlap: start and end of each."""
+    # The last one is moved back, since a sliver has too little context.
     last = max(0, -(-(length - tile) // GRID) * GRID)
     starts = [*range(0, last, tile - overlap), last]
     return [(start, min(start + tile, length)) for start in starts]
 
 
 def fade(start: int, end: int, length: int, overlap: int) -> Tensor:
-    """Weigh a window's pixels along one axis for blending.
-
-    Args:
-        start: First pixel of the window.
-        end: One past its last.
-        length: Pixels of the axis; towards its ends nothing fades.
-        overlap: As in :func:`windows`.
-
-    Returns:
-        (end - start,) weights: 0 in the outer quarter of an overlap, a ramp to 1 in its middle
-        half, 1 elsewhere.
-
-    Example:
-        >>> fade(16, 32, 32, 8)[:8]
-        tensor([0.0000, 0.0000, 0.1250, 0.3750, 0.6250, 0.8750, 1.0000, 1.0000])
-    """
+    """Weigh a window's pixels along one axis; towards the ends of the axis nothing fades."""
     weight = torch.ones(end - start)
     if overlap == 0:
         return weight
@@ -115,20 +77,48 @@ def fade(start: int, end: int, length: int, overlap: int) -> Tensor:
 
 
 def check_tile(tile: int, overlap: int = DEFAULT_OVERLAP) -> None:
-    """Check a window's size and overlap.
-
-    Args:
-        tile: Pixels of a window.
-        overlap: Pixels of the overlap.
-
-    Raises:
-        ValueError: If they are not multiples of 16, or the overlap does not fit into the window.
-
-    Example:
-        >>> check_tile(512)
-    """
+    """Check a window's size and overlap."""
     for name, value in (('tile', tile), ('overlap', overlap)):
         if value % GRID:
             raise ValueError(f'{name}={value} is not a multiple of {GRID} pixels')
     if not 0 <= overlap < tile:
         raise ValueError(f'tile={tile} must be larger than overlap={overlap}, which must be >= 0')
+
+
+def largest_tile(run: Callable[[int], Any], device: torch.device) -> int:
+    """Side of the largest window that fits into the free memory; ``run`` restores such a square."""
+    small, large = (peak_memory(partial(run, side), device) for side in _PROBES)
+    per_pixel = max(1.0, (large - small) / (_PROBES[1] ** 2 - _PROBES[0] ** 2))
+    side = int((_free_memory(device) / _RESERVE / per_pixel) ** 0.5) // GRID * GRID
+    return max(SMALLEST_TILE, side)
+
+
+def _free_memory(device: torch.device) -> int:
+    """Bytes that can be asked for now."""
+    if device.type == 'cuda':
+        return torch.cuda.mem_get_info(device)[0]
+    free = [4 << 30]  # where the system does not tell
+    meminfo = Path('/proc/meminfo')
+    if meminfo.is_file():
+        lines = dict(line.split(':') for line in meminfo.read_text().splitlines())
+        free = [int(lines['MemAvailable'].split()[0]) << 10]
+    elif hasattr(os, 'sysconf') and 'SC_AVPHYS_PAGES' in os.sysconf_names:
+        free = [os.sysconf('SC_AVPHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')]
+    # A container may have less than its machine.
+    group = Path('/sys/fs/cgroup')
+    try:
+        limit, used = ((group / name).read_text() for name in ('memory.max', 'memory.current'))
+        free.append(int(limit) - int(used))
+    except (OSError, ValueError):
+        pass
+    return max(0, min(free))
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, on the device or the host."""
+    if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
+        return True
+    text = str(error)
+    return isinstance(error, RuntimeError) and (
+        "can't allocate memory" in text or 'not enough memory' in text or 'out of memory' in text
+    )

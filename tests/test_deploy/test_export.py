@@ -19,7 +19,6 @@ from mmsamdistill.deploy.export import (
     export_checkpoint,
     is_distilled,
     plain_config,
-    plain_state_dict,
     verify_export,
 )
 from mmsamdistill.deploy.formats import FORMATS, find_format
@@ -87,17 +86,6 @@ def test_plain_config_is_the_wrapped_restorer(cfg):
     assert plain_config(plain_config(cfg)).default_scope == 'mmagic'
     with pytest.raises(KeyError, match='model'):
         plain_config(Config({}))
-
-
-def test_plain_state_dict_of_models_and_checkpoints(trained, checkpoint):
-    wanted = trained.restorer.state_dict()
-    assert same(plain_state_dict(trained), wanted)
-    assert same(plain_state_dict(trained.restorer), wanted)
-    assert same(plain_state_dict(checkpoint), wanted)
-    assert same(plain_state_dict(torch.load(checkpoint, weights_only=True)), wanted)
-    both = {'params': {'w': torch.zeros(1)}, 'params_ema': {'w': torch.ones(1)}}
-    assert plain_state_dict(both)['w'] == 1
-    assert plain_state_dict(both, ema=False)['w'] == 0
 
 
 @pytest.mark.parametrize('fmt', ['mmagic', 'safetensors'])

@@ -85,7 +85,7 @@ def restorer(tmp_path):
     step = [{'type': 'LoadImageFromFile', 'key': 'img', 'channel_order': 'rgb'}]
     cfg = Config({'model': plain_model(), 'test_pipeline': step})
     torch.save({'state_dict': build_model(cfg).state_dict()}, tmp_path / 'w.pth')
-    return Restorer(cfg, tmp_path / 'w.pth', device='cpu', batch_size=4)
+    return Restorer(cfg, tmp_path / 'w.pth', device='cpu')
 
 
 def test_every_odd_file_is_restored_or_named(restorer, tmp_path):
@@ -97,7 +97,7 @@ def test_every_odd_file_is_restored_or_named(restorer, tmp_path):
     assert set(found) == set(sizes) | bad
     results = {path: tmp_path / 'out' / f'{key}.png' for key, path in found.items()}
     notes = {}
-    outcomes = dict(restore_files(restorer, results, notes))
+    outcomes = dict(restore_files(restorer, results, notes, 4))
     assert list(outcomes) == list(results)
     keys = {path: key for key, path in found.items()}
     assert {keys[path] for path, error in outcomes.items() if error} == bad
@@ -138,5 +138,7 @@ def test_one_of_a_batch_fails_alone(restorer, tmp_path):
     for name, pixels in (('a.png', RGB), ('b.png', RGB * 0), ('c.png', RGB)):
         Image.fromarray(pixels).save(tmp_path / name)
     results = {tmp_path / name: tmp_path / 'out' / name for name in ('a.png', 'b.png', 'c.png')}
-    outcomes = dict(restore_files(restorer, results))
+    outcomes = dict(restore_files(restorer, results, batch_size=4))
+    with pytest.raises(ValueError, match='batch_size=0'):
+        list(restore_files(restorer, results, batch_size=0))
     assert [type(error) for error in outcomes.values()] == [type(None), MemoryError, type(None)]

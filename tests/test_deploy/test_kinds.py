@@ -100,9 +100,9 @@ def test_lists_and_batches(make, pixels):
     images = [pixels, pixels[:10], pixels[10:], pixels.astype(np.float32) / 255]
     single = [make()(image) for image in images]
     seen = []
-    restorer = make(batch_size=2)
+    restorer = make()
     restorer.model.generator.register_forward_hook(lambda m, i, o: seen.append(len(o)))
-    for one, other in zip(single, restorer(images), strict=True):
+    for one, other in zip(single, restorer(images, batch_size=2), strict=True):
         assert one.dtype == other.dtype
         assert np.allclose(one, other, atol=1e-4)
     assert seen == [1, 2, 1]
@@ -135,11 +135,12 @@ def test_senseless_settings_are_one_clear_line(make):
     for options, message in (
         ({'overlap': 16}, 'without tiles'),
         ({'tile': 30}, 'multiple of 16'),
-        ({'batch_size': 0}, 'batch_size'),
         ({'local': 64}, 'no global pooling'),
     ):
         with pytest.raises(ValueError, match=message):
             make(**options)
+    with pytest.raises(ValueError, match='batch_size=0'):
+        make()([], batch_size=0)
 
 
 def test_a_device_that_is_not_there(make, tmp_path):
@@ -199,7 +200,7 @@ def test_auto_measures_what_fits(make, monkeypatch):
     restorer = make(tile='auto')
     assert torch.equal(restorer(image), whole)
     assert restorer.remarks == []
-    monkeypatch.setattr('mmsamdistill.deploy.memory.free_memory', lambda device: 1000)
+    monkeypatch.setattr('mmsamdistill.deploy.tiling._free_memory', lambda device: 1000)
     restorer = make(tile='auto')
     seen = []
     restorer.model.generator.register_forward_hook(lambda m, i, o: seen.append(o.shape[-1]))
@@ -212,7 +213,7 @@ def test_a_cpu_is_not_asked_for_more_than_it_has(make, monkeypatch):
     image = torch.rand(3, 200, 250)
     whole = make()(image)
     seen = []
-    monkeypatch.setattr('mmsamdistill.deploy.memory.free_memory', lambda device: 1000)
+    monkeypatch.setattr('mmsamdistill.deploy.tiling._free_memory', lambda device: 1000)
     for surely, largest in ((1 << 22, 250), (100, 128)):
         monkeypatch.setattr('mmsamdistill.deploy.restorer._SURELY_FIT', surely)
         restorer = make()
