@@ -12,6 +12,7 @@ from mmsamdistill.compat.import_hook import install_import_hook
 from mmsamdistill.compat.lazy_registry import make_registries_lazy
 from mmsamdistill.compat.own_configs import let_configs_inherit_from_this_package
 from mmsamdistill.compat.package_utils import replace_pkg_resources
+from mmsamdistill.compat.recomputation import recompute_without_losing_gradients
 from mmsamdistill.compat.resuming import load_complete_checkpoints
 from mmsamdistill.compat.saving import save_whole_checkpoints
 from mmsamdistill.compat.whole_images import refuse_damaged_images
@@ -52,6 +53,7 @@ def activate() -> None:
     load_complete_checkpoints()
     train_on_several_cpus()
     let_ema_start_from_any_checkpoint()
+    recompute_without_losing_gradients()
     let_configs_inherit_from_this_package()
     refuse_damaged_images()
     make_registries_lazy(importlib.import_module('mmagic.registry'))

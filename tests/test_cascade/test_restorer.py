@@ -5,6 +5,7 @@ import torch
 from mmagic.registry import MODELS
 from mmengine.logging import MessageHub
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
+from mmengine.runner import turn_on_activation_checkpointing
 from torch import nn
 from toy import NAFNET, batch, cascade_model, plain_model, random_analyzer
 
@@ -372,6 +373,20 @@ def test_gradient_accumulation_equals_the_larger_batch():
     whole.train_step(batch(count=4), OptimWrapper(torch.optim.SGD(whole.parameters(), lr=0.1)))
     for name, value in whole.state_dict().items():
         assert torch.allclose(halves.state_dict()[name], value, atol=1e-6), name
+
+
+def test_recomputing_parts_gives_the_same_gradient():
+    """As ``activation_checkpointing`` in a config does, whose old form loses the analyser's."""
+    whole = build(**FULL)
+    thrifty = copy.deepcopy(whole)
+    parts = ['restorer.generator', 'teacher.generator', 'analyzer']
+    turn_on_activation_checkpointing(thrifty, parts)
+    for model in (whole, thrifty):
+        model.parse_losses(losses_of(model))[0].backward()
+    for (name, parameter), other in zip(
+        whole.named_parameters(), thrifty.parameters(), strict=True
+    ):
+        torch.testing.assert_close(other.grad, parameter.grad, msg=name)
 
 
 def test_amp_step_is_finite_and_close_to_full_precision():
