@@ -66,6 +66,12 @@ def plain_config(cfg: Config) -> Config:
     content = copy.deepcopy(cfg._cfg_dict)
     if is_distilled(cfg):
         content['model'] = content['model']['restorer']
+        # Modules whose activations are computed anew are named as seen from the cascade.
+        parts = content.pop('activation_checkpointing', None) or []
+        parts = [parts] if isinstance(parts, str) else parts
+        student = [name for name in parts if name.startswith('restorer.')]
+        if student:
+            content['activation_checkpointing'] = [n.removeprefix('restorer.') for n in student]
     return Config(content, filename=cfg.filename)
 
 

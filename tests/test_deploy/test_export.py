@@ -82,6 +82,8 @@ def test_plain_config_is_the_wrapped_restorer(cfg):
     assert not is_distilled(plain)
     plain.model.generator.type = 'changed'
     assert cfg.model.restorer.generator.type != 'changed'
+    cfg.activation_checkpointing = ['teacher.generator', 'restorer.generator']
+    assert plain_config(cfg).activation_checkpointing == ['generator']
     cfg.default_scope = 'mmagic'
     assert plain_config(plain_config(cfg)).default_scope == 'mmagic'
     with pytest.raises(KeyError, match='model'):

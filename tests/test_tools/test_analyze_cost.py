@@ -51,6 +51,22 @@ def test_plain_against_distilled(tmp_path, monkeypatch, capsys):
         assert fact in printed
 
 
+def test_a_thrifty_step_costs_less_memory_and_less_time_on_average(tmp_path, monkeypatch, capsys):
+    model = cascade_model(NAFNET, teacher_interval=4)
+    whole = {'model': model}
+    thrifty = {**whole, 'activation_checkpointing': ['teacher.generator']}
+    shape = ('--shape', '64', '64', '--steps', '3')
+    peaks = []
+    for content in (whole, thrifty):
+        Config(content).dump(tmp_path / 'distilled.py')
+        rows = table(run(monkeypatch, capsys, tmp_path / 'distilled.py', *shape))
+        peaks.append(float(rows['training: MiB at the peak of a step']['distilled']))
+        step = {key: float(rows['training: ms per step'][key]) for key in ('plain', 'distilled')}
+        mean = float(rows['training: ms per step, one of 4 with the teacher']['distilled'])
+        assert mean == pytest.approx((step['distilled'] + 3 * step['plain']) / 4, abs=0.02)
+    assert peaks[1] < peaks[0]
+
+
 @pytest.mark.slow
 def test_parts_add_up_in_json_and_a_figure(tmp_path, monkeypatch, capsys):
     model = cascade_model(NAFNET, sgr_loss={'type': 'SGRLoss'}, analyzer=random_analyzer())
