@@ -1,11 +1,12 @@
 """The command `mmsamdistill TOOL ...`: the tools that the package carries, from any folder.
 
-It lies beside the package, not in it: importing anything of the package costs torch, and a list of
-tools should not.
+And the arguments that tools have in common. It lies beside the package, not in it: importing
+anything of the package costs torch, and a list of tools or a tool's help should not.
 """
 
 from __future__ import annotations
 
+import argparse
 import ast
 import importlib.util
 import os
@@ -42,6 +43,33 @@ def describe(tools: dict[str, Path]) -> str:
         summary = ast.get_docstring(ast.parse(path.read_bytes())) or ''
         lines.append(f'  {name:{width}}  {summary.partition(chr(10))[0]}')
     return '\n'.join([*lines, '', '`mmsamdistill TOOL --help` tells what each one takes.'])
+
+
+def add_config_options(
+    parser: argparse.ArgumentParser, what: str = 'override settings of the config'
+) -> None:
+    """Let a tool take `--cfg-options` and `--debug`, as its last arguments."""
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action='extend',
+        metavar='KEY=VALUE',
+        help=f'{what}: key=value, nested keys joined by dots',
+    )
+    add_debug(parser)
+
+
+def add_debug(parser: argparse.ArgumentParser) -> None:
+    """Let a tool take `--debug`, which `mmsamdistill.command_line.run` reads."""
+    parser.add_argument('--debug', action='store_true', help='show the traceback of an error')
+
+
+def add_launcher(parser: argparse.ArgumentParser) -> None:
+    """Let a tool take what launchers of distributed runs give it; `--local_rank` is theirs."""
+    parser.add_argument(
+        '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='launcher'
+    )
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
 
 
 def main() -> None:

@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
-COPIED = ('mmsamdistill', 'tests', 'benchmarks', 'configs', 'tools', 'pyproject.toml', 'setup.py')
+FOLDERS = ('mmsamdistill', 'tests', 'benchmarks', 'configs', 'tools')
+COPIED = (*FOLDERS, 'mmsamdistill_command.py', 'pyproject.toml', 'setup.py')
 # What every test imports: read once, here, for all the processes that are forked from this one.
 HEAVY = ('cv2', 'mmengine.runner', 'pytest', 'skimage.segmentation', 'torch', 'torchvision')
 

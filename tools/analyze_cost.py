@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from mmsamdistill_command import add_config_options
+
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
@@ -26,14 +28,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--json', type=Path, help='write all numbers to this file')
     parser.add_argument('--figure', type=Path, help='draw what the parts cost: png, pdf or svg')
     parser.add_argument('--device', help='cpu, cuda, ...; default: CUDA if there is any')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action='extend',
-        metavar='KEY=VALUE',
-        help='override settings of the config, such as model.analyzer.weights=random',
+    add_config_options(
+        parser, 'override settings of the config, such as model.analyzer.weights=random'
     )
-    parser.add_argument('--debug', action='store_true', help='show the traceback of an error')
     return parser.parse_args()
 
 

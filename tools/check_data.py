@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from mmsamdistill_command import add_config_options
+
 
 def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
@@ -29,14 +31,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         '--strict', action='store_true', help='also fail for grey, transparent and 16-bit images'
     )
     parser.add_argument('--workers', type=int, default=8, help='threads that read (default: 8)')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action='extend',
-        metavar='KEY=VALUE',
-        help='override settings of the config: key=value, nested keys joined by dots',
-    )
-    parser.add_argument('--debug', action='store_true', help='show the traceback of an error')
+    add_config_options(parser)
     return parser.parse_args(arguments)
 
 

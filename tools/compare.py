@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from mmsamdistill_command import add_debug
+
 
 class Source(NamedTuple):
     """Where a column comes from: a folder, or a config and a checkpoint."""
@@ -103,7 +105,7 @@ def parse_args() -> argparse.Namespace:
     gallery.add_argument('--gallery', type=Path, help='folder for index.html and what it shows')
     gallery.add_argument('--title', help='heading of the page')
     gallery.add_argument('--link', action='store_true', help='link to images, do not copy them')
-    parser.add_argument('--debug', action='store_true', help='show the traceback of an error')
+    add_debug(parser)
     args = parser.parse_args()
     if not args.out and not args.gallery:
         parser.error('nothing to make: give --out FIGURE, --gallery FOLDER, or both')

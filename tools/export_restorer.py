@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 
+from mmsamdistill_command import add_config_options
+
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
@@ -36,14 +38,7 @@ def parse_args() -> argparse.Namespace:
         default=True,
         help='take averaged weights if the checkpoint has any (default), or the raw ones',
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action='extend',
-        metavar='KEY=VALUE',
-        help='override settings of the config: key=value, nested keys joined by dots',
-    )
-    parser.add_argument('--debug', action='store_true', help='show the traceback of an error')
+    add_config_options(parser)
     return parser.parse_args()
 
 

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from mmsamdistill_command import add_config_options
+
 SOURCES = {
     'superpixel': 'SuperpixelRegions',
     'edges': 'LearnedEdgeRegions',
@@ -44,14 +46,6 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--checkpoint', help="path or URL of the source's weights")
     parser.add_argument('--model-type', help='which SAM the weights are of: vit_b, vit_l, vit_h')
     parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action='extend',
-        metavar='KEY=VALUE',
-        help='arguments of the source: key=value, nested keys joined by dots, '
-        'e.g. generator.points_per_side=16',
-    )
-    parser.add_argument(
         '--shard',
         type=parse_shard,
         metavar='I/N',
@@ -78,7 +72,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         help='fraction of pixels that may be in another region when a map is computed again, since '
         'networks round differently on other devices (default: 0.01)',
     )
-    parser.add_argument('--debug', action='store_true', help='show the traceback of an error')
+    add_config_options(parser, 'arguments of the source, such as generator.points_per_side=16')
     return parser.parse_args(arguments)
 
 

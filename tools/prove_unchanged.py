@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from mmsamdistill_command import add_config_options
+
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
@@ -21,14 +23,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--repeats', type=int, default=20, help='timed runs of each, default: 20')
     parser.add_argument('--device', help='cpu, cuda, ...; default: CUDA if there is any')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action='extend',
-        metavar='KEY=VALUE',
-        help='override settings of the config: key=value, nested keys joined by dots',
-    )
-    parser.add_argument('--debug', action='store_true', help='show the traceback of an error')
+    add_config_options(parser)
     return parser.parse_args()
 
 

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mmsamdistill_command import add_debug
+
 
 def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
@@ -17,7 +19,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('out', type=Path, help='folder for overlays.png and statistics.png')
     parser.add_argument('--keys', nargs='+', help='images to draw: relative paths without suffix')
     parser.add_argument('--count', type=int, default=4, help='how many to draw without --keys')
-    parser.add_argument('--debug', action='store_true', help='show the traceback of an error')
+    add_debug(parser)
     return parser.parse_args(arguments)
 
 

@@ -8,6 +8,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from mmsamdistill_command import add_config_options, add_launcher
+
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
@@ -21,18 +23,8 @@ def parse_args() -> argparse.Namespace:
         action='store_true',
         help='leave test sets out whose folders are missing, and say so beside the table',
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action='extend',
-        metavar='KEY=VALUE',
-        help='override settings of the config: key=value, nested keys joined by dots',
-    )
-    parser.add_argument(
-        '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='launcher'
-    )
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
-    parser.add_argument('--debug', action='store_true', help='show the traceback of an error')
+    add_launcher(parser)
+    add_config_options(parser)
     args = parser.parse_args()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     return args
@@ -55,11 +47,7 @@ from mmengine.runner import Runner
 from tqdm import tqdm
 
 from mmsamdistill.command_line import check_launcher, read_config, run
-from mmsamdistill.data_check.preflight import (
-    check_prefixes,
-    check_test_files,
-    without_missing_sets,
-)
+from mmsamdistill.data_check.preflight import check_prefixes, check_test_files, without_missing_sets
 from mmsamdistill.deploy.export import plain_config
 from mmsamdistill.evaluation import protocol_labels
 from mmsamdistill.evaluation.report import metric_rows, to_markdown, write_report

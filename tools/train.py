@@ -6,6 +6,8 @@ import argparse
 import os
 from pathlib import Path
 
+from mmsamdistill_command import add_config_options
+
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
@@ -23,18 +25,11 @@ def parse_args() -> argparse.Namespace:
         '--auto-scale-lr', action='store_true', help="scale the learning rate by the batch's size"
     )
     parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action='extend',
-        metavar='KEY=VALUE',
-        help='override settings of the config: key=value, nested keys joined by dots',
-    )
-    parser.add_argument(
         '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='launcher'
     )
     # torchrun's older siblings pass one of these spellings.
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
-    parser.add_argument('--debug', action='store_true', help='show the traceback of an error')
+    add_config_options(parser)
     args = parser.parse_args()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     return args

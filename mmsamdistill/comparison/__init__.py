@@ -9,13 +9,7 @@ from mmsamdistill.comparison.choices import (
     parse_crop,
     pick_images,
 )
-from mmsamdistill.comparison.columns import (
-    DEGRADED,
-    TRUTH,
-    Columns,
-    find_columns,
-    restore_column,
-)
+from mmsamdistill.comparison.columns import DEGRADED, TRUTH, Columns, find_columns, restore_column
 from mmsamdistill.comparison.figure import FigureRow, check_format, draw_comparison
 from mmsamdistill.comparison.gallery import check_gallery, write_gallery
 from mmsamdistill.comparison.layout import FigureStyle

@@ -53,10 +53,7 @@ def parse_crop(text: str) -> tuple[str | None, Box]:
         text: ``X,Y,SIZE`` in pixels, or ``NAME=X,Y,SIZE`` for one image alone.
 
     Returns:
-        The image, None for all, and the crop.
-
-    Raises:
-        ValueError: If it is something else.
+        The image, None for all, and the crop; a ValueError for any other text.
 
     Example:
         >>> parse_crop('night/007=120,40,64')
@@ -73,13 +70,10 @@ def parse_crop(text: str) -> tuple[str | None, Box]:
 def most_different_box(
     first: np.ndarray, last: np.ndarray, truth: np.ndarray, size: int = 96
 ) -> Box:
-    r"""Find the square in which one model's error differs most from another's, in either direction.
+    """Find the square in which one model's error differs most from another's, in either direction.
 
     Choosing crops by hand invites choosing the ones that flatter. This rule can be repeated by
-    anyone, and it shows where the last model loses as readily as where it gains: the square W with
-    the largest
-
-    .. math:: |MSE_W(first, truth) - MSE_W(last, truth)|
+    anyone, and shows losses as readily as gains: the largest ``|MSE(first) - MSE(last)|``.
 
     Args:
         first: Result of one model, ``(H, W, C)`` uint8.
@@ -95,7 +89,8 @@ def most_different_box(
 
     Example:
         >>> truth = np.zeros((8, 8, 3), np.uint8)
-        >>> last = truth.copy(); last[4:6, 2:4] = 1
+        >>> last = truth.copy()
+        >>> last[4:6, 2:4] = 1
         >>> most_different_box(truth, last, truth, size=2)
         Box(left=2, top=4, size=2)
     """

@@ -8,13 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from mmsamdistill.data_check.files import (
-    Leaf,
-    datasets_of,
-    leaves_of,
-    remarks_on_folder,
-    white_of,
-)
+from mmsamdistill.data_check.files import Leaf, datasets_of, leaves_of, remarks_on_folder, white_of
 from mmsamdistill.data_check.readers import FileReader, LmdbReader, RegionReader
 from mmsamdistill.data_check.report import DataReport, by, is_there
 from mmsamdistill.images.header import ImageHeader
@@ -33,9 +27,8 @@ def check_data(
 ) -> list[DataReport]:
     """Check every data set of a config.
 
-    Files are found by the config's own datasets, so that prefixes, file name templates, lists of
-    files and nested datasets count as in training. Only headers and the ends of files are
-    read.
+    Files are found by the config's own datasets, so that prefixes, templates, lists of files and
+    nested datasets count as in training. Only headers and the ends of files are read.
 
     Args:
         cfg: The whole config, its default scope in force.

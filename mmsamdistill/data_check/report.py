@@ -28,8 +28,7 @@ class DataReport:
         sizes: Samples whose images differ in size.
         small: Images smaller than the patch that is cut out of them.
         regions: Region maps that are missing, damaged or of another size.
-        remarks: Images that the loader changes silently: grey, with transparency, of 16 bits; and
-            what lies in the folders and is not read.
+        remarks: Images that the loader changes silently, and what in the folders is not read.
 
     Example:
         >>> report = DataReport('train', 'a', {}, missing=[f'{n}.png' for n in range(9)])

@@ -34,12 +34,9 @@ class MixedSampler(Sampler):
         ValueError: If there is not one share for each dataset, or a batch cannot be divided so.
 
     Example:
-        >>> from torch.utils.data import TensorDataset
-        >>> import torch
-        >>> parts = [TensorDataset(torch.zeros(count)) for count in (4, 2)]
-        >>> sampler = MixedSampler(ConcatDataset(parts), 3, (2, 1), shuffle=False, seed=0)
-        >>> indices = iter(sampler)
-        >>> [next(indices) for _ in range(6)]
+        >>> from itertools import islice
+        >>> both = ConcatDataset([range(4), range(2)])
+        >>> list(islice(MixedSampler(both, 3, (2, 1), shuffle=False, seed=0), 6))
         [0, 1, 4, 2, 3, 5]
     """
 

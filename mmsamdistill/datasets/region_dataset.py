@@ -16,15 +16,13 @@ from mmsamdistill.datasets.region_pipeline import Geometric, add_regions_to_pipe
 class RegionDataset:
     """Build a dataset whose samples carry region maps from a cache.
 
-    Cached regions are three more lines in a config, and neither the base config's pipeline nor its
-    dataset is written again::
+    Three lines in a config, which repeat neither its pipeline nor its dataset::
 
         train_dataloader = dict(dataset=dict(
             _delete_=True, type='RegionDataset', regions='data/gopro/train/regions',
             dataset={{_base_.train_dataloader.dataset}}))
 
-    What is built is the dataset itself, with an extended copy of its pipeline: see
-    :func:`add_regions_to_pipeline`.
+    What is built is the dataset itself, its pipeline extended by :func:`add_regions_to_pipeline`.
 
     Args:
         dataset: Configuration of a dataset with a pipeline; datasets may be nested in it
@@ -34,8 +32,7 @@ class RegionDataset:
         geometric: What transforms of one's own do: the name of the argument that lists keys, True
             for others that move pixels, False for those that move none. Default: None.
         crop: Arguments of :class:`RegionCrop`, which then chooses among the crops that the first
-            random crop of a pipeline makes: ``crop=dict(candidates=2)``. Default: None, that crop
-            stays as it is.
+            random crop of a pipeline makes: ``crop=dict(candidates=2)``. Default: None, no choice.
 
     Raises:
         FileNotFoundError: If there is no such cache.

@@ -63,7 +63,7 @@ class LPIPSMetric(PerImageMetric):
         test_evaluator = [dict(type='LPIPSMetric', weights='alexnet-owt-7be5be79.pth')]
 
     Protocol: RGB, rounded to 8 bits as if saved, scaled to -1..1, whole images, version 0.1 of the
-    package lpips, averaged over images. MMagic has no such metric. After :meth:`evaluate`,
+    package lpips, averaged over images, of videos over frames first. After :meth:`evaluate`,
     ``per_image`` has the value of each image.
 
     Args:
@@ -73,9 +73,6 @@ class LPIPSMetric(PerImageMetric):
             cannot be compared. Default: 'alex'.
         options: ``prefix``, ``channel_order`` and ``collect_device``, see
             :class:`RestorationMetric`.
-
-    Shape:
-        - pred_img, gt_img: ``(C, H, W)``, C is 3 or 1; for videos ``(T, C, H, W)``
 
     Raises:
         KeyError: If there is no such network.

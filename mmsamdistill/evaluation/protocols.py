@@ -47,8 +47,6 @@ class Protocol:
         'rain_y_matlab: Y of MATLAB, 8 bit'
         >>> get_protocol('rain_y_matlab').prepare(torch.full((3, 8, 8), 99.6)).unique().tolist()
         [102.0]
-
-    Source: the one it names.
     """
 
     name: str

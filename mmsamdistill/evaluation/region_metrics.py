@@ -45,14 +45,11 @@ class RegionPSNR(ProtocolMetric):
     """PSNR over parts of the images, which shows where region priors help.
 
     Reported are ``PSNR_regions_A-B%`` for pixels in regions that cover ``A`` to ``B`` percent of
-    their image, ``PSNR_no_region``, ``PSNR_boundary`` and ``PSNR_interior``, and ``PSNR_all`` over
-    the same pixels in the same manner, to compare with. What no pixel falls into is not reported.
-    ``PSNR_boundary`` is over the pixels within ``radius`` of a region's boundary,
-    ``PSNR_interior`` over all others. Where does the prior help? Test the plain and the distilled
-    model with the same maps and compare part by part: a gain at boundaries alone says that edges
-    got sharper, a gain in the interior of large regions that flat areas got cleaner; parts are
-    shares of one image, so that only differences between models mean something, not those between
-    parts. The data set has to give region maps (``RegionDataset``)::
+    their image, ``PSNR_no_region``, ``PSNR_boundary`` within ``radius`` of a region's boundary,
+    ``PSNR_interior`` for all others, and ``PSNR_all``; what no pixel falls into is not reported.
+    Test the plain and the distilled model with the same maps and compare part by part: a gain at
+    boundaries alone says that edges got sharper, one in the interior of large regions that flat
+    areas got cleaner. The data set has to give region maps (``RegionDataset``)::
 
         val_evaluator = [dict(type='RegionPSNR', protocol='gopro_rgb', prefix='GoPro')]
 
@@ -67,10 +64,6 @@ class RegionPSNR(ProtocolMetric):
             as papers average PSNR, infinite if a part of one image is perfect. Default: 'pixels'.
         options: ``prefix``, ``channel_order`` and ``collect_device``, see
             :class:`RestorationMetric`.
-
-    Shape:
-        - pred_img, gt_img: ``(C, H, W)``
-        - regions: ``(H, W)`` or ``(1, H, W)``, integers, 0 is no region
 
     Raises:
         KeyError: If there is no such protocol.

@@ -169,9 +169,9 @@ class RestorationMetric(PerImageMetric):
         test_evaluator = [
             dict(type='RestorationMetric', protocol='rain_y_matlab', prefix='Test100')]
 
-    Values are averaged over images. The mean over a data set with a perfectly restored image is
-    infinite for PSNR, as in the papers' code. After :meth:`evaluate`, ``per_image`` keeps each
-    image's name and values, for paired comparisons between models.
+    Values are averaged over images ``(C, H, W)``, of videos ``(T, C, H, W)`` over frames first; one
+    perfectly restored image makes the mean PSNR infinite, as in the papers' code. After
+    :meth:`evaluate`, ``per_image`` keeps each image's name and values, for paired comparisons.
 
     Args:
         protocol: How to measure: a name such as 'gopro_rgb' (see
@@ -181,9 +181,6 @@ class RestorationMetric(PerImageMetric):
         channel_order: Order of the channels of predictions and ground truth. Default: 'bgr', to
             which MMagic converts both, whatever the pipeline loads.
         collect_device: 'cpu' or 'gpu', see MMEngine. Default: 'cpu'.
-
-    Shape:
-        - pred_img, gt_img: ``(C, H, W)``; for videos ``(T, C, H, W)``, averaged over frames first
 
     Raises:
         KeyError: If there is no such protocol or metric.

@@ -38,18 +38,18 @@ Counts = dict[str, np.ndarray]
 class SegmentationMetric(ProtocolMetric):
     """Mean intersection over union, in percent, of a frozen network on the restored images.
 
-    The same network also segments the degraded and the clean images: the one is what there was to
-    begin with, the other the best that restoration can do for this network. In a config::
+    The same network also segments the degraded and the clean images, between which restoration
+    can do something for it. In a config::
 
         test_evaluator = [dict(
             type='SegmentationMetric', prefix='Cityscapes', label_root='data/cityscapes/gtFine/val',
             segmenter=dict(type='TorchvisionSegmenter', name='deeplabv3_resnet50', weights=PATH))]
 
-    Images are rounded to 8 bits, as if saved to files. Class scores are upsampled to the label
-    map's size (bilinear, ``align_corners=False``), then the largest wins. Pixels of a whole data
-    set are counted together, as Cityscapes' evaluation does, over all processes; classes that do
-    not occur are left out of the mean. After :meth:`evaluate`, ``per_class`` has the IoU of each
-    class, and ``per_image`` the mean over the classes of each image.
+    Images ``(C, H, W)`` of one or three channels are rounded to 8 bits. Class scores are upsampled
+    to the label map's size (bilinear, ``align_corners=False``), then the largest wins. Pixels of a
+    whole data set are counted together, as Cityscapes' evaluation does; classes that do not occur
+    are left out of the mean. After :meth:`evaluate`, ``per_class`` has the IoU of each class, and
+    ``per_image`` the mean over the classes of each image.
 
     Args:
         segmenter: The network, or its configuration: ``TorchvisionSegmenter``,
@@ -64,15 +64,11 @@ class SegmentationMetric(ProtocolMetric):
         options: ``prefix``, ``channel_order`` and ``collect_device``, see
             :class:`RestorationMetric`.
 
-    Shape:
-        - pred_img, input, gt_img: ``(C, H, W)``, C is 3 or 1
-
     Raises:
         KeyError: If there is no such label set.
         ValueError: If ``images`` is empty or has another name.
 
-    Source: evaluation by a downstream network follows Zhang et al., CVPR 2024; its details are
-        ours, the IoU is Cityscapes'.
+    Source: after Zhang et al., CVPR 2024; details are ours, the IoU is Cityscapes'.
     """
 
     def __init__(

@@ -25,16 +25,15 @@ from mmsamdistill.weights.torchvision_weights import (
 class Segmenter(FrozenNetwork):
     """A frozen segmentation network, with the normalisation that it was trained with.
 
+    Takes images ``(N, 3, H, W)``, RGB in 0..1; gives scores ``(N, K, h, w)`` of the network's own
+    resolution.
+
     Args:
         network: Takes normalised images, gives class scores: a tensor, ``out`` or ``logits`` of a
             dict or an object, or the first of a sequence.
         mean: Means of red, green and blue in 0..1, subtracted. Default: ImageNet's.
         std: Standard deviations in 0..1, divided by. Default: ImageNet's.
         size: Height and width that images are resized to before (bilinear). Default: as they are.
-
-    Shape:
-        - images: ``(N, 3, H, W)``, RGB in 0..1
-        - returns: ``(N, K, h, w)``, at the network's own resolution
 
     Raises:
         ValueError: If mean, std or size are not those of three channels and two sides.

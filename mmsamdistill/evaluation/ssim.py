@@ -37,8 +37,6 @@ class SSIMVariant:
     Example:
         >>> [round(tap, 3) for tap in SSIMVariant(size=3).taps()]
         [0.308, 0.384, 0.308]
-
-    Source: see :data:`WANG`, :data:`MATLAB` and :data:`SKIMAGE`.
     """
 
     window: str = 'gaussian'

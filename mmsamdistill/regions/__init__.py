@@ -4,10 +4,4 @@ from mmsamdistill.regions.masks import compact_labels, labels_to_masks, masks_to
 from mmsamdistill.regions.membership import RegionMembership
 from mmsamdistill.regions.region_map import RegionMap
 
-__all__ = [
-    'RegionMap',
-    'RegionMembership',
-    'compact_labels',
-    'labels_to_masks',
-    'masks_to_labels',
-]
+__all__ = ['RegionMap', 'RegionMembership', 'compact_labels', 'labels_to_masks', 'masks_to_labels']

@@ -8,12 +8,7 @@ import torch
 from torch import Tensor
 
 from mmsamdistill.regions.compaction import compact_over_batch
-from mmsamdistill.regions.membership import (
-    RegionMembership,
-    channel_rows,
-    membership_of,
-    widen,
-)
+from mmsamdistill.regions.membership import RegionMembership, channel_rows, membership_of, widen
 
 # Where neighbours are added to one sum, each addition waits for the one before. So a region has one
 # sum for every eighth column, and backwards too; of many small regions neighbours differ anyway.
@@ -29,10 +24,9 @@ class RegionMap:
     ``(N, K, H, W)`` tensor is built. Use :meth:`from_labels`; the constructor takes numbers that
     are already unique and without gaps.
 
-    Results in image space do not depend on which numbers the labels carry: on a CPU they are
-    bit-identical under a permutation of the labels, on a GPU they agree up to the order in which
-    atomic additions happen (and exactly under ``torch.use_deterministic_algorithms``). Rows of
-    per-region results follow the numbers.
+    Results in image space do not depend on which numbers the labels carry: bit-identical on a CPU,
+    on a GPU up to the order of atomic additions (none under
+    ``torch.use_deterministic_algorithms``). Rows of per-region results follow the numbers.
 
     Args:
         ids: Region of each pixel, ``(N, H, W)`` int64; 0 is no region, ``1..K`` are used by exactly

@@ -8,15 +8,7 @@ from mmsamdistill.restorers.losses import EdgeLoss, SSIMLoss, SummedLoss
 from mmsamdistill.restorers.mprnet import MPRNet
 from mmsamdistill.restorers.prenet import PReNet
 
-__all__ = [
-    'EdgeLoss',
-    'HINet',
-    'MPRNet',
-    'MultiStageRestorer',
-    'PReNet',
-    'SSIMLoss',
-    'SummedLoss',
-]
+__all__ = ['EdgeLoss', 'HINet', 'MPRNet', 'MultiStageRestorer', 'PReNet', 'SSIMLoss', 'SummedLoss']
 
 # Derives from MMagic's BaseEditModel, which is not imported until a config asks for it.
 register_late('MODELS', 'MultiStageRestorer', 'mmsamdistill.restorers.multi_stage')

@@ -70,8 +70,7 @@ class HINet(nn.Module):
     are reflected up to the next multiple of ``2 ** (depth - 1)``, and the result is cut back.
 
     The official weights load unchanged. Published sizes: ``mid_channels=64`` for denoising and
-    deraining, ``mid_channels=32`` (0.5x) for denoising, ``mid_channels=64, hin_levels=(3, 4)`` for
-    deblurring.
+    deraining, 32 (0.5x) for denoising, ``mid_channels=64, hin_levels=(3, 4)`` for deblurring.
 
     Args:
         mid_channels: Channels of the finest level, even; doubled from level to level. Default: 64.
@@ -89,9 +88,8 @@ class HINet(nn.Module):
         >>> network(image).shape, len(network.forward_stages(image))
         (torch.Size([1, 3, 7, 9]), 2)
 
-    Source: Chen et al., HINet: Half Instance Normalization Network for Image Restoration, CVPRW
-        2021; names of the parameters as in ``basicsr/models/archs/hinet_arch.py`` of
-        megvii-model/HINet, sizes as in its ``options/train``. The padding is ours.
+    Source: Chen et al., CVPRW 2021; names of the parameters as in
+        ``basicsr/models/archs/hinet_arch.py`` of megvii-model/HINet. The padding is ours.
     """
 
     def __init__(

@@ -6,12 +6,7 @@ import torch
 from mmagic.registry import MODELS
 from torch import Tensor, nn
 
-from mmsamdistill.restorers.mprnet_parts import (
-    BlockMaker,
-    Decoder,
-    Encoder,
-    OriginalResolutionNet,
-)
+from mmsamdistill.restorers.mprnet_parts import BlockMaker, Decoder, Encoder, OriginalResolutionNet
 from mmsamdistill.restorers.parts import SupervisedAttention, pad_to_multiple
 
 # Halved for the patches, and twice more in their U-Nets.
@@ -48,9 +43,8 @@ class MPRNet(nn.Module):
         >>> network(image).shape, len(network.forward_stages(image))
         (torch.Size([1, 3, 13, 17]), 3)
 
-    Source: Zamir et al., Multi-Stage Progressive Image Restoration, CVPR 2021; names of the
-        parameters and sizes as in ``Deraining``, ``Deblurring`` and ``Denoising/MPRNet.py`` of
-        swz30/MPRNet, padding as in its ``demo.py``.
+    Source: Zamir et al., CVPR 2021; names of the parameters, sizes and padding as in
+        swz30/MPRNet.
     """
 
     def __init__(

@@ -44,7 +44,6 @@ class _ChannelAttention(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Scale the channels."""
         return x * self.conv_du(self.avg_pool(x))
 
 
@@ -59,7 +58,6 @@ class _ChannelAttentionBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Refine the features."""
         return self.CA(self.body(x)) + x
 
 
@@ -74,7 +72,6 @@ class _Resample(nn.Module):
         setattr(self, self.name, layers)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Change resolution and channels."""
         return getattr(self, self.name)(x)
 
 
@@ -93,10 +90,7 @@ class Encoder(nn.Module):
                 setattr(self, f'csff_{source}{level}', fusing)
 
     def forward(
-        self,
-        x: Tensor,
-        encoded: list[Tensor] | None = None,
-        decoded: list[Tensor] | None = None,
+        self, x: Tensor, encoded: list[Tensor] | None = None, decoded: list[Tensor] | None = None
     ) -> list[Tensor]:
         """Features of each level, finest first, with those of the stage before if it fuses them."""
         levels = []
@@ -139,7 +133,6 @@ class _OriginalResolutionBlock(nn.Module):
         self.body = nn.Sequential(*blocks, maker.conv(channels, channels, bias=False))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Refine the features."""
         return self.body(x) + x
 
 

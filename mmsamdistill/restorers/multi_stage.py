@@ -19,10 +19,8 @@ class MultiStageRestorer(BaseEditModel):
     .. math:: L = L_{rec}(I_S, y) + w \sum_{s < S} L_{rec}(I_s, y)
 
     Beside MMagic's restorer only the training differs: the last stage's image :math:`I_S` is
-    deployed, so that ``mode='tensor'`` and ``mode='predict'`` are the plain ones. To
-    ``SAMDistillRestorer`` it shows all stages by :meth:`forward_stages` and what it wants of those
-    that are not deployed by :meth:`auxiliary_loss`; a subclass that overrides the two may have
-    other outputs and other losses.
+    deployed. To ``SAMDistillRestorer`` it shows all stages by :meth:`forward_stages` and what it
+    wants of those that are not deployed by :meth:`auxiliary_loss`; a subclass may override both.
 
     Args:
         generator: Config of the network. Besides ``forward``, which returns the deployed image, it
@@ -42,11 +40,7 @@ class MultiStageRestorer(BaseEditModel):
     """
 
     def __init__(
-        self,
-        generator: dict,
-        pixel_loss: dict,
-        auxiliary_weight: float = 1.0,
-        **options: Any,
+        self, generator: dict, pixel_loss: dict, auxiliary_weight: float = 1.0, **options: Any
     ) -> None:
         super().__init__(generator, pixel_loss, **options)
         if auxiliary_weight < 0:

@@ -35,8 +35,7 @@ class PReNet(nn.Module):
         >>> network(image).shape, len(network.forward_stages(image))
         (torch.Size([1, 3, 7, 9]), 2)
 
-    Source: Ren et al., Progressive Image Deraining Networks: A Better and Simpler Baseline, CVPR
-        2019; names of the parameters as in ``networks.py`` of csdwren/PReNet.
+    Source: Ren et al., CVPR 2019; names of the parameters as in ``networks.py`` of csdwren/PReNet.
     """
 
     def __init__(

@@ -6,9 +6,9 @@ import torch
 from toy import write_data
 
 from mmsamdistill.data_check.files import Leaf
+from mmsamdistill.datasets import RegionCrop
 from mmsamdistill.datasets.region_dataset import RegionDataset
 from mmsamdistill.datasets.region_pipeline import add_regions_to_pipeline
-from mmsamdistill.datasets.transforms import RegionCrop
 
 # Six columns: one region on the left, a region to a pixel on the right.
 LABELS = np.array([[5, 5, 5, 1, 2, 3], [5, 5, 5, 4, 6, 7]])[..., None]

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from toy import write_data
 
+from mmsamdistill.datasets import RegionMix
 from mmsamdistill.datasets.region_dataset import RegionDataset
-from mmsamdistill.datasets.transforms import RegionMix
 
 LABELS = np.array([[0, 0, 7, 7], [0, 300, 300, 7]])[..., None]
 

@@ -75,8 +75,6 @@ class Degradation(OwnTransform):
 class AddGaussianNoise(Degradation):
     """White Gaussian noise, independent for each pixel and channel.
 
-    ``y = x + sigma * n`` with ``n ~ N(0, 1)``.
-
     Colour denoising is usually trained and tested on noisy images that are neither rounded nor
     clipped: ``quantise=False``.
 

@@ -18,9 +18,8 @@ _SAMPLES_PER_PIXEL = 16
 class MotionBlur(Degradation):
     """Uniform motion blur: the image convolved with the path that the camera took.
 
-    ``y = k * x``, where the kernel ``k`` is the time that the camera spent at each offset: it is
-    non-negative, sums to one, and its centre of mass is in the middle, so that the blurred image
-    does not shift against the truth. Borders are reflected.
+    The kernel is the time that the camera spent at each offset: it sums to one, and its centre of
+    mass is in the middle, so that the image does not shift against the truth.
 
     Args:
         kind: ``'linear'``, a straight line at constant speed (default), or ``'trajectory'``, a

@@ -17,8 +17,8 @@ MODES = ('symmetric', 'reflect')
 class PadToPatch(OwnTransform):
     """Mirror images that are smaller than the patch at their lower and right border.
 
-    Training sets of several sources (Rain13K, DFWB) have images that are smaller than the largest
-    patch. Mirrored pixels keep their region, so that region maps are padded with their images.
+    Training sets of several sources (Rain13K, DFWB) have such images. Mirrored pixels keep their
+    region, so that region maps are padded with their images.
 
     Args:
         keys: What is padded.

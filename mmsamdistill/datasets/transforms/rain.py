@@ -17,9 +17,8 @@ class AddRain(Degradation):
     """Rain as layers of bright streaks, the additive model of the deraining literature.
 
     ``y = x + brightness * (S_1 + ... + S_L)``, where each ``S`` in [0, 1] is a map of streaks:
-    drops at random pixels, drawn out along the direction of the rain. Rain only ever brightens.
-    All layers of an image fall at one angle; each draws its own density, length, width and
-    brightness from the ranges.
+    drops at random pixels, drawn out along the direction of the rain. All layers of an image fall
+    at one angle; each draws its own density, length, width and brightness.
 
     Args:
         density: Share of pixels in which a drop starts, in each layer, or a range in 0..1.

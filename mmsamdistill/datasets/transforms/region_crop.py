@@ -21,12 +21,8 @@ class RegionCrop(OwnTransform):
     .. math:: p^* = \arg\max_{p \in \{p_1, ..., p_k\}} |\{ r(q) : q \in p \}|
 
     A restorer is judged by the mean error of whole images, which lies where the detail is; a crop
-    at random is mostly sky, and a loss that is taken relative to each crop's own error (PSNRLoss)
-    gives the sky as much weight as the detail. Costs nothing at inference, and in training a few
-    more slices of an image.
-
-    ``RegionDataset(..., crop=dict(candidates=2))`` puts it around the random crop of any pipeline,
-    which then reads::
+    at random is mostly sky. ``RegionDataset(..., crop=dict(candidates=2))`` puts this around the
+    random crop of any pipeline, which then reads::
 
         dict(type='RegionCrop', transforms=[dict(type='PairedRandomCrop', gt_patch_size=64)])
 
@@ -35,9 +31,8 @@ class RegionCrop(OwnTransform):
             the same images.
         candidates: Number of tries k; with 1 the crop is the plain one. Default: 2.
         by: What is counted. 'regions': the labels in the crop. As controls, 'misplaced': those in
-            the region map turned upside down, the same shapes where they do not belong;
-            'contrast': no regions, but the mean absolute difference between neighbouring pixels of
-            the truth, and no region map is needed. Default: 'regions'.
+            the region map turned upside down; 'contrast': the mean absolute difference between
+            neighbouring pixels of the truth, without a region map. Default: 'regions'.
         gt_key: The truth. Default: 'gt'.
         regions_key: The region map, as ``RegionDataset`` loads it. Default: 'regions'.
 

@@ -23,19 +23,15 @@ class RegionMix(OwnTransform):
     Within an image of many strengths it has to look how degraded each object is. Works on any
     paired data, also where the degradation cannot be computed anew, and costs nothing at inference.
 
-    Measured with the defaults (``benchmarks``, three seeds): trained on noise of sigma 50, +2.2 dB
-    at sigma 25 and +1.5 dB at sigma 70 without a loss in domain; the control ``per='image'`` +3.1
-    and +1.8 dB. With :class:`RegionCrop` before it, trained on blur: +0.74 dB in domain, +0.44 and
-    +0.76 dB on blur of other directions and paths.
-
-    Goes after whatever degrades and moves pixels, before ``PackInputs``; not for testing.
+    Goes after whatever degrades and moves pixels, before ``PackInputs``; not for testing. What it
+    gains is measured in ``benchmarks``.
 
     Args:
         probability: Of an image to be mixed. Default: 0.25.
         strength: The range (a, b); above 1 the degradation is exaggerated. Default: (0.3, 1.6).
         per: 'region' draws a strength for each region (pixels in no region share one). As controls,
-            'misplaced' does so with the region map turned upside down, the same shapes where they
-            do not belong, and 'image' draws one for the whole image. Default: 'region'.
+            'misplaced' does so with the region map turned upside down, and 'image' draws one for
+            the whole image. Default: 'region'.
         img_key: The degraded image, mixed in place. Integer images are rounded. Default: 'img'.
         gt_key: The truth. Default: 'gt'.
         regions_key: The region map, as ``RegionDataset`` loads it. Default: 'regions'.

@@ -30,13 +30,10 @@ IMAGE_KEYS = ('gt', 'img')
 class LoadRegionMap(OwnTransform):
     """Load the region map of an image from a cache.
 
-    The map is found by the image's key, its path relative to its folder without the suffix, as
+    The map is found by the image's ``key``, its path relative to its folder without the suffix, as
     ``BasicImageDataset`` gives it; where the file's own name differs from the key (a file name
-    template), by the name of ``gt_path`` or ``img_path``.
-
-    Required keys are ``gt`` or ``img``, already loaded, and ``key``, ``gt_path`` or ``img_path``.
-    The added key is ``regions``, ``(H, W, 1)`` int32: three axes, because that is what MMagic's
-    transforms transpose.
+    template), by the name of ``gt_path`` or ``img_path``. ``gt`` or ``img`` is already loaded.
+    Added is ``regions``, ``(H, W, 1)`` int32: MMagic's transforms transpose three axes.
 
     Args:
         root: Folder of the cache.
@@ -69,10 +66,11 @@ class LoadRegionMap(OwnTransform):
         # 2. A map of another size is of another image.
         size = image.shape[1::-1] if is_transposed(turn) else image.shape[:2]
         if self.store.size(key) != size:
+            own, other = (f'{height} x {width}' for height, width in (self.store.size(key), size))
             raise ValueError(
-                f'region map {self.store.path(key)} is {_by(self.store.size(key))}, but '
-                f'{_image_path(results)} is {_by(size)} (height x width): it was made from another '
-                f'image. Make it again by: {self._command(results, key)}'
+                f'region map {self.store.path(key)} is {own}, but {_image_path(results)} is '
+                f'{other} (height x width): it was made from another image. Make it again by: '
+                f'{self._command(results, key)}'
             )
         labels = turned_back(self.store.read(key), turn)
         return {**results, self.key: labels[..., None]}
@@ -117,12 +115,11 @@ class LoadRegionMap(OwnTransform):
 class CarryRegions(OwnTransform):
     """Apply a transform to the images, and the very same to the region map.
 
-    For transforms that move pixels but cannot be told to take one more key, such as
-    ``PairedRandomCrop``, or that draw anew for each key, such as ``Crop``. The transform runs a
-    second time with the region map in the images' place, from the same random state; the random
-    state afterwards is as if it had run once, so that the images are those of the pipeline without
-    regions. NumPy's, Python's and PyTorch's global random states are covered; a transform with a
-    generator of its own cannot be carried.
+    For transforms that move pixels but take no further key (``PairedRandomCrop``), or that draw
+    anew for each key (``Crop``). The transform runs a second time with the region map in the
+    images' place, from the same state of NumPy's, Python's and PyTorch's global generators; the
+    state afterwards is as if it had run once, so that images are those of the pipeline without
+    regions. A transform with a generator of its own cannot be carried.
 
     Args:
         transform: The transform's configuration, or the transform.
@@ -140,10 +137,7 @@ class CarryRegions(OwnTransform):
     """
 
     def __init__(
-        self,
-        transform: Any,
-        key: str = 'regions',
-        image_keys: Sequence[str] = IMAGE_KEYS,
+        self, transform: Any, key: str = 'regions', image_keys: Sequence[str] = IMAGE_KEYS
     ) -> None:
         if isinstance(transform, dict):
             transform = TRANSFORMS.build(dict(transform))
@@ -211,10 +205,6 @@ def _orientation(path: Any) -> int:
     if isinstance(path, str | Path) and Path(path).is_file():
         return read_orientation(path)
     return 1
-
-
-def _by(size: Sequence[int]) -> str:
-    return f'{size[0]} x {size[1]}'
 
 
 def _random_state() -> tuple[Any, ...]:

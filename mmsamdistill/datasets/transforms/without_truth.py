@@ -20,9 +20,9 @@ class WithoutTruth(OwnTransform):
     In place of a truth goes an image of NaN, which every crop and flip carries along like any
     other. A model that does not know the mark gets a loss of NaN, not a wrong one.
 
-    Put it after the transforms that load, in the pipeline of the images without truth, and mix them
-    with the others by ``ConcatDataset`` and :class:`MixedSampler`. A truth that is there is thrown
-    away, which shows in an experiment what it is worth.
+    Goes after the transforms that load, in the pipeline of the images without truth, which are
+    mixed with the others by ``ConcatDataset`` and :class:`MixedSampler`. A truth that is there is
+    thrown away, which shows in an experiment what it is worth.
 
     Args:
         key: The degraded image. Default: ``'img'``.
