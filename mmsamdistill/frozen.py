@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import nn
 
 
@@ -47,4 +48,19 @@ class FrozenNetwork(nn.Module):
         super()._apply(fn, *args, **kwargs)
         for network in self._held:
             network._apply(fn, *args, **kwargs)
+        return self
+
+
+class FrozenMaskNetwork(FrozenNetwork):
+    """Follows its owner to a device, never to a precision: prompts and thresholds are float32."""
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is no network yet."""
+        return not self._held
+
+    def _apply(self, fn: Callable, *args: object, **kwargs: object) -> FrozenMaskNetwork:
+        for network in self._held:
+            probe = next(network.parameters())
+            network.to(fn(torch.empty(0, device=probe.device)).device)
         return self

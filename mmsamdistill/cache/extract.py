@@ -131,12 +131,7 @@ def extract(
 
 
 def shard_of(keys: Sequence[str], index: int, count: int) -> list[str]:
-    """The share of one process: every ``count``-th key from the ``index``-th on.
-
-    Example:
-        >>> shard_of(['a', 'b', 'c'], 0, 2), shard_of(['a', 'b', 'c'], 1, 2)
-        (['a', 'c'], ['b'])
-    """
+    """The share of one process: every ``count``-th key from the ``index``-th on."""
     if not 0 <= index < count:
         raise ValueError(
             f'shard {index}/{count}: the index counts from 0, so 0/{count} is the first'

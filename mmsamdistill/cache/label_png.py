@@ -21,14 +21,7 @@ _SAMPLES = {8: 'u1', 16: '>u2'}
 
 
 def encode_labels(labels: np.ndarray, bits: int = 16) -> bytes:
-    """An ``(H, W)`` map as a greyscale PNG without filters, which every decoder of PNG reads.
-
-    ``bits``: 16, or 8 for maps of few regions, which are read in half of the time.
-
-    Example:
-        >>> encode_labels(np.array([[0, 1]]))[1:4]
-        b'PNG'
-    """
+    """An ``(H, W)`` map as a greyscale PNG without filters, which every decoder of PNG reads."""
     height, width = labels.shape
     samples = np.ascontiguousarray(labels, _SAMPLES[bits]).view(np.uint8).reshape(height, -1)
     rows = np.pad(samples, ((0, 0), (1, 0)))  # the first byte of a row: no filter
@@ -39,15 +32,7 @@ def encode_labels(labels: np.ndarray, bits: int = 16) -> bytes:
 
 
 def decode_labels(chunks: Iterable[tuple[bytes, bytes]]) -> np.ndarray | None:
-    """Decode a map that :func:`encode_labels` wrote, from its verified chunks.
-
-    None for a PNG of another kind, which a general decoder has to read. Its declared size has been
-    checked before: no more than that is inflated.
-
-    Example:
-        >>> decode_labels([(b'IHDR', bytes(13)), (b'IEND', b'')]) is None
-        True
-    """
+    """Decode a map that :func:`encode_labels` wrote, from its verified chunks."""
     chunks = list(chunks)
     content = dict(chunks)
     data = [each for kind, each in chunks if kind == b'IDAT']

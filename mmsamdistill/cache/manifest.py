@@ -23,25 +23,13 @@ MANIFEST_NAME = 'regions.json'
 
 
 def fingerprint(source: dict[str, Any]) -> str:
-    """Short hash of a source's description: equal for equal parameters and weights.
-
-    Example:
-        >>> fingerprint({'a': 1, 'b': 2}) == fingerprint({'b': 2, 'a': 1})
-        True
-    """
+    """Short hash of a source's description: equal for equal parameters and weights."""
     text = json.dumps([FORMAT_VERSION, source], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def describe_differences(cached: Any, wanted: Any, *, partial: bool = False) -> list[str]:
-    """Which parameters differ between two descriptions of sources; nested ones with dots.
-
-    ``partial``: what is not wanted may be anything.
-
-    Example:
-        >>> describe_differences({'a': {'b': 1}, 'c': 2}, {'a': {'b': 3}, 'c': 2})
-        ['a.b: 1 in the cache, 3 now']
-    """
+    """Which parameters differ between two descriptions of sources; nested ones with dots."""
     left, right = flatten(cached), flatten(wanted)
     return [
         f'{name}: {left.get(name, "not there")} in the cache, {right.get(name, "not there")} now'

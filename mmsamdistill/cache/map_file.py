@@ -27,17 +27,7 @@ _KEYWORD = b'mmsamdistill\x00'
 
 
 def write_map(path: str | Path, labels: np.ndarray, record: dict[str, Any]) -> None:
-    """Write an ``(H, W)`` label map without gaps, with where it comes from, atomically.
-
-    Without a time in the record, equal maps give equal files.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     write_map(Path(folder, 'a.png'), np.array([[0, 1]]), {'regions': 1})
-        ...     read_map(Path(folder, 'a.png')).tolist(), read_record(Path(folder, 'a.png'))
-        ([[0, 1]], {'regions': 1})
-    """
+    """Write an ``(H, W)`` label map without gaps, with where it comes from, atomically."""
     if labels.ndim != 2 or labels.size == 0 or labels.dtype.kind not in 'iu':
         raise ValueError(f'a label map is (H, W) integers, got {labels.dtype} {labels.shape}')
     if labels.min() < 0 or labels.max() > MAX_REGIONS:
@@ -51,12 +41,7 @@ def write_map(path: str | Path, labels: np.ndarray, record: dict[str, Any]) -> N
 
 
 def compact_for_storage(labels: np.ndarray) -> np.ndarray:
-    """Renumber labels to ``1..K``, so that 16 bits hold any map of up to 65,535 regions.
-
-    Example:
-        >>> compact_for_storage(np.array([[0, 70000, 9]])).tolist()
-        [[0, 2, 1]]
-    """
+    """Renumber labels to ``1..K``, so that 16 bits hold any map of up to 65,535 regions."""
     return compact_labels(np.asarray(labels).astype(np.int64))
 
 

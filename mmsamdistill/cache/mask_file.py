@@ -18,12 +18,7 @@ _MAX_BYTES = 1 << 33
 
 
 def decode_rle(encoded: dict[str, Any]) -> np.ndarray:
-    """Undo :func:`run_lengths`: an ``(H, W)`` bool mask.
-
-    Example:
-        >>> decode_rle({'size': [2, 2], 'counts': [0, 2, 1, 1]}).astype(int).tolist()
-        [[1, 0], [1, 1]]
-    """
+    """Undo :func:`run_lengths`: an ``(H, W)`` bool mask."""
     height, width = size_of_rle(encoded)
     counts = encoded.get('counts')
     # Booleans are integers to Python, and no counts.
@@ -46,11 +41,7 @@ def size_of_rle(encoded: Any) -> tuple[int, int]:
 
 
 def write_masks(path: str | Path, records: list[dict[str, Any]]) -> None:
-    """Write the masks of one image, atomically.
-
-    A record each: ``segmentation``, an ``(H, W)`` array, and whatever else is known of the mask
-    (``predicted_iou``, ``bbox``, ...).
-    """
+    """Write the masks of one image, atomically."""
     encoded = [
         {**each, 'segmentation': run_lengths(np.asarray(each['segmentation']) != 0)}
         for each in records

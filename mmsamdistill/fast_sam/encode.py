@@ -15,18 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmsamdistill.fast_sam.chunks import chunk_length
+from mmsamdistill.fast_sam.inputs import chunk_length
 
 
 def prepare_images(sam: nn.Module, images: list[np.ndarray]) -> tuple[Tensor, list]:
-    """Resize images to the encoder's long side, normalise and pad them.
-
-    Shape:
-        - images: ``(H_i, W_i, 3)`` each
-        - result: ``(N, 3, S, S)`` with the encoder's size S
-
-    Source: ``segment_anything``, whose functions do the work.
-    """
+    """Resize to the encoder's long side, normalise, pad: ``(N, 3, S, S)``, and the sizes before."""
     from segment_anything.utils.transforms import ResizeLongestSide
 
     transform = ResizeLongestSide(sam.image_encoder.img_size)
@@ -39,12 +32,7 @@ def prepare_images(sam: nn.Module, images: list[np.ndarray]) -> tuple[Tensor, li
 
 
 def encode_images(encoder: nn.Module, images: Tensor) -> Tensor:
-    """Compute the image embeddings.
-
-    Shape:
-        - images: ``(N, 3, S, S)``
-        - result: ``(N, C, h, w)``
-    """
+    """``(N, 3, S, S)`` -> embeddings ``(N, C, h, w)``."""
     from segment_anything.modeling import ImageEncoderViT
 
     # Subclasses may have changed what the parts mean.
@@ -79,6 +67,7 @@ def _attend(attn: nn.Module, qkv: Tensor) -> Tensor:
     # (3, windows * heads, pixels, channels per head)
     qkv = qkv.view(windows, height * width, 3, attn.num_heads, -1).permute(2, 0, 3, 1, 4)
     queries, keys, values = qkv.reshape(3, windows * attn.num_heads, height * width, -1)
+    # Rows of the attention matrix are made, used and forgotten.
     bias = _relative_bias(attn, queries, (height, width)) if attn.use_rel_pos else None
     out = torch.empty_like(queries)
     for group, rows in _tiles(queries.shape[0], queries.shape[1], queries.device):

@@ -1,6 +1,6 @@
 """SAM's automatic mask generator: the same masks as the reference, in a fraction of the time.
 
-The steps are in files of their own and in this order: ``prompts`` (crops, points), ``encode``,
+The steps are in files of their own and in this order: ``inputs`` (crops, points), ``encode``,
 ``decode`` (prompts to tokens and predicted quality), ``upscale`` (what survives, to logits),
 ``masks`` (masks, boxes, stability), ``results`` (duplicates, records, label map).
 """
@@ -15,13 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mmsamdistill.fast_sam.check import (
-    check_counts,
-    check_image,
-    check_model,
-    check_options,
-)
-from mmsamdistill.fast_sam.chunks import chunk_length
 from mmsamdistill.fast_sam.decode import (
     SharedImage,
     decode_prompts,
@@ -29,8 +22,17 @@ from mmsamdistill.fast_sam.decode import (
     share_image,
 )
 from mmsamdistill.fast_sam.encode import encode_images, prepare_images
+from mmsamdistill.fast_sam.inputs import (
+    Crop,
+    check_counts,
+    check_image,
+    check_model,
+    check_options,
+    chunk_length,
+    crops_of_image,
+    points_in_crop,
+)
 from mmsamdistill.fast_sam.masks import MaskRules, MaskSet, find_masks, no_masks
-from mmsamdistill.fast_sam.prompts import Crop, crops_of_image, points_in_crop
 from mmsamdistill.fast_sam.results import (
     merge_crops,
     paint_labels,
@@ -249,7 +251,7 @@ class FastSamMaskGenerator:
 
     @torch.no_grad()
     def _find_in_crop(self, crop: Crop, embedding: Tensor, input_size: tuple[int, int]) -> MaskSet:
-        # What all prompts share is computed once.
+        # 1. What all prompts share is computed once.
         with self._autocast():
             image = share_image(self.model, embedding)
         resize = MaskResizer(
@@ -259,13 +261,13 @@ class FastSamMaskGenerator:
             size=crop.size,
             device=embedding.device,
         )
-        # Of each batch of prompts, make and keep the good masks alone.
+        # 2. Of each batch of prompts, make and keep the good masks alone.
         found = [no_masks(crop.image_size, embedding.device)]
         for points in self._point_batches(crop, image.pixels):
             scores, which, logits = self._decode_batch(image, crop, points, input_size)
             if len(logits) > 0:
                 found.append(find_masks(logits, resize, self.rules, crop, scores, points[which]))
-        # Neighbouring prompts find the same things.
+        # 3. Neighbouring prompts find the same things.
         masks = MaskSet.join(found)
         return without_duplicates(masks, masks.scores, self.box_nms_thresh)
 
@@ -278,12 +280,12 @@ class FastSamMaskGenerator:
         self, image: SharedImage, crop: Crop, points: Tensor, input_size: tuple[int, int]
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Predicted IoU, prompt and low-resolution logits of the masks worth making."""
-        # Prompts are given in pixels of the encoder's input.
+        # 1. Prompts are given in pixels of the encoder's input.
         (height, width), (input_height, input_width) = crop.size, input_size
         scale = points.new_tensor([input_width / width, input_height / height])
         prompts = embed_points(self.model, points * scale)
         with self._autocast():
-            # The quality is known before any mask: poor ones are never made.
+            # 2. The quality is known before any mask: poor ones are never made.
             decoded = self._decode(self.model.mask_decoder, image, prompts)
             keep = self.rules.good_scores(decoded.scores)
             logits = mask_logits(self.model.mask_decoder, image.grid, decoded, keep)

@@ -9,8 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmsamdistill.fast_sam.chunks import chunk_length
-from mmsamdistill.fast_sam.prompts import Crop
+from mmsamdistill.fast_sam.inputs import Crop, chunk_length
 
 # Multiplied with eight bytes of 0 or 1, read as one integer, it gathers them in the highest byte:
 # byte i is shifted to bit 56 + i, and nothing else reaches or carries into bits 56 to 63.
@@ -21,24 +20,16 @@ _GATHER_BITS = 0x0102040810204080
 class MaskSet:
     """Masks of one image and what is known about each.
 
-    Masks are held as bits, an eighth of a bool tensor: hundreds of them wait for each other until
-    duplicates can be told.
-
-    Attributes:
-        bits: ``(K, H, ceil(W / 8))`` uint8, in the frame of the whole image.
-        boxes: ``(K, 4)`` left, top, right, bottom, last pixel included; zeros for empty masks.
-        scores: ``(K,)`` predicted IoU.
-        stability: ``(K,)`` stability score.
-        points: ``(K, 2)`` float64, the prompt in pixels of the image.
-        crop_boxes: ``(K, 4)``, the crop that was looked at.
+    They are held as bits, an eighth of a bool tensor: hundreds wait for each other until duplicates
+    can be told.
     """
 
-    bits: Tensor
-    boxes: Tensor
-    scores: Tensor
-    stability: Tensor
-    points: Tensor
-    crop_boxes: Tensor
+    bits: Tensor  # (K, H, ceil(W / 8)) uint8, in the frame of the whole image
+    boxes: Tensor  # (K, 4) left, top, right, bottom, last pixel included; zeros for empty masks
+    scores: Tensor  # (K,) predicted IoU
+    stability: Tensor  # (K,) stability score
+    points: Tensor  # (K, 2) float64, the prompt in pixels of the image
+    crop_boxes: Tensor  # (K, 4), the crop that was looked at
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -57,19 +48,12 @@ class MaskSet:
 
 @dataclass(frozen=True)
 class MaskRules:
-    """Which masks of a crop are kept.
+    """Which masks of a crop are kept."""
 
-    Attributes:
-        score_threshold: Least predicted IoU, not included; at or below 0 nothing is dropped.
-        stability_threshold: Least stability score, included; at or below 0 nothing is dropped.
-        stability_offset: By how much the cutoff is moved up and down for the stability score.
-        mask_threshold: Cutoff of the logits.
-    """
-
-    score_threshold: float
-    stability_threshold: float
-    stability_offset: float
-    mask_threshold: float
+    score_threshold: float  # least predicted IoU, not included; at or below 0 nothing is dropped
+    stability_threshold: float  # least stability score, included; at or below 0 nothing is dropped
+    stability_offset: float  # by how much the cutoff is moved up and down for the stability score
+    mask_threshold: float  # cutoff of the logits
 
     def good_scores(self, scores: Tensor) -> Tensor:
         """Which masks are worth computing, by predicted IoU."""
@@ -78,10 +62,8 @@ class MaskRules:
         return torch.ones_like(scores, dtype=torch.bool)
 
     def stability(self, logits: Tensor) -> Tensor:
-        """IoU of the masks at the raised and at the lowered cutoff, ``(K,)``.
-
-        As in the reference, NaN for a mask that is empty at both.
-        """
+        """IoU of the masks at the raised and at the lowered cutoff, ``(K,)``."""
+        # As in the reference, NaN for a mask that is empty at both.
         inside, around = (
             (logits > self.mask_threshold + offset)
             .sum(-1, dtype=torch.int16)
@@ -105,13 +87,7 @@ def find_masks(
     scores: Tensor,
     points: Tensor,
 ) -> MaskSet:
-    """Resize logits, threshold them, and drop what is unstable or cut off by the crop.
-
-    Shape:
-        - logits: ``(K, h, w)``
-        - scores: ``(K,)``
-        - points: ``(K, 2)``
-    """
+    """Resize logits ``(K, h, w)``, threshold, and drop what is unstable or cut off by the crop."""
     height, width = crop.size
     length = chunk_length(8 * height * width, logits.device)
     parts = [
@@ -124,12 +100,7 @@ def find_masks(
 
 
 def no_masks(image_size: tuple[int, int], device: torch.device) -> MaskSet:
-    """A set without any mask.
-
-    Example:
-        >>> len(no_masks((4, 4), 'cpu'))
-        0
-    """
+    """A set without any mask."""
     height, width = image_size
     return MaskSet(
         bits=torch.zeros(0, height, -(-width // 8), dtype=torch.uint8, device=device),
@@ -146,12 +117,15 @@ def _find_in_chunk(
 ) -> MaskSet:
     from segment_anything.utils.amg import is_box_near_crop_edge, uncrop_boxes_xyxy
 
+    # 1. Drop what is unstable.
     stability = rules.stability(logits)
     keep = rules.stable(stability)
     masks = (logits if bool(keep.all()) else logits[keep]) > rules.mask_threshold
     boxes = boxes_of_masks(masks)
+    # 2. Drop what a crop cuts off, unless the image's edge does.
     height, width = crop.image_size
     whole = ~is_box_near_crop_edge(boxes, crop.box, [0, 0, width, height])
+    # 3. From the crop's frame into the image's.
     left, top, right, bottom = crop.box
     if not crop.is_whole_image:
         masks = F.pad(masks[whole], (left, width - right, top, height - bottom))
@@ -169,16 +143,7 @@ def _find_in_chunk(
 
 
 def boxes_of_masks(masks: Tensor) -> Tensor:
-    """Boxes around binary masks.
-
-    Shape:
-        - masks: ``(K, H, W)`` bool
-        - result: ``(K, 4)``
-
-    Example:
-        >>> boxes_of_masks(torch.tensor([[[False, True, True]], [[False] * 3]])).tolist()
-        [[1, 0, 2, 0], [0, 0, 0, 0]]
-    """
+    """Boxes around binary masks: ``(K, H, W)`` -> ``(K, 4)``, zeros for empty ones."""
     masks = masks.view(torch.uint8)
     (left, right), (top, bottom) = (_extent(masks.amax(axis)) for axis in (1, 2))
     boxes = torch.stack([left, top, right, bottom], dim=-1)
@@ -191,16 +156,7 @@ def _extent(used: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def pack_masks(masks: Tensor) -> Tensor:
-    """Pack binary masks into bits, eight pixels of a row to a byte.
-
-    Shape:
-        - masks: ``(K, H, W)`` bool
-        - result: ``(K, H, ceil(W / 8))``
-
-    Example:
-        >>> pack_masks(torch.tensor([[[True, False, True]]])).tolist()
-        [[[5]]]
-    """
+    """``(K, H, W)`` bool -> ``(K, H, ceil(W / 8))``, eight pixels of a row to a byte."""
     masks = F.pad(masks, (0, -masks.shape[-1] % 8))
     count, height, width = masks.shape
     bits = (masks.flatten().view(torch.int64) * _GATHER_BITS) >> 56
@@ -208,15 +164,6 @@ def pack_masks(masks: Tensor) -> Tensor:
 
 
 def unpack_masks(bits: Tensor, width: int) -> Tensor:
-    """Undo :func:`pack_masks`.
-
-    Shape:
-        - bits: ``(K, H, ceil(W / 8))``
-        - result: ``(K, H, W)``
-
-    Example:
-        >>> unpack_masks(torch.tensor([[[5]]], dtype=torch.uint8), 3).tolist()
-        [[[True, False, True]]]
-    """
+    """Undo :func:`pack_masks`."""
     values = 2 ** torch.arange(8, dtype=torch.uint8, device=bits.device)
     return (bits.unsqueeze(-1) & values).ne(0).flatten(-2)[..., :width]

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmsamdistill.fast_sam.chunks import chunk_length
+from mmsamdistill.fast_sam.inputs import chunk_length
 from mmsamdistill.fast_sam.masks import (
     MaskSet,
     boxes_of_masks,
@@ -17,14 +17,9 @@ from mmsamdistill.fast_sam.masks import (
     unpack_masks,
 )
 
-OUTPUT_MODES = ('binary_mask', 'uncompressed_rle', 'coco_rle')
-
 
 def without_duplicates(masks: MaskSet, priority: Tensor, iou_threshold: float) -> MaskSet:
-    """Keep the preferred one of masks whose boxes overlap.
-
-    Source: ``segment_anything``; torchvision does the work.
-    """
+    """Keep the preferred one of masks whose boxes overlap."""
     return masks.select(_distinct(masks.boxes, priority, iou_threshold))
 
 
@@ -37,10 +32,7 @@ def _distinct(boxes: Tensor, priority: Tensor, iou_threshold: float) -> Tensor:
 
 
 def merge_crops(crops: list[MaskSet], iou_threshold: float) -> MaskSet:
-    """All masks of an image, of duplicates the one from the smaller crop: a closer look.
-
-    Source: ``segment_anything``.
-    """
+    """All masks of an image, of duplicates the one from the smaller crop: a closer look."""
     masks = MaskSet.join(crops)
     if len(crops) == 1:
         return masks
@@ -51,10 +43,7 @@ def merge_crops(crops: list[MaskSet], iou_threshold: float) -> MaskSet:
 def without_small_regions(
     masks: MaskSet, width: int, min_area: int, iou_threshold: float
 ) -> MaskSet:
-    """Fill small holes, drop small islands, and then the duplicates that this makes.
-
-    Source: ``segment_anything``, whose functions do the work.
-    """
+    """Fill small holes, drop small islands, and then the duplicates that this makes."""
     if len(masks) == 0:
         return masks
     cleaned = [
@@ -80,10 +69,7 @@ def _clean(mask: np.ndarray, min_area: int) -> tuple[np.ndarray, bool]:
 
 
 def to_records(masks: MaskSet, width: int, output_mode: str) -> list[dict[str, Any]]:
-    """Describe masks the way the reference does.
-
-    Source: ``segment_anything`` defines the format.
-    """
+    """Describe masks as the reference, ``segment_anything``, does."""
     records = []
     boxes, crop_boxes = (_corner_and_size(part) for part in (masks.boxes, masks.crop_boxes))
     for index, bits in enumerate(masks.bits.unsqueeze(1)):
@@ -118,17 +104,7 @@ def _segmentation(mask: np.ndarray, output_mode: str) -> Any:
 
 
 def run_lengths(mask: np.ndarray) -> dict[str, list[int]]:
-    """Encode a mask as the lengths of its runs, column by column, background first.
-
-    Shape:
-        - mask: ``(H, W)`` bool
-
-    Example:
-        >>> run_lengths(np.array([[True, False], [True, True]]))
-        {'size': [2, 2], 'counts': [0, 2, 1, 1]}
-
-    Source: the format is COCO's.
-    """
+    """Lengths of an ``(H, W)`` mask's runs as COCO has them: by columns, background first."""
     pixels = mask.T.ravel()
     changes = np.flatnonzero(pixels[1:] != pixels[:-1]) + 1
     counts = np.diff(np.concatenate([[0], changes, [pixels.size]])).tolist()
@@ -136,11 +112,7 @@ def run_lengths(mask: np.ndarray) -> dict[str, list[int]]:
 
 
 def paint_labels(masks: MaskSet, width: int) -> Tensor:
-    """Paint masks into a label map on their device, large ones first.
-
-    Shape:
-        - result: ``(H, W)``
-    """
+    """Paint masks into a label map ``(H, W)`` on their device, large ones first."""
     height = masks.bits.shape[1]
     device = masks.bits.device
     length = chunk_length(16 * height * width, device)

@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmsamdistill.fast_sam.chunks import chunk_length
 from mmsamdistill.fast_sam.decode import DecodedPrompts
+from mmsamdistill.fast_sam.inputs import chunk_length
 
 # Output pixels per block: small enough to skip most zeros, large enough for a fast product.
 _BLOCK = 64
@@ -24,12 +24,7 @@ _BLOCK = 64
 def mask_logits(
     decoder: nn.Module, grid: tuple[int, int], decoded: DecodedPrompts, keep: Tensor
 ) -> Tensor:
-    """Low-resolution logits of the masks to keep.
-
-    Shape:
-        - keep: ``(B, M)`` bool
-        - result: ``(K, 4 h, 4 w)``, K = number of masks kept, in the order of ``keep``
-    """
+    """Low-resolution logits of the masks to ``keep``, ``(B, M)`` bool: ``(K, 4 h, 4 w)``."""
     prompts = keep.any(dim=1).nonzero()[:, 0]
     if len(prompts) == 0:
         return torch.zeros(0, 4 * grid[0], 4 * grid[1], device=keep.device)
@@ -57,11 +52,9 @@ def _logits(decoder: nn.Module, grid: tuple[int, int], tokens: Tensor, pixels: T
 
 
 def _upscale(layers: nn.Sequential, pixels: Tensor) -> Tensor:
-    """The decoder's two transposed convolutions on ``(B, N, C)``: ``(B, N, 16, c)``.
-
-    With kernel and stride 2 outputs do not overlap: each is a linear layer with four outputs per
-    pixel, and the channels can stay last, where the normalisation wants them.
-    """
+    """The decoder's two transposed convolutions on ``(B, N, C)``: ``(B, N, 16, c)``."""
+    # With kernel and stride 2 outputs do not overlap: each is a linear layer with four outputs per
+    # pixel, and the channels can stay last, where the normalisation wants them.
     first, norm, activation, second, last_activation = layers
     x = _expand(first, pixels)
     x = F.layer_norm(x, (x.shape[-1],), norm.weight, norm.bias, norm.eps)
@@ -84,15 +77,6 @@ class MaskResizer:
         input_size: Height and width of the resized image in it, without padding.
         size: Height and width of the image.
         device: Where the logits are.
-
-    Shape:
-        - input: ``(K, h, w)``
-        - output: ``(K, H, W)``
-
-    Example:
-        >>> resizer = MaskResizer((4, 4), 16, (16, 8), (6, 3))
-        >>> resizer(torch.ones(2, 4, 4)).shape
-        torch.Size([2, 6, 3])
     """
 
     def __init__(

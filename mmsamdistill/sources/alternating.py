@@ -10,7 +10,7 @@ from mmengine.logging import MessageHub
 from torch import Tensor, nn
 
 from mmsamdistill.sources.controls import NoRegions
-from mmsamdistill.sources.source import RegionSource
+from mmsamdistill.sources.source import RegionSource, build_source
 
 
 @MODELS.register_module()
@@ -76,8 +76,8 @@ class AlternatingRegions(RegionSource):
             raise ValueError(
                 f'interval={interval} must be at least 1 and offset={offset} in 0..interval-1'
             )
-        self.source = _build('source', source)
-        self.otherwise = NoRegions() if otherwise is None else _build('otherwise', otherwise)
+        self.source = build_source('source', source)
+        self.otherwise = NoRegions() if otherwise is None else build_source('otherwise', otherwise)
         self.interval = interval
         self.offset = offset
         # One source that needs maps from the pipeline is enough to need them in every sample.
@@ -112,12 +112,3 @@ class AlternatingRegions(RegionSource):
             return True
         iteration = MessageHub.get_current_instance().get_info('iter', None)
         return iteration is None or iteration % self.interval == self.offset
-
-
-def _build(name: str, source: dict[str, Any] | nn.Module) -> nn.Module:
-    if not isinstance(source, nn.Module | dict):
-        raise TypeError(
-            f"{name} must be a region source or its config, e.g. dict(type='CachedRegions'), got "
-            f'{type(source).__name__}'
-        )
-    return source if isinstance(source, nn.Module) else MODELS.build(source)

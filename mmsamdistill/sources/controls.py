@@ -8,7 +8,7 @@ import torch
 from mmagic.registry import MODELS
 from torch import Tensor, nn
 
-from mmsamdistill.sources.source import RegionSource
+from mmsamdistill.sources.source import RegionSource, build_source
 
 _MODES = ('batch', 'roll')
 
@@ -69,12 +69,7 @@ class ShuffledRegions(RegionSource):
         super().__init__()
         if mode not in _MODES:
             raise ValueError(f'unknown mode {mode!r}; choose from {list(_MODES)}')
-        if not isinstance(source, nn.Module | dict):
-            raise TypeError(
-                f"source must be a region source or its config, e.g. dict(type='CachedRegions'), "
-                f'got {type(source).__name__}'
-            )
-        self.source = source if isinstance(source, nn.Module) else MODELS.build(source)
+        self.source = build_source('source', source)
         self.mode = mode
         self.online = self.source.online
 

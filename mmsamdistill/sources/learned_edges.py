@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 import torch
 from mmagic.registry import MODELS
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 
-from mmsamdistill.sources.edge_network import EdgeNetwork
-from mmsamdistill.sources.mask_generator import FrozenMaskNetwork
+from mmsamdistill.frozen import FrozenMaskNetwork
 from mmsamdistill.sources.source import RegionSource, to_unit_range
-from mmsamdistill.weights.edge_weights import locate_edge_weights, read_edge_weights
+from mmsamdistill.weights.edge_weights import BGR_MEAN, locate_edge_weights, read_edge_weights
+
+_BLOCKS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
 
 
 @MODELS.register_module()
@@ -93,7 +95,7 @@ class LearnedEdgeRegions(RegionSource):
         """Read the network; see :class:`RegionSource`."""
         if self.frozen.empty:
             with torch.device('meta'):  # draws no random numbers: a run must not depend on them
-                network = EdgeNetwork()
+                network = _EdgeNetwork()
             network.load_state_dict(read_edge_weights(self._located()[0]), assign=True)
             self.frozen.hold(network)
         self.frozen.network.to(device)
@@ -118,10 +120,8 @@ class LearnedEdgeRegions(RegionSource):
 
 
 def watershed_regions(strength: np.ndarray, threshold: float, sigma: float) -> np.ndarray:
-    """Basins of a map of boundary strength ``(H, W)``, labelled from 1.
-
-    Minima less deep than ``threshold`` are filled first, so that they do not become regions.
-    """
+    """Basins of a map of boundary strength ``(H, W)``, labelled from 1."""
+    # Minima less deep than the threshold are filled, so that they do not become regions.
     # Importing these takes longer than importing the rest of this package.
     from scipy import ndimage
     from skimage.morphology import local_minima, reconstruction
@@ -134,3 +134,33 @@ def watershed_regions(strength: np.ndarray, threshold: float, sigma: float) -> n
     if count == 0:  # flat once the shallow minima are filled: there is no edge
         return np.ones(strength.shape, np.int64)
     return watershed(smooth, markers).astype(np.int64)
+
+
+class _EdgeNetwork(nn.Module):
+    """HED (Xie and Tu, ICCV 2015): boundary strength from side outputs of VGG-16's five blocks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        self.taps = []
+        channels = 3
+        for count, width in _BLOCKS:
+            for _ in range(count):
+                layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU(inplace=True)]
+                channels = width
+            self.taps.append(len(layers) - 1)
+            layers.append(nn.MaxPool2d(2, ceil_mode=True))
+        self.features = nn.Sequential(*layers[:-1])
+        self.side = nn.ModuleList(nn.Conv2d(width, 1, 1) for _, width in _BLOCKS)
+        self.fuse = nn.Conv2d(len(_BLOCKS), 1, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Strength in (0, 1), ``(N, H, W)``, of RGB images in [0, 1], ``(N, 3, H, W)``."""
+        x = 255 * images - images.new_tensor(BGR_MEAN[::-1]).view(1, 3, 1, 1)
+        logits = []
+        for position, layer in enumerate(self.features):
+            x = layer(x)
+            if position in self.taps:
+                side = self.side[len(logits)](x)
+                logits.append(F.interpolate(side, images.shape[-2:], mode='bilinear'))
+        return self.fuse(torch.cat(logits, 1)).squeeze(1).sigmoid()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -11,50 +12,52 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mmsamdistill.frozen import FrozenNetwork
+from mmsamdistill.frozen import FrozenMaskNetwork
 from mmsamdistill.regions.masks import masks_to_labels
-from mmsamdistill.sources.import_path import import_from
 from mmsamdistill.sources.source import RegionSource, to_unit_range
-from mmsamdistill.weights.sam_weights import hash_state
+from mmsamdistill.weights.sam_weights import (
+    OfficialFile,
+    hash_state,
+    locate_weights,
+    verify_weights,
+)
 
 
 class MaskGeneratorRegions(RegionSource):
     """Regions from an automatic mask generator, overlapping masks painted large to small.
 
-    The network is only looked at: it is built on first use, frozen, in evaluation mode, in float32,
-    and never part of a checkpoint, an optimiser or DDP. It follows the module to another device,
-    but not to another precision, and it is not run under autocast, so that the same image always
-    gives the same regions.
-
-    A family of models derives from this class and says where its weights are, how its network is
-    built, and what the names of its generators mean.
+    The network is built on first use, frozen, in evaluation mode, and never part of a checkpoint,
+    an optimiser or DDP. It follows the module to another device but not to another precision, and
+    is not run under autocast, so that the same image always gives the same regions. A family of
+    models derives from this class and says where its weights are, how its network is built, and
+    what the names of its generators mean.
 
     Args:
         network: A network to use as it is, frozen in place. None: it is built on first use.
+        checkpoint: Path or URL of its weights; not together with ``network``.
+        sha256: Expected SHA-256 of the weights or its beginning.
         generator: Arguments of the mask generator.
         generator_type: Name, class or import path of the mask generator. It is called with the
             network and the arguments; its ``generate`` takes an ``(H, W, 3)`` uint8 RGB array and
             returns records with ``segmentation``. If it has ``label_maps``, whole batches are
             given to that.
-
-    Shape:
-        - images: ``(N, 3, H, W)``
-        - result: ``(N, H, W)`` int64; ``m + 1`` for the m-th mask, 0 where there is none
-
-    Raises:
-        TypeError: If ``network`` is not a module.
-        ValueError: If the generator is told how to encode masks.
     """
 
     def __init__(
         self,
         network: nn.Module | None,
+        checkpoint: str | Path | None,
+        sha256: str | None,
         generator: dict[str, Any] | None,
         generator_type: str | Callable[..., Any],
     ) -> None:
         super().__init__()
+        if network is not None and (checkpoint is not None or sha256 is not None):
+            raise ValueError('give either sam or checkpoint and sha256, not both')
         if 'output_mode' in (generator or {}):
             raise ValueError('output_mode cannot be chosen: the masks are painted, not encoded')
+        self.checkpoint = checkpoint
+        self.sha256 = sha256
         self.generator = {name: _as_dtype(value) for name, value in (generator or {}).items()}
         self.generator_type = generator_type
         self.frozen = FrozenMaskNetwork(network)
@@ -69,7 +72,7 @@ class MaskGeneratorRegions(RegionSource):
             if hasattr(generator, 'label_maps'):
                 maps = generator.label_maps(pixels)
             else:
-                maps = [_paint(generator.generate(array), array.shape[:2]) for array in pixels]
+                maps = [paint_records(generator.generate(each), each.shape[:2]) for each in pixels]
         return torch.from_numpy(np.stack(maps))
 
     def prepare(self, device: str | torch.device) -> None:
@@ -78,23 +81,7 @@ class MaskGeneratorRegions(RegionSource):
 
     @torch.no_grad()
     def records(self, image: Tensor) -> list[dict[str, Any]]:
-        """Everything the generator says about one image: the masks before they are painted.
-
-        Args:
-            image: RGB image in [0, 1]; values outside are clamped, NaN becomes 0.
-
-        Shape:
-            - image: ``(3, H, W)``
-
-        Returns:
-            One record per mask with ``segmentation`` (``(H, W)`` bool array), ``area``, ``bbox``,
-            ``predicted_iou``, ``stability_score``, ``point_coords`` and ``crop_box``.
-
-        Raises:
-            ImportError: If the model's package is not installed.
-            FileNotFoundError: If the checkpoint does not exist.
-            ValueError: If the checkpoint is damaged or another model's.
-        """
+        """Everything the generator says about one image: the masks before they are painted."""
         with torch.autocast(image.device.type, enabled=False):
             return self._generator_on(image.device).generate(_to_uint8(image))
 
@@ -108,6 +95,12 @@ class MaskGeneratorRegions(RegionSource):
             'generator_type': recorded_name(generator),
             'generator': _resolved_arguments(generator, self.generator),
         }
+
+    def extra_repr(self) -> str:
+        """The parameters, for ``print(model)``."""
+        names = ('model_type', 'builder', 'checkpoint', 'generator')
+        values = {name: getattr(self, name, None) for name in names}
+        return ', '.join(f'{k}={v!r}' for k, v in values.items() if v is not None)
 
     def __getstate__(self) -> dict[str, Any]:
         # A copy's generator must look through the copy's network.
@@ -128,6 +121,14 @@ class MaskGeneratorRegions(RegionSource):
     def _build(self) -> nn.Module:
         """The network with its weights."""
         raise NotImplementedError
+
+    def _locate_official(self, official: Mapping[str, OfficialFile]) -> tuple[Path | None, str]:
+        """As :meth:`_locate`, where the weights are published as files by the model's type."""
+        if self.checkpoint is None and self.model_type == 'custom':
+            return None, self._hash_network()
+        source = self.checkpoint or official[self.model_type].url
+        path = locate_weights(source, self.sha256, official)
+        return path, verify_weights(path, self.sha256)
 
     def _located(self) -> tuple[Path | None, str]:
         """As :meth:`_locate`, once."""
@@ -164,40 +165,43 @@ class MaskGeneratorRegions(RegionSource):
         return import_from(named or self.generator_type, 'generator_type', "'reference', 'fast'")
 
 
-class FrozenMaskNetwork(FrozenNetwork):
-    """Follows its owner to a device, never to a precision: prompts and thresholds are float32.
+def import_from(path: str, argument: str, names: str = '') -> Any:
+    """Import what the ``argument`` of a configuration names, or else says which ``names`` it may.
 
-    Example:
-        >>> frozen = FrozenMaskNetwork(nn.Linear(2, 2)).half()
-        >>> frozen.network.weight.dtype, frozen.empty
-        (torch.float32, False)
+    The last parts of the path may also be attributes or keys of a mapping:
+    ``'mobile_sam.sam_model_registry.vit_t'``.
     """
-
-    @property
-    def empty(self) -> bool:
-        """Whether there is no network yet."""
-        return not self._held
-
-    def _apply(self, fn: Callable, *args: object, **kwargs: object) -> FrozenMaskNetwork:
-        for network in self._held:
-            probe = next(network.parameters())
-            network.to(fn(torch.empty(0, device=probe.device)).device)
-        return self
+    parts = path.split('.')
+    if len(parts) < 2 or not all(parts):
+        choices = f'{names}, a class' if names else 'a function'
+        raise ValueError(
+            f'unknown {argument} {path!r}; choose {choices} or the import path of one, e.g. '
+            f"'package.module.name'"
+        )
+    for end in range(len(parts) - 1, 0, -1):
+        name = '.'.join(parts[:end])
+        try:
+            found = import_module(name)
+        except ModuleNotFoundError as error:
+            # Only what is asked for may be missing, not something that it imports itself.
+            if error.name is not None and (name == error.name or name.startswith(f'{error.name}.')):
+                continue
+            raise
+        try:
+            for part in parts[end:]:
+                found = found[part] if isinstance(found, dict) else getattr(found, part)
+        except (AttributeError, KeyError):
+            raise ImportError(
+                f'{argument}={path!r}: {name} has no {".".join(parts[end:])}'
+            ) from None
+        return found
+    raise ImportError(f'{argument}={path!r}: there is no module {parts[0]}; install it')
 
 
 def surviving_empty_crops(original: type, module: str) -> type:
-    """A package's mask generator, made to survive crops without any mask.
-
-    The originals build the crop boxes from a list, which is one-dimensional when empty, and then
-    fail to index them if no crop of the image has a mask.
-
-    Args:
-        original: ``SamAutomaticMaskGenerator`` or ``SAM2AutomaticMaskGenerator``.
-        module: The module that the result says to be from.
-
-    Returns:
-        A class of the same name that gives the same masks.
-    """
+    """A package's mask generator under the same name, made to survive crops without any mask."""
+    # The originals build the crop boxes from a list, which is one-dimensional when empty, and then
+    # fail to index them if no crop of the image has a mask.
 
     class Generator(original):
         def _process_crop(self, *args: Any, **kwargs: Any) -> Any:
@@ -216,7 +220,8 @@ def _to_uint8(image: Tensor) -> np.ndarray:
     return pixels.permute(1, 2, 0).contiguous().cpu().numpy()
 
 
-def _paint(records: list[dict[str, Any]], size: tuple[int, ...]) -> np.ndarray:
+def paint_records(records: list[dict[str, Any]], size: tuple[int, ...]) -> np.ndarray:
+    """The masks of an image of this size as a label map, large ones first."""
     if not records:
         return np.zeros(size, np.int32)
     return masks_to_labels(np.stack([record['segmentation'] for record in records]))
@@ -242,24 +247,12 @@ def _resolved_arguments(generator: Callable[..., Any], given: dict[str, Any]) ->
 
 
 def recorded_name(thing: Any) -> str:
-    """The name by which manifests know a class or a function.
-
-    A class that has moved keeps the name of its first home in ``recorded_name``: a cache says what
-    made it, and moving a module makes no map different.
-    """
+    """The name by which manifests know a class or a function: moved, it keeps its first one."""
     return getattr(thing, 'recorded_name', f'{thing.__module__}.{thing.__qualname__}')
 
 
 def jsonable(value: Any) -> Any:
-    """A value of a configuration as plain JSON types.
-
-    Args:
-        value: Numbers, strings, arrays, dtypes, and lists and dicts of them.
-
-    Example:
-        >>> jsonable({'a': (np.float64(1.0), torch.float16)})
-        {'a': [1.0, 'torch.float16']}
-    """
+    """A value of a configuration as plain JSON types."""
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
     if isinstance(value, list | tuple):

@@ -10,14 +10,13 @@ import torch
 from mmagic.registry import MODELS
 from torch import nn
 
-from mmsamdistill.sources.import_path import import_from
 from mmsamdistill.sources.mask_generator import (
     MaskGeneratorRegions,
+    import_from,
     jsonable,
     surviving_empty_crops,
 )
-from mmsamdistill.weights.sam_files import OFFICIAL_FILES
-from mmsamdistill.weights.sam_weights import load_weights, locate_weights, verify_weights
+from mmsamdistill.weights.sam_weights import OFFICIAL_FILES, load_weights
 
 _FAST = 'mmsamdistill.fast_sam.FastSamMaskGenerator'
 
@@ -92,30 +91,18 @@ class SAMRegions(MaskGeneratorRegions):
         generator: dict[str, Any] | None = None,
         generator_type: str | Callable[..., Any] = 'fast',
     ) -> None:
-        super().__init__(sam, generator, generator_type)
+        super().__init__(sam, checkpoint, sha256, generator, generator_type)
         if model_type not in OFFICIAL_FILES:
             raise ValueError(
                 f'unknown SAM model_type {model_type!r}; choose from {list(OFFICIAL_FILES)}'
             )
-        if sam is not None and (checkpoint is not None or sha256 is not None):
-            raise ValueError('give either sam or checkpoint and sha256, not both')
         if sam is not None and builder is not None:
             raise ValueError('give either sam or builder, not both')
         if builder_args and builder is None:
             raise ValueError('builder_args are the arguments of a builder; name it in builder')
         self.model_type = model_type if sam is None and builder is None else 'custom'
-        self.checkpoint = checkpoint
-        self.sha256 = sha256
         self.builder = builder
         self.builder_args = dict(builder_args or {})
-
-    def extra_repr(self) -> str:
-        """The parameters, for ``print(model)``."""
-        builder = '' if self.builder is None else f'builder={self.builder!r}, '
-        return (
-            f'model_type={self.model_type!r}, {builder}checkpoint={self.checkpoint!r}, '
-            f'generator={self.generator}'
-        )
 
     def _describe_model(self) -> dict[str, Any]:
         if self.builder is None:
@@ -141,11 +128,7 @@ class SAMRegions(MaskGeneratorRegions):
         return super()._generator_on(device)
 
     def _locate(self) -> tuple[Path | None, str]:
-        if self.checkpoint is None and self.model_type == 'custom':
-            return None, self._hash_network()
-        source = self.checkpoint or OFFICIAL_FILES[self.model_type].url
-        path = locate_weights(source, self.sha256)
-        return path, verify_weights(path, self.sha256)
+        return self._locate_official(OFFICIAL_FILES)
 
     def _build(self) -> nn.Module:
         if self.builder is None:

@@ -14,8 +14,7 @@ from mmagic.registry import MODELS
 from torch import nn
 
 from mmsamdistill.sources.mask_generator import MaskGeneratorRegions, surviving_empty_crops
-from mmsamdistill.weights.sam_files import OFFICIAL_SAM2_FILES
-from mmsamdistill.weights.sam_weights import load_weights, locate_weights, verify_weights
+from mmsamdistill.weights.sam_weights import OFFICIAL_SAM2_FILES, load_weights
 
 # Configurations inside of the package, by the model's name.
 CONFIGS: dict[str, str] = {
@@ -92,23 +91,12 @@ class SAM2Regions(MaskGeneratorRegions):
         generator: dict[str, Any] | None = None,
         generator_type: str | Callable[..., Any] = 'reference',
     ) -> None:
-        super().__init__(sam, generator, generator_type)
+        super().__init__(sam, checkpoint, sha256, generator, generator_type)
         if model_type not in CONFIGS:
             raise ValueError(
                 f'unknown SAM 2 model_type {model_type!r}; choose from {list(CONFIGS)}'
             )
-        if sam is not None and (checkpoint is not None or sha256 is not None):
-            raise ValueError('give either sam or checkpoint and sha256, not both')
         self.model_type = model_type if sam is None else 'custom'
-        self.checkpoint = checkpoint
-        self.sha256 = sha256
-
-    def extra_repr(self) -> str:
-        """The parameters, for ``print(model)``."""
-        return (
-            f'model_type={self.model_type!r}, checkpoint={self.checkpoint!r}, '
-            f'generator={self.generator}'
-        )
 
     def _describe_model(self) -> dict[str, Any]:
         return {'model_type': self.model_type}
@@ -131,11 +119,7 @@ class SAM2Regions(MaskGeneratorRegions):
         return super()._generator_on(device)
 
     def _locate(self) -> tuple[Path | None, str]:
-        if self.model_type == 'custom':
-            return None, self._hash_network()
-        source = self.checkpoint or OFFICIAL_SAM2_FILES[self.model_type].url
-        path = locate_weights(source, self.sha256, OFFICIAL_SAM2_FILES)
-        return path, verify_weights(path, self.sha256)
+        return self._locate_official(OFFICIAL_SAM2_FILES)
 
     def _build(self) -> nn.Module:
         build = _import_sam2('build_sam').build_sam2

@@ -68,15 +68,9 @@ class TransformersRegions(MaskGeneratorRegions):
         sha256: str | None = None,
         generator: dict[str, Any] | None = None,
     ) -> None:
-        super().__init__(None, generator, 'transformers')
-        self.checkpoint = checkpoint
+        super().__init__(None, checkpoint, sha256, generator, 'transformers')
         self.revision = revision
         self.download = download
-        self.sha256 = sha256
-
-    def extra_repr(self) -> str:
-        """The parameters, for ``print(model)``."""
-        return f'checkpoint={self.checkpoint!r}, generator={self.generator}'
 
     def _describe_model(self) -> dict[str, Any]:
         folder, _ = self._located()

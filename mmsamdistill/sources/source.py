@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from mmagic.registry import MODELS
 from torch import Tensor, nn
 
 
@@ -54,7 +55,7 @@ class RegionSource(nn.Module):
             TypeError: If ``images`` is not a floating-point tensor.
             ValueError: If ``images`` is not ``(N, 3, H, W)``.
         """
-        check_images(images)
+        _check_images(images)
         labels = self.find(images.detach(), data_samples)
         expected = (images.shape[0], *images.shape[2:])
         if tuple(labels.shape) != expected:
@@ -99,24 +100,17 @@ class RegionSource(nn.Module):
         raise NotImplementedError(f'{type(self).__name__} must implement describe()')
 
 
-def check_images(images: Tensor) -> None:
-    """Refuse what is not a batch of RGB images.
+def build_source(name: str, source: dict[str, Any] | nn.Module) -> nn.Module:
+    """A source that is given built or as a config, by the argument ``name``."""
+    if not isinstance(source, nn.Module | dict):
+        raise TypeError(
+            f"{name} must be a region source or its config, e.g. dict(type='CachedRegions'), got "
+            f'{type(source).__name__}'
+        )
+    return source if isinstance(source, nn.Module) else MODELS.build(source)
 
-    Args:
-        images: What should be images.
 
-    Shape:
-        - images: ``(N, 3, H, W)``
-
-    Raises:
-        TypeError: If ``images`` is not a floating-point tensor.
-        ValueError: If ``images`` is not ``(N, 3, H, W)``.
-
-    Example:
-        >>> check_images(torch.rand(3, 8, 8))
-        Traceback (most recent call last):
-        ValueError: images must be (N, 3, H, W), got (3, 8, 8)
-    """
+def _check_images(images: Tensor) -> None:
     if not isinstance(images, Tensor):
         raise TypeError(f'images must be a torch.Tensor, got {type(images).__name__}')
     if not images.is_floating_point():
@@ -129,18 +123,6 @@ def check_images(images: Tensor) -> None:
 
 
 def to_unit_range(images: Tensor) -> Tensor:
-    """Make any restorer's output a valid image: float32, within [0, 1], no NaN.
-
-    An untrained or diverging restorer must not stop a region source with an exception.
-
-    Args:
-        images: Floating-point images meant to be in [0, 1].
-
-    Returns:
-        The images, clamped; NaN becomes 0.
-
-    Example:
-        >>> to_unit_range(torch.tensor([-1.0, 0.5, 7.0, float('nan'), float('inf')])).tolist()
-        [0.0, 0.5, 1.0, 0.0, 1.0]
-    """
+    """Make any restorer's output a valid image: float32, within [0, 1], no NaN."""
+    # An untrained or diverging restorer must not stop a source with an exception.
     return torch.nan_to_num(images.float(), nan=0.0, posinf=1.0, neginf=0.0).clamp(0.0, 1.0)

@@ -9,16 +9,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mmsamdistill.regions.masks import masks_to_labels
+from mmsamdistill.sources.mask_generator import paint_records
 
 
 class TransformersMaskGenerator:
-    """A grid of point prompts on an image and its crops, filtered as SAM's own generator does.
+    """A grid of point prompts on an image and its crops, filtered as SAM's own generator does."""
 
-    In place of the library's pipeline, which encodes one image at a time, and scales the points of
-    an image that is not square as SAM 1 does, whatever the model: SAM 2 and its successors, which
-    stretch images to a square, would never be asked about a part of the image.
-    """
+    # In place of the library's pipeline, which encodes one image at a time, and scales the points
+    # of an image that is not square as SAM 1 does: SAM 2 and its successors, which stretch images
+    # to a square, would never be asked about a part of the image.
 
     def __init__(
         self,
@@ -67,11 +66,7 @@ class TransformersMaskGenerator:
     def label_maps(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Masks of each image, painted large to small."""
         return [
-            masks_to_labels(
-                np.stack([each['segmentation'] for each in records])
-                if records
-                else np.zeros((0, *image.shape[:2]), bool)
-            )
+            paint_records(records, image.shape[:2])
             for image, records in zip(images, self._generate(images), strict=True)
         ]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urlparse
 
 import torch
@@ -12,7 +13,101 @@ from torch import nn
 
 from mmsamdistill.files import hash_file
 from mmsamdistill.weights.loading import read_weights
-from mmsamdistill.weights.sam_files import OFFICIAL_FILES, OfficialFile, official_of_name
+
+
+class OfficialFile(NamedTuple):
+    """A published file.
+
+    Attributes:
+        name: Its name.
+        size: Bytes; None where only the hash is known.
+        sha256: SHA-256 of its content.
+        folder: Where it lies on the publisher's server.
+    """
+
+    name: str
+    size: int | None
+    sha256: str
+    folder: str = 'segment_anything'
+
+    @property
+    def url(self) -> str:
+        """Where it is published."""
+        return f'https://dl.fbaipublicfiles.com/{self.folder}/{self.name}'
+
+
+# The six hexadecimal digits in the names are the start of the files' MD5, not of their SHA-256.
+OFFICIAL_FILES: dict[str, OfficialFile] = {
+    'vit_b': OfficialFile(
+        'sam_vit_b_01ec64.pth',
+        375_042_383,
+        'ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912',
+    ),
+    'vit_l': OfficialFile(
+        'sam_vit_l_0b3195.pth',
+        1_249_524_607,
+        '3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622',
+    ),
+    'vit_h': OfficialFile(
+        'sam_vit_h_4b8939.pth',
+        2_564_550_879,
+        'a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e',
+    ),
+}
+
+_SAM2 = 'segment_anything_2/072824'
+_SAM21 = 'segment_anything_2/092824'
+
+OFFICIAL_SAM2_FILES: dict[str, OfficialFile] = {
+    'sam2_hiera_tiny': OfficialFile(
+        'sam2_hiera_tiny.pt',
+        None,
+        '65b50056e05bcb13694174f51bb6da89c894b57b75ccdf0ba6352c597c5d1125',
+        _SAM2,
+    ),
+    'sam2_hiera_small': OfficialFile(
+        'sam2_hiera_small.pt',
+        None,
+        '95949964d4e548409021d47b22712d5f1abf2564cc0c3c765ba599a24ac7dce3',
+        _SAM2,
+    ),
+    'sam2_hiera_base_plus': OfficialFile(
+        'sam2_hiera_base_plus.pt',
+        None,
+        'd0bb7f236400a49669ffdd1be617959a8b1d1065081789d7bbff88eded3a8071',
+        _SAM2,
+    ),
+    'sam2_hiera_large': OfficialFile(
+        'sam2_hiera_large.pt',
+        None,
+        '7442e4e9b732a508f80e141e7c2913437a3610ee0c77381a66658c3a445df87b',
+        _SAM2,
+    ),
+    'sam2.1_hiera_tiny': OfficialFile(
+        'sam2.1_hiera_tiny.pt',
+        156_008_466,
+        '7402e0d864fa82708a20fbd15bc84245c2f26dff0eb43a4b5b93452deb34be69',
+        _SAM21,
+    ),
+    'sam2.1_hiera_small': OfficialFile(
+        'sam2.1_hiera_small.pt',
+        184_416_285,
+        '6d1aa6f30de5c92224f8172114de081d104bbd23dd9dc5c58996f0cad5dc4d38',
+        _SAM21,
+    ),
+    'sam2.1_hiera_base_plus': OfficialFile(
+        'sam2.1_hiera_base_plus.pt',
+        323_606_802,
+        'a2345aede8715ab1d5d31b4a509fb160c5a4af1970f199d9054ccfb746c004c5',
+        _SAM21,
+    ),
+    'sam2.1_hiera_large': OfficialFile(
+        'sam2.1_hiera_large.pt',
+        898_083_611,
+        '2647878d5dfa5098f2f8649825738a9345572bae2d4350a2468587ece47dd318',
+        _SAM21,
+    ),
+}
 
 
 def locate_weights(
@@ -20,15 +115,7 @@ def locate_weights(
     sha256: str | None = None,
     official: Mapping[str, OfficialFile] = OFFICIAL_FILES,
 ) -> Path:
-    """Path of a checkpoint on this machine; a URL is downloaded once into torch.hub's folder.
-
-    A download is checked while it runs and appears under its name only when it is whole.
-
-    Example:
-        >>> locate_weights('nowhere/sam.pth')
-        Traceback (most recent call last):
-        FileNotFoundError: no SAM checkpoint at nowhere/sam.pth; ...
-    """
+    """Path of a checkpoint on this machine; a URL is downloaded once into torch.hub's folder."""
     if urlparse(str(checkpoint)).scheme not in ('http', 'https', 'file'):
         path = Path(checkpoint).expanduser()
         if not path.is_file():
@@ -42,23 +129,15 @@ def locate_weights(
     path = Path(torch.hub.get_dir(), 'checkpoints', Path(urlparse(url).path).name)
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
-        published = official_of_name(path.name)
+        published = _official_of_name(path.name)
         expected = sha256 or (published.sha256 if published else None)
         torch.hub.download_url_to_file(url, str(path), hash_prefix=expected)
     return path
 
 
 def verify_weights(path: Path, sha256: str | None = None) -> str:
-    """Check a checkpoint file against the hash that is expected of it.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     _ = Path(folder, 'a.pth').write_bytes(b'')
-        ...     verify_weights(Path(folder, 'a.pth'))[:8]
-        'e3b0c442'
-    """
-    official = official_of_name(path.name)
+    """Check a checkpoint file against the hash that is expected of it."""
+    official = _official_of_name(path.name)
     if sha256 is None and official is not None and official.size is not None:
         size = path.stat().st_size
         if size != official.size:
@@ -81,15 +160,7 @@ def load_weights(
     model_type: str,
     choices: Iterable[str] = OFFICIAL_FILES,
 ) -> None:
-    """Load a checkpoint into a network, every key of both used.
-
-    Example:
-        >>> import tempfile
-        >>> layer = nn.Linear(1, 1)
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     torch.save(nn.Linear(1, 1).state_dict(), Path(folder, 'a.pth'))
-        ...     load_weights(layer, Path(folder, 'a.pth'), 'linear')
-    """
+    """Load a checkpoint into a network, every key of both used."""
     state = read_weights(path)
     wanted = network.state_dict()
     wrong = sorted(
@@ -109,15 +180,15 @@ def load_weights(
 
 
 def hash_state(network: nn.Module) -> str:
-    """SHA-256 over names and values of a network's state, for networks that came without a file.
-
-    Example:
-        >>> layer = nn.Linear(2, 2)
-        >>> hash_state(layer) == hash_state(layer), hash_state(layer) == hash_state(nn.Linear(2, 2))
-        (True, False)
-    """
+    """SHA-256 over names and values of a network's state, for networks that came without a file."""
     digest = hashlib.sha256()
     for name, value in sorted(network.state_dict().items()):
         digest.update(f'{name} {value.dtype} {tuple(value.shape)}'.encode())
         digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     return digest.hexdigest()
+
+
+def _official_of_name(name: str) -> OfficialFile | None:
+    """The published file of a name, if there is one."""
+    files = [*OFFICIAL_FILES.values(), *OFFICIAL_SAM2_FILES.values()]
+    return next((file for file in files if file.name == name), None)

@@ -10,7 +10,7 @@ from torch import nn
 
 from mmsamdistill.files import hash_file
 from mmsamdistill.sources import SAMRegions
-from mmsamdistill.sources.import_path import import_from
+from mmsamdistill.sources.mask_generator import import_from
 
 OPTIONS = {'points_per_side': 3, 'pred_iou_thresh': -100.0, 'stability_score_thresh': 0.0}
 IMAGES = torch.rand(2, 3, 40, 56, generator=torch.Generator().manual_seed(0))

@@ -1,15 +1,15 @@
-"""Refusals of the fast generator: a model that it cannot take apart, options that make no sense."""
+"""First step of the fast generator: what it refuses, crops and their points, how much at once."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from mmsamdistill.fast_sam.results import OUTPUT_MODES
-
+OUTPUT_MODES = ('binary_mask', 'uncompressed_rle', 'coco_rle')
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 # Parts that are computed with, by the path at which a compatible model has them.
@@ -30,16 +30,58 @@ _PARTS = (
     'image_format',
     'preprocess',
 )
+# On a CPU a piece that fits the last-level cache is read back for nothing; a GPU wants large
+# kernels, and its memory is the only limit.
+_BYTES_AT_ONCE = {'cpu': 2**24, 'cuda': 2**30}
+
+
+def chunk_length(bytes_per_item: int, device: torch.device | str) -> int:
+    """How many items to process together, so that what is between them stays in the cache."""
+    budget = _BYTES_AT_ONCE.get(torch.device(device).type, _BYTES_AT_ONCE['cuda'])
+    return max(1, budget // bytes_per_item)
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A part of an image that SAM looks at on its own."""
+
+    box: tuple[int, int, int, int]  # left, top, right and bottom edge in pixels of the image
+    layer: int  # 0 for the whole image, then one more for each finer subdivision
+    image_size: tuple[int, int]  # height and width of the whole image
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the crop."""
+        left, top, right, bottom = self.box
+        return bottom - top, right - left
+
+    @property
+    def is_whole_image(self) -> bool:
+        """Whether the crop leaves nothing out."""
+        return self.size == self.image_size
+
+    def cut(self, image: np.ndarray) -> np.ndarray:
+        """The crop's pixels of an ``(H, W, 3)`` image."""
+        left, top, right, bottom = self.box
+        return image[top:bottom, left:right]
+
+
+def crops_of_image(image_size: tuple[int, int], num_layers: int, overlap: float) -> list[Crop]:
+    """The whole image and its subdivisions, in the order of the reference."""
+    from segment_anything.utils.amg import generate_crop_boxes
+
+    boxes, layers = generate_crop_boxes(image_size, num_layers, overlap)
+    return [Crop(tuple(box), layer, image_size) for box, layer in zip(boxes, layers, strict=True)]
+
+
+def points_in_crop(crop: Crop, grids: list[np.ndarray]) -> np.ndarray:
+    """Where a crop is prompted: ``(P, 2)``."""
+    height, width = crop.size
+    return grids[crop.layer] * np.array([[width, height]])
 
 
 def check_model(model: nn.Module) -> None:
-    """Refuse a model whose mask decoder is not SAM's.
-
-    Example:
-        >>> check_model(nn.Linear(1, 1))
-        Traceback (most recent call last):
-        TypeError: Linear has no image_encoder.img_size: expected a Sam of segment_anything or ...
-    """
+    """Refuse a model whose mask decoder is not SAM's."""
     advice = 'expected a Sam of segment_anything or a model built of the same parts'
     for path in _PARTS:
         part: Any = model
@@ -61,13 +103,7 @@ def check_options(
     output_mode: str,
     dtype: torch.dtype,
 ) -> None:
-    """Refuse options that the generator cannot mean.
-
-    Example:
-        >>> check_options(32, None, 0, 'png', torch.float32)
-        Traceback (most recent call last):
-        ValueError: output_mode is 'png', must be one of binary_mask, uncompressed_rle, coco_rle
-    """
+    """Refuse options that the generator cannot mean."""
     if (points_per_side is None) == (point_grids is None):
         raise ValueError('give either points_per_side or point_grids, and None for the other')
     if point_grids is not None and len(point_grids) <= crop_n_layers:
@@ -84,13 +120,7 @@ def check_options(
 
 
 def check_image(image: np.ndarray) -> None:
-    """Refuse what is not an 8-bit RGB image.
-
-    Example:
-        >>> check_image(np.zeros((4, 4), np.uint8))
-        Traceback (most recent call last):
-        ValueError: an image must be (H, W, 3), got (4, 4)
-    """
+    """Refuse what is not an ``(H, W, 3)`` image of 8 bits."""
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
         given = image.dtype if isinstance(image, np.ndarray) else type(image).__name__
         raise TypeError(f'an image must be a uint8 array with values from 0 to 255, got {given}')
@@ -99,13 +129,7 @@ def check_image(image: np.ndarray) -> None:
 
 
 def check_counts(**counts: int) -> None:
-    """Refuse batch sizes below one.
-
-    Example:
-        >>> check_counts(points_per_batch=0)
-        Traceback (most recent call last):
-        ValueError: points_per_batch is 0, must be an integer of at least 1
-    """
+    """Refuse batch sizes below one."""
     for name, count in counts.items():
         if not isinstance(count, int) or count < 1:
             raise ValueError(f'{name} is {count!r}, must be an integer of at least 1')
