@@ -16,17 +16,11 @@ _PIL_MODES = {1: 'L', 2: 'LA', 3: 'RGB', 4: 'RGBA'}
 
 @dataclass
 class Levels:
-    """An image's colours apart from its transparency.
+    """An image's colours apart from its transparency."""
 
-    Attributes:
-        colours: (N, C, H, W) float32, in the image's own range.
-        alpha: (N, 1, H, W) of the same, or None.
-        white: The range's end.
-    """
-
-    colours: Tensor
-    alpha: Tensor | None
-    white: float
+    colours: Tensor  # (N, C, H, W) float32, in the image's own range
+    alpha: Tensor | None  # (N, 1, H, W) of the same, or None
+    white: float  # the range's end
 
 
 def describe(levels: Levels) -> tuple:

@@ -26,19 +26,12 @@ _COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # channels: what PNG calls them
 
 @dataclass
 class Picture:
-    """A decoded image, upright.
+    """A decoded image, upright."""
 
-    Attributes:
-        pixels: (H, W, C) uint8 or uint16; grey, grey with alpha, RGB or RGB with alpha.
-        icc: Colour profile, if any.
-        exif: Camera data without the orientation, which has been applied.
-        notes: What the file has and a result cannot keep.
-    """
-
-    pixels: np.ndarray
-    icc: bytes | None = None
-    exif: bytes | None = None
-    notes: list[str] = field(default_factory=list)
+    pixels: np.ndarray  # (H, W, C) uint8 or uint16; grey, grey with alpha, RGB or RGB with alpha
+    icc: bytes | None = None  # colour profile, if any
+    exif: bytes | None = None  # camera data without the orientation, which has been applied
+    notes: list[str] = field(default_factory=list)  # what the file has and a result cannot keep
 
 
 def read_picture(path: str | Path) -> Picture:
