@@ -105,11 +105,11 @@ MUTATIONS = [
         ('sources/alternating.py', 'if not self.training:\n            return True', 'pass', 'test_sources/test_alternating.py'),
         # The cache
         ('images/decoding.py', 'np.ascontiguousarray(pixels[..., ::-1])', 'pixels', 'test_cache/test_channel_order.py'),
-        ('cache/image_file.py', '.float() / 255', '.float()', 'test_cache/test_extract.py test_cache/test_channel_order.py'),
+        ('cache/check.py', '.float() / 255', '.float()', 'test_cache/test_extract.py test_cache/test_channel_order.py'),
         ('cache/extract.py', 'list(keys[index::count])', 'list(keys[::count])', 'test_cache/test_extract.py'),
         ('cache/map_file.py', 'bits = 8 if labels.max() < 256 else 16', 'bits = 8', 'test_cache'),
         ('images/png.py', 'if zlib.crc32(kind + content) !=', 'if False and zlib.crc32(kind + content) !=', 'test_cache test_images'),
-        ('cache/label_png.py', "16: '>u2'", "16: '<u2'", 'test_cache/test_label_png.py'),
+        ('cache/map_file.py', "16: '>u2'", "16: '<u2'", 'test_cache/test_label_png.py'),
         # Data
         ('datasets/region_pipeline.py', "    'RandomNoise',", "    'RandomNoise',\n    'RandomAffine',", 'test_datasets/test_known_transforms.py'),
         ('datasets/region_pipeline.py', "return [self._with_key(transform, BY_KEYS[name])]", 'return [transform]', 'test_datasets/test_region_dataset.py'),

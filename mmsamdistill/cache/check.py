@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from mmsamdistill.cache.image_file import find_regions
 from mmsamdistill.cache.manifest import add_to_index, describe_differences, fingerprint
+from mmsamdistill.cache.map_file import compact_for_storage
 from mmsamdistill.cache.store import RegionStore
 from mmsamdistill.files import hash_file
 from mmsamdistill.images import decode_image, find_images
 from mmsamdistill.regions.agreement import label_agreement
+from mmsamdistill.sources.mask_generator import paint_records
 from mmsamdistill.sources.source import RegionSource
 
 Images = Mapping[str, Sequence[Path]]
@@ -189,6 +190,17 @@ def stamp_of(file: Path) -> list[int]:
     """Size and times of a file, which no change of it leaves as they are."""
     found = os.stat(file)
     return [found.st_size, found.st_mtime_ns, found.st_ctime_ns]
+
+
+def find_regions(
+    pixels: np.ndarray, source: RegionSource, masks: bool, device: str | torch.device
+) -> tuple[np.ndarray, list[dict[str, Any]]]:
+    """Regions of an ``(H, W, 3)`` uint8 RGB image as they are stored, made of its ``masks``."""
+    image = torch.from_numpy(pixels).to(device).permute(2, 0, 1).float() / 255
+    if not masks:
+        return compact_for_storage(source(image[None])[0].cpu().numpy()), []
+    records = source.records(image)
+    return compact_for_storage(paint_records(records, pixels.shape[:2])), records
 
 
 def compute_again(

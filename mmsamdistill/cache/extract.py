@@ -12,8 +12,7 @@ import numpy as np
 import torch
 from mmagic.registry import MODELS
 
-from mmsamdistill.cache.check import Judge, index_entry, stamp_of
-from mmsamdistill.cache.image_file import find_regions
+from mmsamdistill.cache.check import Judge, find_regions, index_entry, stamp_of
 from mmsamdistill.cache.manifest import (
     add_to_index,
     describe_differences,
@@ -88,18 +87,18 @@ def extract(
         ValueError: If two images would share a map, or the folder holds a cache that was made
             differently.
     """
+    # 1. What cannot be meant is refused, also a folder that was made differently.
     source = _ready_source(source, masks, device)
     folder = find_images(images)
     found = folder.files
     _refuse_overlap(Path(images), Path(out))
-    # What is there already must have been made the same way.
     description = source.describe()
     Path(out).mkdir(parents=True, exist_ok=True)
     if not overwrite:
         _is_begun(Path(out), description, Path(images))
     store = RegionStore(out)
     report = ExtractionReport(remark=folder.remark())
-    # Of this process's share, leave out what is done.
+    # 2. Of this process's share, leave out what is done.
     mine = shard_of(list(found), *shard)
     track = track or (lambda keys, title: keys)
     writer = _Writer(store, source, fingerprint(description), masks, device)
@@ -110,6 +109,7 @@ def extract(
     if todo:
         # A source that cannot work fails here, once, and leaves the folder as it was.
         source.prepare(device)
+    # 3. Compute and write; one broken image does not stop the others.
     is_open = False
     for key in track(todo, 'extract'):
         try:
@@ -150,22 +150,15 @@ class _Entry:
     masks: list[dict[str, Any]]
 
 
+@dataclass
 class _Writer:
     """Computes and writes single entries."""
 
-    def __init__(
-        self,
-        store: RegionStore,
-        source: RegionSource,
-        mark: str,
-        masks: bool,
-        device: str | torch.device,
-    ) -> None:
-        self.store = store
-        self.source = source
-        self.mark = mark
-        self.masks = masks
-        self.device = device
+    store: RegionStore
+    source: RegionSource
+    mark: str
+    masks: bool
+    device: str | torch.device
 
     def compute(self, image: Path) -> _Entry:
         """Find the regions of an image, from one reading of its file."""

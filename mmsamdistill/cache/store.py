@@ -21,6 +21,8 @@ from mmsamdistill.cache.map_file import read_map, read_record, read_size
 class RegionStore:
     """A region cache on disk.
 
+    Its keys are the images' relative paths without their suffixes, such as ``'a/0001'``.
+
     Args:
         root: Folder of the cache. Folders of label maps that were made by other means can be read
             too; they only have no provenance.
@@ -46,21 +48,11 @@ class RegionStore:
             )
 
     def path(self, key: str) -> Path:
-        """Path of a map, whether it is there or not.
-
-        Args:
-            key: Relative path of the image without its suffix, such as ``'a/0001'``.
-        """
+        """Path of a map, whether it is there or not."""
         return self.root / f'{key}.png'
 
     def read(self, key: str) -> np.ndarray:
-        """Read a map.
-
-        Args:
-            key: Relative path of the image without its suffix, such as ``'a/0001'``.
-
-        Returns:
-            ``(H, W)`` int32 labels, 0 for no region.
+        """``(H, W)`` int32 labels of a map, 0 for no region.
 
         Raises:
             FileNotFoundError: If there is no such map.
@@ -75,27 +67,11 @@ class RegionStore:
         return read_map(path)
 
     def size(self, key: str) -> tuple[int, int]:
-        """Height and width of a map, without decoding it.
-
-        Args:
-            key: Relative path of the image without its suffix.
-
-        Raises:
-            FileNotFoundError: If there is no such map.
-            ValueError: If it is damaged.
-        """
+        """Height and width of a map, without decoding it; raises as :meth:`read`."""
         return read_size(self.path(key))
 
     def record(self, key: str) -> dict[str, Any] | None:
-        """Where a map comes from; None if the map does not say.
-
-        Args:
-            key: Relative path of the image without its suffix.
-
-        Raises:
-            FileNotFoundError: If there is no such map.
-            ValueError: If it is damaged.
-        """
+        """Where a map comes from, None if it does not say; raises as :meth:`read`."""
         return read_record(self.path(key))
 
     def keys(self) -> list[str]:
@@ -117,9 +93,6 @@ class RegionStore:
         return read_manifest(self.root)
 
     def fingerprint(self) -> str | None:
-        """Hash of the source's parameters and weights; None if the cache has no manifest.
-
-        Equal to ``manifest.fingerprint(source.describe())`` of the source that made it.
-        """
+        """Hash of the source's parameters and weights; None if the cache has no manifest."""
         manifest = self.manifest
         return None if manifest is None else fingerprint(manifest['source'])

@@ -18,9 +18,9 @@ from PIL import Image
 from mmsamdistill.images import check_whole, decode_image
 from mmsamdistill.images.limits import check_pixels
 from mmsamdistill.images.orientation import turned
+from mmsamdistill.images.png import PNG_SIGNATURE, png_chunk
 
 _ORIENTATION, _BITS = 0x0112, 258
-_SIGNATURE = b'\x89PNG\r\n\x1a\n'
 _COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # channels: what PNG calls them
 
 
@@ -67,13 +67,7 @@ def encode_png(picture: Picture) -> bytes:
     if picture.exif:
         chunks.append((b'eXIf', picture.exif))
     chunks += [(b'IDAT', zlib.compress(filtered, 4)), (b'IEND', b'')]
-    return _SIGNATURE + b''.join(
-        struct.pack('>I', len(content))
-        + kind
-        + content
-        + struct.pack('>I', zlib.crc32(kind + content))
-        for kind, content in chunks
-    )
+    return PNG_SIGNATURE + b''.join(png_chunk(*each) for each in chunks)
 
 
 def _decode(image: Image.Image, data: bytes, path: str | Path) -> Picture:
@@ -115,7 +109,7 @@ def _decode_deep(data: bytes, path: str | Path) -> np.ndarray:
     if pixels.ndim == 2:
         return pixels[..., None]
     pixels = pixels[..., [2, 1, 0, 3][: pixels.shape[-1]]]
-    grey_with_alpha = data.startswith(_SIGNATURE) and data[25] == 4
+    grey_with_alpha = data.startswith(PNG_SIGNATURE) and data[25] == 4
     return pixels[..., 2:] if grey_with_alpha else pixels
 
 

@@ -1,4 +1,4 @@
-"""A PNG's chunks, verified before anything is decoded."""
+"""A PNG's chunks, written, and verified before anything is decoded."""
 
 from __future__ import annotations
 
@@ -8,6 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 PNG_SIGNATURE = b'\x89PNG\r\n\x1a\n'
+
+
+def png_chunk(kind: bytes, content: bytes) -> bytes:
+    """A chunk as it stands in the file."""
+    check = zlib.crc32(kind + content)
+    return struct.pack('>I', len(content)) + kind + content + struct.pack('>I', check)
 
 
 def png_chunks(data: bytes, path: str | Path) -> Iterator[tuple[bytes, bytes]]:

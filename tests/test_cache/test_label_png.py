@@ -1,25 +1,17 @@
 """The fast reader and writer of label maps, against OpenCV."""
 
-import struct
 import zlib
 
 import cv2
 import numpy as np
 import pytest
 
-from mmsamdistill.cache.label_png import decode_labels, encode_labels
+from mmsamdistill.cache.map_file import decode_labels, encode_labels
+from mmsamdistill.images.png import png_chunks
 
 
 def chunks_of(png):
-    position, chunks = 8, []
-    while position < len(png):
-        (length,) = struct.unpack('>I', png[position : position + 4])
-        kind, content = png[position + 4 : position + 8], png[position + 8 :][:length]
-        (check,) = struct.unpack('>I', png[position + 8 + length :][:4])
-        assert zlib.crc32(kind + content) == check
-        chunks.append((kind, content))
-        position += 12 + length
-    return chunks
+    return list(png_chunks(png, 'a map'))
 
 
 MAPS = {
