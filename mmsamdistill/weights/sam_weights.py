@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from mmsamdistill.files import hash_file
-from mmsamdistill.weights.loading import read_weights
+from mmsamdistill.weights.dialects import read_weights
 
 
 class OfficialFile(NamedTuple):
@@ -131,6 +131,7 @@ def locate_weights(
         path.parent.mkdir(parents=True, exist_ok=True)
         published = _official_of_name(path.name)
         expected = sha256 or (published.sha256 if published else None)
+        # Checked while it runs; it appears under its name only when it is whole.
         torch.hub.download_url_to_file(url, str(path), hash_prefix=expected)
     return path
 

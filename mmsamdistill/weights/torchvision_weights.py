@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmsamdistill.weights.loading import read_weights
+from mmsamdistill.weights.dialects import read_weights
 from mmsamdistill.weights.matching import require_same_keys
 
 # What torchvision's networks expect their input to be normalised by, RGB in 0 to 1.
@@ -20,29 +20,9 @@ _AUXILIARY = ('aux_classifier.', 'auxiliary_head.')
 
 
 def read_torchvision_weights(weights: str | Path, model: str) -> dict[str, Tensor]:
-    """Read the weights of one of torchvision's networks, without executing what the file contains.
+    """Read the weights of one of torchvision's networks: a file in any dialect, or by their name.
 
-    Args:
-        weights: Path of a checkpoint in any dialect (see
-            :func:`~mmsamdistill.weights.find_state_dict`), or the name of torchvision's own weights
-            such as 'IMAGENET1K_V1', which are downloaded if PyTorch's cache does not have them.
-            Nothing else is ever downloaded.
-        model: Name of the network in torchvision.
-
-    Returns:
-        The tensors by name, on the CPU.
-
-    Raises:
-        FileNotFoundError: If ``weights`` is neither, or the download fails; the message tells which
-            file to get and where to put it.
-        CheckpointError: If the file cannot be read.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     torch.save({'conv.bias': torch.ones(1)}, Path(folder, 'net.pth'))
-        ...     read_torchvision_weights(Path(folder, 'net.pth'), 'fcn_resnet50')
-        {'conv.bias': tensor([1.])}
+    Only what has a name of torchvision's, such as 'IMAGENET1K_V1', is ever downloaded.
     """
     from torchvision.models import get_model_weights
 
@@ -59,12 +39,7 @@ def read_torchvision_weights(weights: str | Path, model: str) -> dict[str, Tenso
 
 
 def load_completely(network: nn.Module, weights: Mapping[str, Tensor], what: str) -> None:
-    """Load weights into a network, all of them, heads that only training uses left aside.
-
-    Example:
-        >>> network = nn.Linear(1, 1)
-        >>> load_completely(network, {**network.state_dict(), 'aux_classifier.0.bias': 1}, 'it')
-    """
+    """Load weights into a network, all of them, heads that only training uses left aside."""
     reference = network.state_dict()
     unused = tuple(p for p in _AUXILIARY if not any(key.startswith(p) for key in reference))
     given: dict[str, Any] = {k: v for k, v in weights.items() if not k.startswith(unused)}

@@ -11,16 +11,7 @@ from mmsamdistill.files import hash_file
 def locate_transformers_model(
     checkpoint: str | Path, revision: str | None = None, download: bool = False
 ) -> tuple[Path, str | None]:
-    """Folder of a model, and its revision if it lies in the hub's cache.
-
-    Args:
-        checkpoint: A local folder, or the model's name on the hub.
-        revision: Branch, tag or commit on the hub.
-        download: Get from the hub what its cache lacks. By default nothing is downloaded.
-
-    Raises:
-        FileNotFoundError: If the model is not there, or its weights are not in safetensors.
-    """
+    """Folder of a model, and its revision if it lies in the hub's cache."""
     folder = Path(checkpoint).expanduser()
     if not folder.is_dir():
         folder = _in_hub_cache(str(checkpoint), revision, download)

@@ -12,7 +12,7 @@ from mmengine.runner.checkpoint import CheckpointLoader, save_checkpoint
 
 from mmsamdistill import compat
 from mmsamdistill.weights import CheckpointError
-from mmsamdistill.weights.safe_types import plain_numbers
+from mmsamdistill.weights.reading import plain_numbers
 
 compat.activate()
 load = CheckpointLoader.load_checkpoint
