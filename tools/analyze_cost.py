@@ -24,6 +24,7 @@ def parse_args() -> argparse.Namespace:
         metavar=('H', 'W'),
         help='pixels of the image, default: 128 128',
     )
+    parser.add_argument('--batch-size', type=int, default=1, help='images a step, default: 1')
     parser.add_argument('--steps', type=int, default=5, help='timed repetitions, default: 5')
     parser.add_argument('--json', type=Path, help='write all numbers to this file')
     parser.add_argument('--figure', type=Path, help='draw what the parts cost: png, pdf or svg')
@@ -38,7 +39,6 @@ if __name__ == '__main__':  # before anything heavy is imported, so that help co
     parse_args()
 
 import torch
-from mmengine.optim import OptimWrapper
 from mmengine.runner import turn_on_activation_checkpointing
 from torch import Tensor, nn
 
@@ -53,41 +53,9 @@ from mmsamdistill.deploy.cost_by_part import PARTS, flops_by_part, time_by_part
 from mmsamdistill.deploy.export import build_model, is_distilled, plain_config
 from mmsamdistill.deploy.machine import describe_machine
 from mmsamdistill.deploy.settings import image_channels
+from mmsamdistill.deploy.training_step import training_step
 from mmsamdistill.evaluation.report import to_markdown
 from mmsamdistill.files import write_atomically
-
-
-def make_batch(shape: tuple[int, int], device: torch.device, channels: int = 3) -> dict[str, Any]:
-    """Make one random training image with a region map of sixteen rectangles."""
-    from mmagic.structures import DataSample  # importable only after mmsamdistill
-
-    height, width = shape
-    generator = torch.Generator().manual_seed(0)
-    size = (2, channels, height, width)
-    degraded, truth = torch.randint(0, 256, size, generator=generator).float()
-    rows, columns = (torch.arange(size) * 4 // size for size in shape)
-    regions = (rows[:, None] * 4 + columns + 1).int()[None]
-    sample = DataSample(gt_img=truth.to(device))
-    sample.set_field(regions.to(device), 'regions')
-    return {'inputs': [degraded.to(device)], 'data_samples': [sample]}
-
-
-def training_step(
-    model: nn.Module, shape: tuple[int, int], device: torch.device, channels: int
-) -> tuple[Callable[[], Any], OptimWrapper]:
-    """Prepare one step of training: forward, backward and AdamW, whatever the config's optimiser.
-
-    A common optimiser, since a difference of optimisers is not what is asked.
-    """
-    model.train()
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = OptimWrapper(torch.optim.AdamW(trained, lr=1e-6))
-
-    def step() -> None:
-        model.train()
-        model.train_step(make_batch(shape, device, channels), optimizer)
-
-    return step, optimizer
 
 
 def inference_step(model: nn.Module, image: Tensor) -> Callable[[], Any]:
@@ -111,7 +79,11 @@ def spread(first: list[float], last: list[float]) -> str:
 
 
 def measure(
-    models: list[nn.Module], shape: tuple[int, int], steps: int, device: torch.device
+    models: list[nn.Module],
+    shape: tuple[int, int],
+    batch_size: int,
+    steps: int,
+    device: torch.device,
 ) -> tuple[list[tuple[str, list[float], str, str]], list[dict[str, dict[str, float]]]]:
     """Measure all models side by side.
 
@@ -124,7 +96,7 @@ def measure(
     channels = image_channels(deployed[0])
     image = torch.rand(1, channels, *shape, device=device)
     inference = time_in_turns([inference_step(model, image) for model in models], steps)
-    prepared = [training_step(model, shape, device, channels) for model in models]
+    prepared = [training_step(model, shape, device, batch_size) for model in models]
     training = [step for step, _ in prepared]
     seconds = time_in_turns(training, steps)
     parts: list[dict[str, dict[str, float]]] = []
@@ -147,7 +119,7 @@ def measure(
         ('training: parameters', [count_parameters(model, True) for model in models], ',.0f', ''),
         ('training: GFLOPs', totals, '.4f', ''),
         ('training: ms per step', [1e3 * each for each in medians[1]], '.2f', spreads[1]),
-        ('training: images per second', [1 / each for each in medians[1]], '.2f', ''),
+        ('training: images per second', [batch_size / each for each in medians[1]], '.2f', ''),
         ('training: MiB at the peak of a step', peaks, '.2f', ''),
     ]
     interval = getattr(models[-1], 'teacher_interval', 1)
@@ -203,8 +175,8 @@ def draw(names: list[str], parts: list[dict[str, dict[str, float]]], path: Path)
 def main() -> None:
     """Build, measure, print the table."""
     args = parse_args()
-    if min(args.shape) < 1 or args.steps < 1:
-        raise SystemExit('--shape: height and width in pixels; --steps: at least 1')
+    if min(*args.shape, args.batch_size, args.steps) < 1:
+        raise SystemExit('--shape (pixels), --batch-size and --steps must be at least 1')
     cfg = read_config(args.config, args.cfg_options)
     device = torch.device(args.device or ('cuda' if torch.cuda.is_available() else 'cpu'))
     configs = {'plain': plain_config(cfg)}
@@ -214,19 +186,20 @@ def main() -> None:
     models = [build_model(each).to(device) for each in configs.values()]
     for model, each in zip(models, configs.values(), strict=True):
         turn_on_activation_checkpointing(model, each.get('activation_checkpointing') or [])
-    measured, parts = measure(models, tuple(args.shape), args.steps, device)
+    measured, parts = measure(models, tuple(args.shape), args.batch_size, args.steps, device)
     rows = []
     for name, values, form, quartiles in measured:
         cells = {key: format(value, form) for key, value in zip(configs, values, strict=True)}
         if len(values) == 2:
             cells |= {'ratio': f'{values[1] / values[0]:.2f}', 'quartiles': quartiles}
-        rows.append({'one image': name, **cells})
+        rows.append({'cost': name, **cells})
     names, machine = list(configs), describe_machine(device)
-    print(f'\n{args.config}, {args.shape[0]} x {args.shape[1]} pixels, median of {args.steps}')
-    print(f'{machine}\n\n{to_markdown(rows)}\n\n{to_markdown(part_rows(names, parts))}')
     print(
-        '\nGFLOPs of a part are forward and backward, its ms forward alone; one map of 16 regions.'
+        f'\n{args.config}, {args.shape[0]} x {args.shape[1]} pixels, '
+        f'{args.batch_size} image(s) a training step, median of {args.steps}'
     )
+    print(f'{machine}\n\n{to_markdown(rows)}\n\n{to_markdown(part_rows(names, parts))}')
+    print('\nGFLOPs of a part are forward and backward, its ms forward alone; 16 regions an image.')
     if args.json:
         content = {
             'config': args.config,

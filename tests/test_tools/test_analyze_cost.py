@@ -102,14 +102,29 @@ def test_plain_config_alone(tmp_path, monkeypatch, capsys):
     wider = ('--cfg-options', 'model.generator.mid_channels=8')
     rows = table(run(monkeypatch, capsys, tmp_path / 'plain.py', *options))
     wide = table(run(monkeypatch, capsys, tmp_path / 'plain.py', *options, *wider))
-    assert set(rows['deployed: parameters']) == {'one image', 'plain'}
+    assert set(rows['deployed: parameters']) == {'cost', 'plain'}
     assert wide['deployed: parameters'] != rows['deployed: parameters']
 
 
 def test_senseless_shape(tmp_path, monkeypatch, capsys):
     Config({'model': NAFNET}).dump(tmp_path / 'plain.py')
-    with pytest.raises(SystemExit, match='height and width'):
-        run(monkeypatch, capsys, tmp_path / 'plain.py', '--shape', '0', '16')
+    for wrong in (('--shape', '0', '16'), ('--batch-size', '0'), ('--steps', '0')):
+        with pytest.raises(SystemExit, match='must be at least 1'):
+            run(monkeypatch, capsys, tmp_path / 'plain.py', *wrong)
+
+
+def test_a_larger_batch_needs_more_memory_and_no_more_parameters(tmp_path, monkeypatch, capsys):
+    Config({'model': NAFNET}).dump(tmp_path / 'plain.py')
+    options = ('--shape', '32', '32', '--steps', '1', '--batch-size')
+    one, four = (
+        table(run(monkeypatch, capsys, tmp_path / 'plain.py', *options, size)) for size in '14'
+    )
+    assert one['training: parameters'] == four['training: parameters']
+    assert one['deployed: GFLOPs'] == four['deployed: GFLOPs']
+    flops = [float(rows['training: GFLOPs']['plain']) for rows in (one, four)]
+    assert flops[1] == pytest.approx(4 * flops[0], abs=2e-4)
+    key = 'training: MiB at the peak of a step'
+    assert float(four[key]['plain']) > 2 * float(one[key]['plain'])
 
 
 @pytest.mark.slow
