@@ -18,6 +18,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import nn
 
+import lab.self_training  # noqa: F401  (registers a model)
 from lab.results import Result, read_results, result_path, write_result
 from lab.table import Table, row_config
 from mmsamdistill.deploy.machine import processor_name

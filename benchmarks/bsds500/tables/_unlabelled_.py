@@ -21,6 +21,11 @@ rows = dict(
     plain=dict(title='plain, on the labelled'),
     oracle=dict(title='plain, the others with their truth', unlabelled='pairs'),
     varied=dict(title='plain, on the labelled in varied strength', augment=[varied]),
+    itself=dict(
+        title='from the average of itself',
+        distill=dict(type='SelfTrainedRestorer'),
+        unlabelled='images',
+    ),
     twin=dict(title='from an averaged twin', distill=twin, unlabelled='images'),
     none=dict(
         title='cascade, no regions',
@@ -57,6 +62,7 @@ rows = dict(
 )
 compare = [
     ('edges', 'none'),
+    ('twin', 'itself'),
     ('none', 'twin'),
     ('from_wide_edges', 'from_wide_none'),
     ('from_wide_none', 'varied'),
