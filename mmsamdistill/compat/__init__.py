@@ -1,7 +1,6 @@
 """MMagic 1.2 on a current stack: one remedy per function, each with its reason and its end."""
 
-from mmsamdistill.compat.activation import activate
-from mmsamdistill.compat.editors import unavailable_editors
+from mmsamdistill.compat.activation import activate, unavailable_editors
 from mmsamdistill.compat.lazy_registry import register_late
 from mmsamdistill.compat.reasons import MissingDependencyError
 

@@ -1,22 +1,28 @@
-"""Put every remedy in force."""
+"""Put every remedy in force, and say what of MMagic cannot be used here all the same."""
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
+import io
+import pkgutil
 
 from mmsamdistill.compat.checkpoints import use_safe_checkpoint_io
-from mmsamdistill.compat.distributed import train_on_several_cpus
-from mmsamdistill.compat.ema import let_ema_start_from_any_checkpoint
 from mmsamdistill.compat.import_hook import install_import_hook
 from mmsamdistill.compat.lazy_registry import make_registries_lazy
-from mmsamdistill.compat.own_configs import let_configs_inherit_from_this_package
-from mmsamdistill.compat.package_utils import replace_pkg_resources
-from mmsamdistill.compat.recomputation import recompute_without_losing_gradients
+from mmsamdistill.compat.mmengine_remedies import (
+    activate_in_spawned_workers,
+    let_configs_inherit_from_this_package,
+    let_ema_start_from_any_checkpoint,
+    recompute_without_losing_gradients,
+    replace_pkg_resources,
+    train_on_several_cpus,
+)
+from mmsamdistill.compat.reasons import MissingDependencyError, explain, remember_failure
 from mmsamdistill.compat.resuming import load_complete_checkpoints
 from mmsamdistill.compat.saving import save_whole_checkpoints
 from mmsamdistill.compat.whole_images import refuse_damaged_images
-from mmsamdistill.compat.workers import activate_in_spawned_workers
 
 INSTALL = {
     'mmengine': 'pip install mmengine==0.10.7',
@@ -70,3 +76,41 @@ def require_host() -> None:
             f'mmsamdistill extends MMagic and needs {", ".join(missing)}, not installed here. '
             f'Install with:\n{commands}'
         )
+
+
+def unavailable_editors() -> dict[str, str]:
+    """Import every module of every editor of MMagic, and say which fail and why.
+
+    Takes as long as MMagic's own start-up; nothing in training or testing calls it.
+
+    Returns:
+        Editor's package name to reason, for those of which at least one module cannot be imported
+        (other modules of the same editor may still work).
+
+    Example:
+        >>> 'nafnet' in unavailable_editors()
+        False
+    """
+    activate()
+    editors = importlib.import_module('mmagic.models.editors')
+    unavailable: dict[str, str] = {}
+    for _, name, _ in pkgutil.iter_modules(editors.__path__):
+        with contextlib.redirect_stdout(io.StringIO()):  # MMagic prints what it misses
+            reasons = _failures_in(f'{editors.__name__}.{name}')
+        if reasons:
+            unavailable[name] = '; '.join(dict.fromkeys(reasons))
+    return unavailable
+
+
+def _failures_in(package_name: str) -> list[str]:
+    reasons = []
+    package = importlib.import_module(package_name)
+    for _, name, _ in pkgutil.iter_modules(package.__path__):
+        module = f'{package_name}.{name}'
+        try:
+            importlib.import_module(module)
+        except MissingDependencyError as error:
+            reasons.append(explain(error.__cause__ or error))
+        except Exception as error:
+            reasons.append(remember_failure(module, error))
+    return reasons

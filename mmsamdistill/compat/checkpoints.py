@@ -37,10 +37,7 @@ def load_from_http(
     model_dir: str | None = None,
     progress: bool | None = None,
 ) -> Any:
-    """Download a checkpoint once, into torch's cache, and read it.
-
-    In distributed training the first process downloads, the others wait.
-    """
+    """Download a checkpoint once, into torch's cache, and read it."""
     from mmengine.dist import barrier, get_rank
 
     folder = Path(model_dir or Path(torch.hub.get_dir(), 'checkpoints'))
@@ -129,18 +126,11 @@ def _amend_checkpoint_module(module: ModuleType) -> None:
 
 
 def use_safe_checkpoint_io() -> None:
-    """Have MMEngine read every checkpoint with ``weights_only=True``, and execute nothing in it.
-
-    Reason: MMEngine calls ``torch.load`` without ``weights_only``. Up to torch 2.5 that executes
-    whatever the file says; from torch 2.6 it refuses MMEngine's own checkpoints. Here all schemes
-    (local, http, s3, openmmlab, torchvision, mmcls) read safely on every torch, ``.safetensors``
-    is read as well, and a bad file gives one clear error. There is no fallback to unchecked
-    unpickling. The text of a configuration in a checkpoint, which MMEngine parses as Python, is
-    left aside: it told the number of GPUs in a key (``gpu_ids``) that is no longer written.
-
-    Affected: MMEngine up to 0.10.7. Unnecessary once MMEngine passes ``weights_only=True``,
-    allows its own types and reads configurations as data.
-    """
+    """Have MMEngine read every checkpoint with ``weights_only=True``, and execute nothing in it."""
+    # MMEngine (to 0.10.7) calls torch.load without weights_only. Up to torch 2.5 that executes
+    # whatever the file says; from 2.6 it refuses MMEngine's own checkpoints. There is no fallback
+    # to unchecked unpickling. A configuration in a checkpoint, which MMEngine parses as Python, is
+    # left aside: it told the number of GPUs in a key (gpu_ids) that is no longer written.
     allow_mmengine_types()
     write_history_as_lists()
     after_import(MODULE, _amend_checkpoint_module)

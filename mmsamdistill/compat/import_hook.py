@@ -97,16 +97,11 @@ def _choose_loader(fullname: str, spec: ModuleSpec) -> type[SourceFileLoader] | 
 
 
 def install_import_hook() -> None:
-    """Load MMagic's packages lazily, and amend single modules as they are imported.
-
-    Reason: ``mmagic.models`` imports all of its 60 editors, and with them diffusers, transformers
-    and compiled operators, to build one network; where one import fails, nothing can be used.
-    ``mmagic.models.archs`` fails without a diffusers of the right age, ``mmagic.datasets`` and
-    ``mmagic.evaluation`` import albumentations, PyAV, LPIPS and an Inception network unasked.
-    A package is loaded lazily only if its ``__init__`` does nothing but gather names.
-
-    Affected: MMagic 1.0 to 1.2.0. Unnecessary once a release of MMagic loads its editors on demand.
-    """
+    """Load MMagic's packages lazily, and amend single modules as they are imported."""
+    # mmagic.models (to 1.2.0) imports all of its 60 editors, and with them diffusers, transformers
+    # and compiled operators, to build one network; where one import fails, nothing can be used.
+    # mmagic.datasets and mmagic.evaluation import albumentations, PyAV and LPIPS unasked. A package
+    # is loaded lazily only if its __init__ does nothing but gather names, or is DEFERRED.
     if not any(isinstance(finder, CompatFinder) for finder in sys.meta_path):
         sys.meta_path.insert(0, CompatFinder())
 

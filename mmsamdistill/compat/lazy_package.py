@@ -57,16 +57,10 @@ def _assigns(node: ast.stmt, name: str) -> bool:
 
 
 class LazyPackage(ModuleType):
-    """A package that imports a submodule when a name of it is first used.
+    """A package that imports a submodule when a name of it is first used."""
 
-    Its attributes, ``dir()`` and submodules are those of the package as its author wrote it; only
-    the moment of import differs. ``from package import *`` takes all names that can be imported.
-
-    Example:
-        >>> import mmagic.models.editors
-        >>> 'NAFNet' in dir(mmagic.models.editors)
-        True
-    """
+    # Its attributes, dir() and submodules are those of the package as its author wrote it; only the
+    # moment of import differs.
 
     def __getattr__(self, name: str) -> Any:
         """Import what ``name`` stands for and keep it."""
@@ -101,10 +95,7 @@ class LazyPackage(ModuleType):
         return list(dict.fromkeys([*(table.public or []), *table.exports, *stars]))
 
     def run_own_statements(self) -> None:
-        """Execute the ``__init__`` as written, except that an import which fails is left out.
-
-        For packages that do more than gather names, see ``import_hook.DEFERRED``.
-        """
+        """Execute the ``__init__`` as written, except that an import which fails is left out."""
         failures = []
         for node in self._lazy_table.body:
             code = compile(ast.Module([node], []), self.__file__, 'exec', dont_inherit=True)

@@ -8,14 +8,14 @@ import importlib
 import importlib.util
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
 from mmengine.registry import Registry
 
 from mmsamdistill.compat.reasons import MissingDependencyError, remember_failure
-from mmsamdistill.compat.registrations import registration_index
 
 # What MMagic wraps and registers from diffusers: by registry, the package of MMagic that does it
 # and the sub-packages of diffusers it takes.
@@ -29,18 +29,21 @@ DIFFUSERS_NAMES = re.compile(
 )
 # Importing MMagic's models also imported these, which register layers in MMEngine's registry.
 BROUGHT_ALONG = {'MODELS': ('mmcv.cnn', 'mmcv.ops'), 'TRANSFORMS': ('mmcv.transforms',)}
+# Sub-packages that MMagic's registries name as their locations.
+SEARCHED = ('models', 'datasets', 'engine', 'evaluation', 'visualization')
+CALL = re.compile(r'^(@?)(\w+)\.register_module\(([^)]*)\)?', re.MULTILINE)
+DEFINED = re.compile(r'^(?:class|def)\s+(\w+)', re.MULTILINE)
+QUOTED = re.compile(r'[\'"]([^\'"]+)[\'"]')
 # Parts of this package that derive from MMagic's models: (variable, name) to the module.
 _LATE: dict[tuple[str, str], str] = {}
 
 
 class LazyRegistry(Registry):
-    """A registry of MMagic that loads what it is asked for, and explains what it cannot load.
+    """A registry of MMagic that loads what it is asked for, and explains what it cannot load."""
 
-    ``get`` raises :class:`MissingDependencyError` for a part whose import fails, naming what is
-    missing, and ``KeyError`` with suggestions for a name close to a known one; any other unknown
-    name gives None as in MMEngine. Never constructed: :func:`make_registries_lazy` turns existing
-    registries into it.
-    """
+    # get() raises MissingDependencyError for a part whose import fails, and KeyError with
+    # suggestions for a name close to a known one; any other unknown name gives None as in MMEngine.
+    # Never constructed: existing registries are turned into it.
 
     variable: str
     root_folder: str
@@ -183,17 +186,41 @@ def register_late(variable: str, name: str, module: str) -> None:
 
 
 def make_registries_lazy(module: ModuleType) -> None:
-    """Turn the registries of ``mmagic.registry`` into :class:`LazyRegistry`, in place.
-
-    Reason: with :func:`install_import_hook <mmsamdistill.compat.import_hook.install_import_hook>`
-    importing ``mmagic.models`` registers nothing, so the registry finds the module of a name. In
-    place, since MMagic's modules and the user's have imported the objects by name.
-
-    Affected: MMagic 1.0 to 1.2.0. Unnecessary once MMagic loads its editors on demand.
-    """
+    """Turn the registries of ``mmagic.registry`` into :class:`LazyRegistry`, in place."""
+    # With the import hook, importing mmagic.models registers nothing, so the registry finds the
+    # module of a name. In place, since MMagic's modules and the user's have imported the objects.
     folder = str(Path(sys.modules['mmagic'].__file__).parent)
     for variable, registry in vars(module).items():
         if type(registry) is Registry and registry.scope == 'mmagic':
             registry.__class__ = LazyRegistry
             registry.variable = variable
             registry.root_folder = folder
+
+
+def registered_names(source: str) -> Iterator[tuple[str, str]]:
+    """Find the registrations at the top level of a module."""
+    for call in CALL.finditer(source):
+        decorator, registry, arguments = call.groups()
+        names = QUOTED.findall(arguments)
+        if not names and decorator:
+            defined = DEFINED.search(source, call.end())
+            names = [defined.group(1)] if defined else []
+        yield from ((registry, name) for name in names)
+
+
+@cache
+def registration_index(root: str) -> dict[tuple[str, str], str]:
+    """Map every (registry variable, name) of MMagic to the module that registers it."""
+    # Reading the text of all modules takes hundredths of a second, importing them half a minute;
+    # editors' files that no __init__ lists are found as well.
+    index: dict[tuple[str, str], str] = {}
+    for folder in SEARCHED:
+        for path in sorted(Path(root, folder).rglob('*.py')):
+            content = path.read_bytes()
+            if b'.register_module(' not in content:
+                continue
+            parts = path.relative_to(root).with_suffix('').parts
+            module = '.'.join(('mmagic', *parts)).removesuffix('.__init__')
+            for key in registered_names(content.decode('utf-8')):
+                index.setdefault(key, module)
+    return index

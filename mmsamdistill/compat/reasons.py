@@ -15,12 +15,7 @@ class MissingDependencyError(ImportError):
 
 
 def explain(error: BaseException) -> str:
-    """Say in one sentence what an import error means.
-
-    Example:
-        >>> explain(ModuleNotFoundError("No module named 'diffusers'", name='diffusers'))
-        "the package 'diffusers' is not installed"
-    """
+    """Say in one sentence what an import error means."""
     message = (str(error).strip().splitlines() or [''])[0]
     if 'mmcv._ext' in message or 'mmcv.ops' in message:
         return "it needs mmcv's compiled operators: install the full mmcv instead of mmcv-lite"

@@ -23,11 +23,9 @@ DEFAULT_NAMES = ('iter_{}.pth', 'epoch_{}.pth')
 
 
 def _load_or_resume(runner: Any) -> None:
-    """Resume, else start from ``load_from``; stands for ``Runner.load_or_resume``.
-
-    ``resume='auto'`` differs from ``resume=True`` in that ``load_from`` is what a run starts from
-    while there is nothing to resume, and not the file to resume.
-    """
+    """Resume, else start from ``load_from``; stands for ``Runner.load_or_resume``."""
+    # resume='auto' differs from resume=True in that load_from is what a run starts from while there
+    # is nothing to resume, and not the file to resume.
     if runner._has_loaded:
         return
     if runner._resume and (runner._load_from is None or runner._resume == 'auto'):
@@ -63,12 +61,10 @@ def _resume_newest(runner: Any) -> bool:
 
 
 def newest_first(runner: Any) -> list[Path]:
-    """The run's checkpoints in the order in which to try them.
-
-    First what was written after the one that ``last_checkpoint`` names (a kill can come between
-    the two), then that one, then the older ones. Files of a longer run that lie there from before,
-    with higher numbers but older, come last.
-    """
+    """The run's checkpoints in the order in which to try them."""
+    # First what was written after the one that last_checkpoint names (a kill can come between the
+    # two), then that one, then the older ones. Files of a longer run that lie there from before,
+    # with higher numbers but older, come last.
     note = Path(runner.work_dir, 'last_checkpoint')
     last = _named_in(note)
     patterns, folders = _names_and_folders(runner)
@@ -240,24 +236,17 @@ def _below(weights: Mapping[str, Any], prefix: str) -> dict[str, Any]:
 
 def _amend_runner(module: ModuleType) -> None:
     runner = module.Runner
-    if getattr(runner, 'of_mmsamdistill', False):
-        return
-    runner.of_mmsamdistill = True
     runner.load_or_resume = _load_or_resume
     runner.resume = _marked(runner.resume)
     runner.load_checkpoint = _complete(runner.load_checkpoint, module)
 
 
 def load_complete_checkpoints() -> None:
-    """Have MMEngine load all weights of a model or none, and resume from what is whole.
-
-    Reason: MMEngine loads with ``strict=False``, so that a plain model starts from random weights
-    where a file has other names or widths, and logs it. It resumes from the file that
-    ``last_checkpoint`` names, torn or not. Now ``load_from`` and ``init_cfg`` understand every
-    dialect and are complete or refused (what ``init_cfg`` does not need of a file it may have, a
-    classifier say), and ``resume`` without a file tries the newest first and says which it skipped.
-
-    Affected: MMEngine up to 0.10.7. Unnecessary once it loads strictly and writes atomically.
-    """
+    """Have MMEngine load all weights of a model or none, and resume from what is whole."""
+    # MMEngine (to 0.10.7) loads with strict=False, so that a plain model starts from random weights
+    # where a file has other names or widths, and resumes from the file that last_checkpoint names,
+    # torn or not. Now load_from and init_cfg understand every dialect and are complete or refused
+    # (what init_cfg does not need of a file it may have), and resume without a file tries the
+    # newest first and says which it skipped.
     after_import(RUNNER, _amend_runner)
     after_import('mmengine.model.weight_init', _amend_pretrained)

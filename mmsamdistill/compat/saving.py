@@ -43,7 +43,6 @@ def _save_whole(save: Callable[..., None]) -> Callable[..., None]:
         else:
             save(checkpoint, filename, file_client_args, backend_args)
 
-    save_checkpoint.of_mmsamdistill = True  # type: ignore[attr-defined]
     return save_checkpoint
 
 
@@ -208,10 +207,8 @@ def _require_metrics(hook: Any, metrics: dict) -> None:
 
 
 def _require_known_metric(hook: Any, runner: Any) -> None:
-    """Say before training what would be a KeyError at the first validation.
-
-    Where every metric has its data set's name before it, a bare name is none of them.
-    """
+    """Say before training what would be a KeyError at the first validation."""
+    # Where every metric has its data set's name before it, a bare name is none of them.
     if not hook.save_best or runner.val_loop is None:
         return
     loop = runner.val_loop
@@ -229,16 +226,11 @@ def _require_known_metric(hook: Any, runner: Any) -> None:
 
 
 def _amend_saving(module: ModuleType) -> None:
-    save = module.save_checkpoint
-    if not hasattr(save, 'of_mmsamdistill'):
-        replace_in_modules('mmengine', save, _save_whole(save))
+    replace_in_modules('mmengine', module.save_checkpoint, _save_whole(module.save_checkpoint))
 
 
 def _amend_checkpoint_hook(module: ModuleType) -> None:
     hook = module.CheckpointHook
-    if getattr(hook, 'of_mmsamdistill', False):
-        return
-    hook.of_mmsamdistill = True
     module.open = _open_atomically  # type: ignore[attr-defined]
     hook.before_train = _trust_own_files(hook.before_train)
     hook._save_checkpoint_with_step = _remove_afterwards(hook._save_checkpoint_with_step)
@@ -246,15 +238,9 @@ def _amend_checkpoint_hook(module: ModuleType) -> None:
 
 
 def save_whole_checkpoints() -> None:
-    """Have MMEngine write checkpoints atomically, and remove none before its successor is whole.
-
-    Reason: MMEngine writes into the file itself, so that a run killed meanwhile leaves a torn one;
-    ``max_keep_ckpts`` and a new best remove the old file first; ``last_checkpoint`` is empty for a
-    moment. A message hub says which file was the best one so far, and whatever path a resumed
-    checkpoint names there was removed. NumPy scalars, such as a best score, are written as Python
-    numbers, and weights that are not finite are never a best.
-
-    Affected: MMEngine up to 0.10.7. Unnecessary once it writes elsewhere, flushes and renames.
-    """
+    """Have MMEngine write checkpoints atomically, and remove none before its successor is whole."""
+    # MMEngine (to 0.10.7) writes into the file itself, so that a run killed meanwhile leaves a torn
+    # one; max_keep_ckpts and a new best remove the old file first. A message hub says which file
+    # was the best so far, and whatever path a resumed checkpoint names there was removed.
     after_import(CHECKPOINTS, _amend_saving)
     after_import(CHECKPOINT_HOOK, _amend_checkpoint_hook)

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import re
 import warnings
 from collections.abc import Callable
+from typing import Any
+
+import torch
+from mmengine.registry import Registry
 
 UNTRIED_MMCV = (2, 4)
 
@@ -29,37 +34,17 @@ class _RenameAttribute(ast.NodeTransformer):
 
 
 def replace_numpy_bool8(source: bytes) -> ast.Module:
-    """Write ``np.bool_`` where ``mmagic.utils.trans_utils`` says ``np.bool8``.
-
-    Reason: NumPy 2.0 removed the alias (and 1.24 to 1.26 warn of it), so ``mmagic.utils`` and all
-    that imports it fails. It is the only name in MMagic that NumPy 2 lacks. The module alone is
-    amended: adding the alias to numpy would make other libraries believe they run on NumPy 1.
-
-    Affected: MMagic 1.0 to 1.2.0 with NumPy 2. Unnecessary once MMagic writes ``np.bool_``.
-
-    Example:
-        >>> ast.unparse(replace_numpy_bool8(b'kind = np.bool8'))
-        'kind = np.bool_'
-    """
+    """Write ``np.bool_`` where ``mmagic.utils.trans_utils`` says ``np.bool8``."""
+    # NumPy 2.0 removed the alias. The module alone is amended: adding the alias to numpy would make
+    # other libraries believe they run on NumPy 1.
     return _RenameAttribute('np', 'bool8', 'bool_').visit(ast.parse(source))
 
 
 def raise_mmcv_bound(source: bytes) -> ast.Module:
-    """Turn MMagic's refusal of newer MMCVs into a hint, and that for untried ones only.
-
-    Reason: ``mmagic/__init__`` asserts ``mmcv < 2.2.0``, the release that was to come when it was
-    written. Compared file by file with 2.1.0, MMCV 2.2.0 differs in compiled operators (further
-    devices) and the four Python files that call them, not in an interface that MMagic uses; the
-    fork onedl-mmcv 2.3.6 trains, validates and tests. What comes after was never tried.
-
-    Affected: MMagic up to 1.2.0. Unnecessary once MMagic itself accepts newer MMCVs.
-
-    Example:
-        >>> print(ast.unparse(raise_mmcv_bound(b"MMCV_MAX = '2.2.0'")))
-        MMCV_MAX = '99.0.0'
-        from mmsamdistill.compat.source_patches import hint_at_untried_mmcv
-        hint_at_untried_mmcv()
-    """
+    """Turn MMagic's refusal of newer MMCVs into a hint, and that for untried ones only."""
+    # mmagic/__init__ (to 1.2.0) asserts mmcv < 2.2.0, the release that was to come when it was
+    # written. MMCV 2.2.0 differs in compiled operators, not in an interface that MMagic uses; the
+    # fork onedl-mmcv 2.3.6 trains, validates and tests. What comes after was never tried.
     tree = ast.parse(source)
     for index, node in enumerate(tree.body):
         if isinstance(node, ast.Assign) and ast.unparse(node) == "MMCV_MAX = '2.2.0'":
@@ -87,37 +72,39 @@ def hint_at_untried_mmcv() -> None:
 
 
 def import_adafactor_on_use(source: bytes) -> ast.Module:
-    """Let MMEngine register the optimiser ``Adafactor`` without importing transformers.
-
-    Reason: importing MMEngine's optimisers imports transformers, if installed, for one class; that
-    takes seconds, an old one warns of torch's deprecations, and one that does not fit the installed
-    torch can fail with more than an ImportError. The class is now imported when it is built.
-
-    Affected: MMEngine 0.9 to 0.10.7. Unnecessary once MMEngine imports it on demand.
-    """
+    """Let MMEngine register the optimiser ``Adafactor`` without importing transformers."""
+    # Importing MMEngine's optimisers (0.9 to 0.10.7) imports transformers for one class: that takes
+    # seconds, warns, and can fail with more than an ImportError.
     tree = ast.parse(source)
     for node in tree.body:
         if isinstance(node, ast.FunctionDef) and node.name == 'register_transformers_optimizers':
             node.body = ast.parse(
-                'from mmsamdistill.compat.adafactor import register_adafactor\n'
+                'from mmsamdistill.compat.source_patches import register_adafactor\n'
                 'return register_adafactor(OPTIMIZERS)'
             ).body
     # A return outside of a function is an error of compilation, not of parsing.
     return ast.fix_missing_locations(tree)
 
 
+def _build_adafactor(*args: Any, **kwargs: Any) -> torch.optim.Optimizer:
+    """Build transformers' Adafactor."""
+    from transformers import Adafactor
+
+    return Adafactor(*args, **kwargs)
+
+
+def register_adafactor(registry: Registry) -> list[str]:
+    """Register Adafactor as MMEngine does, without importing transformers."""
+    if importlib.util.find_spec('transformers') is None:
+        return []
+    registry.register_module(name='Adafactor', module=_build_adafactor)
+    return ['Adafactor']
+
+
 def replace_saved_variables(source: bytes) -> ast.Module:
-    """Write ``ctx.saved_tensors`` where NAFNet's layer normalisation says ``ctx.saved_variables``.
-
-    Reason: torch has deprecated the old name and warns of it at the first backward pass, and
-    ``torch.compile`` does not know it: NAFNet would be compiled in pieces, between normalisations.
-
-    Affected: MMagic 1.0 to 1.2.0. Unnecessary once MMagic writes ``ctx.saved_tensors``.
-
-    Example:
-        >>> ast.unparse(replace_saved_variables(b'y, var, weight = ctx.saved_variables'))
-        'y, var, weight = ctx.saved_tensors'
-    """
+    """Write ``ctx.saved_tensors`` where NAFNet's normalisation says ``ctx.saved_variables``."""
+    # torch has deprecated the old name, and torch.compile does not know it: NAFNet would be
+    # compiled in pieces, between normalisations.
     return _RenameAttribute('ctx', 'saved_variables', 'saved_tensors').visit(ast.parse(source))
 
 

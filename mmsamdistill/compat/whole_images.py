@@ -12,12 +12,9 @@ from mmsamdistill.images.lmdb_file import check_lmdb
 
 
 def refuse_damaged_images() -> None:
-    """Let ``LoadImageFromFile`` stop at a damaged image, whoever builds it.
-
-    Reason: OpenCV fills in what it cannot decode, so that a training learns stripes and grey
-    areas, and its own errors do not say which file is meant.
-    End: when MMagic's loader checks what it reads.
-    """
+    """Let ``LoadImageFromFile`` stop at a damaged image, whoever builds it."""
+    # OpenCV fills in what it cannot decode, so that a training learns stripes and grey areas, and
+    # its own errors do not say which file is meant.
     after_import('mmagic.datasets.transforms.loading', _amend)
 
 

@@ -7,32 +7,32 @@ import mmengine.config.config
 import pytest
 
 from mmsamdistill import compat
-from mmsamdistill.compat import package_utils
+from mmsamdistill.compat import mmengine_remedies
 from mmsamdistill.compat.source_patches import SOURCE_PATCHES
 
 compat.activate()
 
 
 def test_mmengine_uses_the_replacements():
-    assert mmengine.utils.get_installed_path is package_utils.get_installed_path
-    assert mmengine.config.config.is_installed is package_utils.is_installed
+    assert mmengine.utils.get_installed_path is mmengine_remedies.get_installed_path
+    assert mmengine.config.config.is_installed is mmengine_remedies.is_installed
 
 
 def test_paths():
     folder = Path(mmengine.__file__).parent
-    assert Path(package_utils.get_installed_path('mmengine')) == folder
+    assert Path(mmengine_remedies.get_installed_path('mmengine')) == folder
     with pytest.raises(importlib.metadata.PackageNotFoundError):
-        package_utils.get_installed_path('no-such-package')
-    assert package_utils.is_installed('json')  # a module without a distribution
-    assert not package_utils.is_installed('no_such_package')
+        mmengine_remedies.get_installed_path('no-such-package')
+    assert mmengine_remedies.is_installed('json')  # a module without a distribution
+    assert not mmengine_remedies.is_installed('no_such_package')
 
 
 def test_a_namespace_package_has_no_path(tmp_path, monkeypatch):
     (tmp_path / 'empty_namespace').mkdir()
     monkeypatch.syspath_prepend(tmp_path)
-    assert not package_utils.is_installed('empty_namespace')
+    assert not mmengine_remedies.is_installed('empty_namespace')
     with pytest.raises(RuntimeError, match='namespace'):
-        package_utils.get_installed_path('empty_namespace')
+        mmengine_remedies.get_installed_path('empty_namespace')
 
 
 def test_config_inheritance_across_packages_needs_no_pkg_resources(tmp_path, monkeypatch):

@@ -1,0 +1,175 @@
+"""MMEngine's small faults: one remedy a function, each with its reason and its end."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+import multiprocessing.context
+from collections.abc import Callable
+from importlib import metadata
+from multiprocessing.process import BaseProcess
+from multiprocessing.reduction import ForkingPickler
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.config import utils as config_utils
+from torch.utils.checkpoint import checkpoint
+
+from mmsamdistill.compat.import_hook import after_import, replace_in_modules
+
+_PACKAGE = 'mmsamdistill'
+
+
+def train_on_several_cpus() -> None:
+    """Have ``--launcher pytorch`` start processes that talk over gloo where there is no GPU."""
+    # MMEngine's launcher (to 0.10.7) sets a CUDA device before anything else, and hands the number
+    # of one to DistributedDataParallel.
+    after_import('mmengine.dist.utils', _amend_init)
+    after_import('mmengine.model.wrappers.distributed', _amend_wrapper)
+
+
+def _without_gpu() -> bool:
+    from mmengine.device import is_mlu_available, is_musa_available, is_npu_available
+
+    others = (is_mlu_available, is_npu_available, is_musa_available)
+    return not torch.cuda.is_available() and not any(there() for there in others)
+
+
+def _amend_init(module: ModuleType) -> None:
+    init = module._init_dist_pytorch
+
+    @functools.wraps(init)
+    def _init_dist_pytorch(backend: str, init_backend: str = 'torch', **kwargs: Any) -> None:
+        if _without_gpu():
+            torch.distributed.init_process_group(backend='gloo', **kwargs)
+        else:
+            init(backend, init_backend=init_backend, **kwargs)
+
+    module._init_dist_pytorch = _init_dist_pytorch  # type: ignore[attr-defined]
+
+
+def _amend_wrapper(module: ModuleType) -> None:
+    init: Callable[..., None] = module.MMDistributedDataParallel.__init__
+
+    @functools.wraps(init)
+    def initialise(wrapper: Any, module: torch.nn.Module, *args: Any, **kwargs: Any) -> None:
+        if all(parameter.device.type == 'cpu' for parameter in module.parameters()):
+            kwargs['device_ids'] = None
+        init(wrapper, module, *args, **kwargs)
+
+    module.MMDistributedDataParallel.__init__ = initialise
+
+
+def let_ema_start_from_any_checkpoint() -> None:
+    """Give ``EMAHook`` a checkpoint without ``state_dict`` as the Runner gives it to the model."""
+    # Of a checkpoint without state_dict, as BasicSR's are, MMEngine (to 0.10.7) hands everything
+    # over to the model, while its EMAHook stops with a KeyError.
+    after_import('mmengine.hooks.ema_hook', _amend_ema_hook)
+
+
+def _amend_ema_hook(module: ModuleType) -> None:
+    load = module.EMAHook.after_load_checkpoint
+
+    @functools.wraps(load)
+    def after_load_checkpoint(hook: Any, runner: Any, checkpoint: dict) -> None:
+        load(hook, runner, checkpoint if 'state_dict' in checkpoint else {'state_dict': checkpoint})
+
+    module.EMAHook.after_load_checkpoint = after_load_checkpoint
+
+
+def recompute_without_losing_gradients() -> None:
+    """Let the config's ``activation_checkpointing`` use torch's present form of it."""
+    # MMEngine (to 0.10.7) calls checkpoint with its old default. That form drops, without a word,
+    # the gradient of outputs inside of a list, as the analyser's are, and of modules whose input
+    # wants none, as the student's.
+    after_import('mmengine.runner.activation_checkpointing', _amend_recomputation)
+
+
+def _amend_recomputation(module: ModuleType) -> None:
+    module.checkpoint = functools.partial(checkpoint, use_reentrant=False)
+
+
+def let_configs_inherit_from_this_package() -> None:
+    """Make ``_base_ = 'mmsamdistill::nafnet/...'`` work."""
+    # MMEngine (0.7 to 0.10.7) resolves package::config for the packages in its own table only, and
+    # then marks every part of the config as belonging to that package's registry. Our parts are
+    # registered in MMagic's registries, so MMagic's is the scope to mark.
+    config_utils.MODULE2PACKAGE.setdefault(_PACKAGE, _PACKAGE)
+    original = Config._get_cfg_path
+
+    @functools.wraps(original)
+    def find(cfg_path: str, filename: str) -> tuple[str, str | None]:
+        path, scope = original(cfg_path, filename)
+        return path, 'mmagic' if scope == _PACKAGE else scope
+
+    Config._get_cfg_path = staticmethod(find)
+
+
+def replace_pkg_resources() -> None:
+    """Let MMEngine ask ``importlib.metadata`` instead of ``pkg_resources``."""
+    # setuptools 82 dropped it; earlier ones warn, and MMEngine (to 0.10.7) reloads it at each
+    # question, which takes a second. Inheritance of configs across packages needs it.
+    original = importlib.import_module('mmengine.utils.package_utils')
+    for new in (is_installed, get_installed_path):
+        old = getattr(original, new.__name__)
+        if old is not new:
+            replace_in_modules('mmengine', old, new)
+
+
+def is_installed(package: str) -> bool:
+    """Say whether a distribution or importable package of this name exists."""
+    try:
+        metadata.distribution(package)
+    except metadata.PackageNotFoundError:
+        spec = _find_spec(package)
+        return spec is not None and spec.origin is not None
+    return True
+
+
+def get_installed_path(package: str) -> str:
+    """Find the folder a package is installed in."""
+    spec = _find_spec(package)
+    if spec is None:
+        top = metadata.distribution(package).read_text('top_level.txt') or ''
+        module = (top.split() or [package])[0]
+        spec = _find_spec(module)
+        if spec is None:
+            raise ValueError(f'the distribution {package!r} has no importable module {module!r}')
+    if spec.origin is None:
+        raise RuntimeError(f'{package} is a namespace package, which has no single folder')
+    return str(Path(spec.origin).parent)
+
+
+def _find_spec(name: str) -> importlib.machinery.ModuleSpec | None:
+    return importlib.util.find_spec(name) if name.isidentifier() else None
+
+
+def activate_in_spawned_workers() -> None:
+    """Activate the remedies in data-loader workers before their dataset is unpickled."""
+    # A worker that is not forked imports the dataset's module, hence MMagic, before any code of the
+    # config runs. A pickle is read in order, so what the process is built by runs before its
+    # dataset is read. Other processes are left alone.
+    for name in ('SpawnProcess', 'ForkServerProcess'):
+        kind = getattr(multiprocessing.context, name, None)  # Windows has no ForkServerProcess
+        if kind is not None:
+            ForkingPickler.register(kind, reduce_process)
+
+
+def rebuild_process(kind: type[BaseProcess]) -> BaseProcess:
+    """Activate the remedies, then make an empty process object; runs in the worker."""
+    from mmsamdistill.compat.activation import activate  # which imports this module
+
+    activate()
+    return kind.__new__(kind)
+
+
+def reduce_process(process: BaseProcess) -> tuple[Any, ...]:
+    """Pickle a process; if it is a data-loader worker, so that the worker activates us."""
+    target = process.__dict__.get('_target')
+    if str(getattr(target, '__module__', '')).startswith('torch.utils.data'):
+        return rebuild_process, (type(process),), process.__dict__
+    return process.__reduce_ex__(2)  # type: ignore[return-value]
