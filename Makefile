@@ -3,7 +3,7 @@
 
 SHELL = /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help env demo test check lint format clean
+.PHONY: help env demo test check docs lint format clean
 
 # The interpreter that makes the environment; empty: the first one that is found and really works.
 PYTHON ?=
@@ -21,7 +21,7 @@ ARGS ?=
 PY = "$(VENV)/bin/python"
 # The tests of a module share its fixtures, so they stay in one process.
 PYTEST = $(PY) -m pytest -n $(JOBS) --maxprocesses 8 --dist loadscope --no-loadscope-reorder
-CHECKED = mmsamdistill mmsamdistill_command.py tools demo configs benchmarks tests requirements setup.py
+CHECKED = mmsamdistill mmsamdistill_command.py tools demo configs benchmarks docs tests requirements setup.py
 # The shell expands ~ only at the start of a word, never after `SAM=`.
 home = $(patsubst ~/%,$(HOME)/%,$(1))
 
@@ -55,6 +55,10 @@ test: lint ## linters, types, docstring coverage, then all tests
 
 check: lint ## the same without the tests marked slow: before every commit
 	$(PYTEST) -m 'not slow' $(ARGS)
+
+docs: env ## build the documentation's site in build/docs; a warning is an error
+	$(PY) -m sphinx -q -W --keep-going -c docs -b html . build/docs
+	@echo 'built: build/docs/index.html'
 
 # ruff's D rules are the docstring coverage: a public name without a docstring is an error.
 lint: env ## ruff (style, annotations, docstrings, format) and mypy

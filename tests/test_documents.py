@@ -51,3 +51,11 @@ def test_hosts_and_commits_run_what_everybody_runs():
     assert any(command.endswith('.ci/run') for command in commands)
     config = yaml.safe_load((ROOT / '.pre-commit-config.yaml').read_text())
     assert [hook['entry'] for hook in config['repos'][0]['hooks']] == ['make lint']
+
+
+def test_every_package_with_public_names_has_its_page_on_the_site():
+    packages = [path.parent for path in (ROOT / 'mmsamdistill').glob('*/__init__.py')]
+    public = {path.name for path in packages if '__all__ = [' in (path / '__init__.py').read_text()}
+    pages = {path.stem: path.read_text() for path in (ROOT / 'docs/api').glob('*.md')}
+    assert set(pages) == public
+    assert all(f'.. automodule:: mmsamdistill.{name}\n' in text for name, text in pages.items())

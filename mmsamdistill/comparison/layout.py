@@ -31,7 +31,7 @@ class FigureStyle:
             allow. Default: 7, about the text width of a paper with two columns.
         dpi: Pixels per inch. Default: 300.
         font: Size of the titles and numbers in points; notes are a point smaller. Default: 7.
-        error_maps: Draw |restored - truth| below the crops. Default: no.
+        error_maps: Draw ``|restored - truth|`` below the crops. Default: no.
         error_max: End of the error maps' scale in grey levels, for figures that are to be compared
             with each other. Default: chosen from the maps and stated in the figure.
 

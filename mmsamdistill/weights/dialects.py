@@ -40,18 +40,18 @@ _COUNTER = '.num_batches_tracked'
 def find_state_dict(checkpoint: Mapping[str, Any], ema: bool = True) -> dict[str, Tensor]:
     """Find the weights in a checkpoint.
 
-    ========================  ===============================  =================================
-    written by                averaged weights                 raw weights
-    ========================  ===============================  =================================
-    MMEngine                                                   ``state_dict``
+    =========================  ===============================  ================================
+    written by                 averaged weights                 raw weights
+    =========================  ===============================  ================================
+    MMEngine                                                    ``state_dict``
     MMEngine with ``EMAHook``  ``state_dict``                   ``ema_state_dict`` (the hook swaps
-                                                               the two when saving)
-    MMagic's EMA hook         ``state_dict``, generator_ema.*  ``state_dict``, ``generator.*``
-    BasicSR and its kin       ``params_ema``, ``params-ema``   ``params``
-    MPRNet, Lightning                                          ``state_dict``
-    SAM 2, others                                              ``model``, ``net``, ``netG``
-    PReNet, bare                                               the checkpoint itself
-    ========================  ===============================  =================================
+                                                                the two when saving)
+    MMagic's EMA hook          ``state_dict``, generator_ema.*  ``state_dict``, ``generator.*``
+    BasicSR and its kin        ``params_ema``, ``params-ema``   ``params``
+    MPRNet, Lightning                                           ``state_dict``
+    SAM 2, others                                               ``model``, ``net``, ``netG``
+    PReNet, bare                                                the checkpoint itself
+    =========================  ===============================  ================================
 
     Prefixes that DDP and ``torch.compile`` leave on every key are removed.
 

@@ -1,0 +1,82 @@
+"""The documentation as a site, for `make docs`: its pages are the Markdown files of the repository.
+
+README.md is the front page. Links between files work on the site as they do in the repository.
+"""
+
+import re
+from pathlib import Path
+
+from sphinx.application import Sphinx
+
+from mmsamdistill import __version__
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def pages(pattern: str) -> list[str]:
+    """Return the names of the pages that fit, from the repository's root."""
+    return sorted(str(path.relative_to(ROOT).with_suffix('')) for path in ROOT.glob(pattern))
+
+
+# Titles of the navigation, and the pages below each.
+NAVIGATION = {
+    'Guide': ['docs/install', 'docs/data', 'docs/region_sources', 'docs/deploy'],
+    'Recipes': pages('configs/*/README.md'),
+    'Measured': ['docs/results', 'benchmarks/README', *pages('benchmarks/*/reports/*.md')],
+    'Project': ['docs/architecture', 'CONTRIBUTING', 'CHANGELOG'],
+    'API': pages('docs/api/*.md'),
+}
+
+project = html_title = 'mmsamdistill'
+copyright = 'mmsamdistill contributors, Apache 2.0'
+release = version = __version__
+
+root_doc = 'README'
+include_patterns = ['*.md', 'docs/**.md', 'benchmarks/**.md', 'configs/**.md']
+exclude_patterns = ['.*', 'build', 'data', 'work_dirs', 'tests']
+extensions = [
+    'myst_parser',
+    'sphinx.ext.autodoc',
+    'sphinx.ext.napoleon',
+    'sphinx.ext.viewcode',
+    'sphinx_copybutton',
+]
+myst_heading_anchors = 3
+napoleon_custom_sections = ['Shape', 'Source']
+# Arguments, with their defaults and units, are described in the docstrings.
+autodoc_typehints = 'none'
+autodoc_member_order = 'bysource'
+
+html_theme = 'pydata_sphinx_theme'
+html_copy_source = False
+html_extra_path = ['index.html']
+html_theme_options = {
+    'show_prev_next': False,
+    'secondary_sidebar_items': ['page-toc'],
+    'footer_start': ['copyright'],
+    'footer_end': [],
+}
+
+
+def prepare_page(app: Sphinx, name: str, source: list[str]) -> None:
+    """Add what a Markdown file does not say of itself: the navigation, and what a folder shows."""
+    folder = (ROOT / name).parent
+
+    def of_folder(link: re.Match[str]) -> str:
+        text, target = link.groups()
+        if not (folder / target).is_dir():
+            return link[0]
+        # A folder without a page of its own is no place of the site.
+        page = Path(target, 'README.md')
+        return f'[{text}]({page})' if (folder / page).is_file() else text
+
+    source[0] = re.sub(r'\[([^]]+)\]\(([^):#]+)\)', of_folder, source[0])
+    if name == root_doc:
+        for title, names in NAVIGATION.items():
+            lines = ['', '```{toctree}', ':hidden:', f':caption: {title}', '', *names, '```', '']
+            source[0] += '\n'.join(lines)
+
+
+def setup(app: Sphinx) -> None:
+    """Let Sphinx prepare every page."""
+    app.connect('source-read', prepare_page)
