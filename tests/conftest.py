@@ -1,6 +1,7 @@
 """What every test needs, and what keeps the quick ones quick."""
 
 import functools
+import gc
 import os
 import platform
 import subprocess
@@ -8,33 +9,32 @@ import subprocess
 # Before torch is imported, and for the processes that tests start: the networks are tiny.
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 
-import mmengine.config.config
 import mmengine.logging
 import mmengine.registry
-import mmengine.runner.runner
+import mmengine.runner
 import pytest
+import quick  # noqa: F401
 import torch
 
 import mmsamdistill  # noqa: F401
 
 # Helpers of the tests; as doctest modules they would be imported under a second name.
-collect_ignore = ['config_files.py', 'ddp_worker.py', 'mutations.py']
+collect_ignore = ['config_files.py', 'mutations.py', 'processes.py', 'quick.py', 'workers.py']
 collect_ignore_glob = ['tiny_*.py', 'toy*.py']
 
-# A Runner lays out its configuration's text with every checkpoint, and asks compilers for their
-# versions when it is built: more than many a run takes. The text itself stays as it is.
-mmengine.config.config.FormatCode = lambda text, **options: (text, True)
 # Asked once, and remembered by Python, in a process: h5py does it when it is imported.
 platform.uname().processor  # noqa: B018
-mmengine.runner.runner.collect_env = functools.cache(mmengine.runner.runner.collect_env)
+
+
+@pytest.fixture(autouse=True, scope='module')
+def _frozen_heap():
+    """Spare what is there from garbage collection, which MMEngine asks for with every dataset."""
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
 def host():
-    """MMagic's scope, as a Runner would set it, one thread, and nothing of earlier runs.
-
-    Runs are named by the second they begin in: a run of the test before would share its best score.
-    """
+    """MMagic's scope, as a Runner would set it, one thread, and nothing of earlier runs."""
     mmengine.registry.init_default_scope('mmagic')
     torch.set_num_threads(1)
     mmengine.logging.MessageHub._instance_dict.clear()

@@ -20,7 +20,9 @@ with warnings.catch_warnings():
     warnings.simplefilter('error')
     from mmsamdistill import compat
     compat.activate()
-heavy = {'mmagic.models', 'segment_anything', 'skimage', 'diffusers', 'transformers'}
+heavy = {'mmagic.models', 'mmagic.datasets', 'mmagic.evaluation', 'segment_anything', 'skimage'}
+heavy |= {'diffusers', 'transformers'}
+assert {'mmsamdistill.datasets', 'mmsamdistill.evaluation'} < set(sys.modules)
 assert not heavy & set(sys.modules) - before, heavy & set(sys.modules) - before
 from mmagic.utils import register_all_modules
 register_all_modules()

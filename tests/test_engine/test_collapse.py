@@ -1,5 +1,6 @@
 """A collapse is found, told and, if wanted, the end."""
 
+import itertools
 import math
 
 import pytest
@@ -74,6 +75,7 @@ def test_a_validation_that_is_no_number_is_found(tmp_path):
 def test_runs_of_one_name_do_not_share_a_finding(tmp_path, monkeypatch):
     # Runs are named by the second of their start.
     monkeypatch.setattr('time.strftime', lambda *_: '20200101_000000')
+    monkeypatch.setattr('quick.numbers', itertools.repeat(0))
     assert train(tmp_path, Spoil(4, 0.5)) is not None
     assert train(tmp_path) is None
 

@@ -1,8 +1,4 @@
 import math
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -10,7 +6,9 @@ from mmagic.registry import METRICS
 from mmengine.evaluator import Evaluator
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from processes import together
 from toy import config, plain_model, write_data
+from workers import measure_restoration
 
 from mmsamdistill.evaluation.protocols import measure
 from mmsamdistill.evaluation.region_metrics import RegionPSNR
@@ -275,58 +273,9 @@ def test_mistakes():
         metric.evaluate()
 
 
-WORKER = """
-import json, sys, torch
-import mmsamdistill
-from mmsamdistill.evaluation.restoration_metric import RestorationMetric
-rank, device = int(sys.argv[1]), sys.argv[2]
-torch.distributed.init_process_group(
-    'gloo', init_method='file://' + sys.argv[3], rank=rank, world_size=2)
-metric = RestorationMetric('gopro_rgb', metrics=['PSNR'], collect_device=device)
-truth = torch.full((3, 8, 8), 100.0)
-# Three images on two processes: the second one is given the first image again to fill up.
-for shift in ([1, 3], [2, 50])[rank]:
-    metric.process(None, [{'gt_img': truth, 'output': {'pred_img': truth + shift}}])
-print('RESULT', json.dumps(metric.evaluate(3)))
-"""
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(not torch.distributed.is_available(), reason='torch without distributed')
-def test_two_processes_measure_one_data_set(tmp_path):
-    root = Path(__file__).parents[2]
-    environment = {**os.environ, 'PYTHONPATH': str(root), 'OMP_NUM_THREADS': '1'}
-    command = [sys.executable, '-c', WORKER]
-    workers = [
-        subprocess.Popen(
-            [*command, str(rank), 'cpu', str(tmp_path / 'store')],
-            env={**environment, 'CUDA_VISIBLE_DEVICES': ''},
-            cwd=tmp_path,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    outputs = [worker.communicate(timeout=240)[0] for worker in workers]
+def test_two_processes_measure_one_data_set():
     expected = sum(20 * math.log10(255 / shift) for shift in (1, 2, 3)) / 3
-    for output in outputs:
-        line = next(line for line in output.splitlines() if line.startswith('RESULT'))
-        assert float(line.split()[-1].rstrip('}')) == pytest.approx(expected, abs=1e-9)
-
-
-@pytest.mark.slow
-def test_registering_does_not_import_the_models_of_the_host():
-    code = (
-        'import sys, mmsamdistill, mmsamdistill.evaluation.restoration_metric, '
-        'mmsamdistill.evaluation.region_metrics\n'
-        'print([m for m in sys.modules if m.startswith(("mmagic.models", "mmagic.evaluation"))'
-        ' or m.split(".")[0] in ("skimage", "torchvision")])'
-    )
-    done = subprocess.run(
-        [sys.executable, '-c', code],
-        env={**os.environ, 'PYTHONPATH': str(Path(__file__).parents[2])},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.splitlines()[-1] == '[]'
+    for measured in together(measure_restoration):
+        assert measured == {'PSNR': pytest.approx(expected, abs=1e-9)}

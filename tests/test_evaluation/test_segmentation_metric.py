@@ -1,9 +1,5 @@
 import json
 import math
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -12,8 +8,10 @@ import torch
 from mmagic.registry import METRICS
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from processes import together
 from torch import nn
 from toy import config, plain_model, write_data
+from workers import measure_segmentation
 
 from mmsamdistill.evaluation.segmentation_metric import SegmentationMetric
 from mmsamdistill.evaluation.segmenters import Segmenter
@@ -308,25 +306,6 @@ def by_hand(network, folder, maps):
     return 100 * jaccard.compute().item()
 
 
-WORKER = """
-import json, sys, torch
-import mmsamdistill
-from mmsamdistill.evaluation import SegmentationMetric, Segmenter
-rank, folder = int(sys.argv[1]), sys.argv[2]
-torch.distributed.init_process_group(
-    'gloo', init_method='file://' + folder + '/store', rank=rank, world_size=2)
-metric = SegmentationMetric(
-    Segmenter(torch.nn.Identity(), mean=(0, 0, 0), std=(1, 1, 1)), folder,
-    suffix=('', '_labels.png'),
-    labels=dict(name='three', classes=['a', 'b', 'c'], values={0: 0, 1: 1, 2: 2, 9: 255}),
-    images=['restored'])
-# Three images on two processes: the second one is given the first image again to fill up.
-for index in ([0, 2], [1, 0])[rank]:
-    metric.process(None, [torch.load(f'{folder}/{index}.pt', weights_only=True)])
-print('RESULT', json.dumps(metric.evaluate(3)))
-"""
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(not torch.distributed.is_available(), reason='torch without distributed')
 def test_two_processes_measure_one_data_set(tmp_path):
@@ -334,20 +313,6 @@ def test_two_processes_measure_one_data_set(tmp_path):
     data = samples()
     for index, sample in enumerate(data):
         torch.save(sample, tmp_path / f'{index}.pt')
-    root = Path(__file__).parents[2]
-    environment = {**os.environ, 'PYTHONPATH': str(root), 'OMP_NUM_THREADS': '1'}
-    workers = [
-        subprocess.Popen(
-            [sys.executable, '-c', WORKER, str(rank), str(tmp_path)],
-            env={**environment, 'CUDA_VISIBLE_DEVICES': ''},
-            cwd=tmp_path,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    outputs = [worker.communicate(timeout=240)[0] for worker in workers]
     expected = values(metric(tmp_path, images=['restored']), data)
-    for output in outputs:
-        line = next(line for line in output.splitlines() if line.startswith('RESULT'))
-        assert json.loads(line.removeprefix('RESULT ')) == pytest.approx(expected)
+    for measured in together(measure_segmentation, tmp_path, LABELS):
+        assert measured == pytest.approx(expected)
