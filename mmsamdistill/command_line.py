@@ -32,15 +32,7 @@ class UsageError(ValueError):
 
 
 def run(main: Callable[[], int | None]) -> None:
-    """Run a tool: an error becomes one line on the error stream, unless ``--debug`` was given.
-
-    Args:
-        main: The tool's function; may return an exit code.
-
-    Raises:
-        SystemExit: With code 2 if the call or the config is wrong, 1 for every other error, 130 if
-            interrupted, and with the tool's own code unless that is 0.
-    """
+    """Run a tool: an error becomes one line on the error stream, unless ``--debug`` was given."""
     try:
         code = main()
     except KeyboardInterrupt:
@@ -72,23 +64,6 @@ def read_config(
 
     Top-level keys that look like a misspelt one are remarked on, on the error stream: MMEngine
     reads what it knows and ignores the rest.
-
-    Args:
-        path: Path of the config, of MMEngine's old style or its pure-Python one.
-        options: ``KEY=VALUE`` texts, nested keys joined by dots.
-        needs: Top-level keys that must be there.
-
-    Returns:
-        The config.
-
-    Raises:
-        UsageError: If there is no such file, it cannot be read, or a needed key is missing; or an
-            option is no ``KEY=VALUE``.
-
-    Example:
-        >>> read_config('nowhere.py')
-        Traceback (most recent call last):
-        mmsamdistill.command_line.UsageError: config nowhere.py: there is no such file...
     """
     path = Path(path)
     given = read_options(options)
@@ -117,21 +92,7 @@ def read_config(
 
 
 def read_options(texts: Sequence[str] | None) -> dict[str, Any]:
-    """Understand ``KEY=VALUE`` texts as MMEngine's own ``DictAction`` does.
-
-    Args:
-        texts: What followed ``--cfg-options``; None: nothing.
-
-    Returns:
-        Values by dotted key.
-
-    Raises:
-        UsageError: If one has no key, no ``=``, or brackets that do not match.
-
-    Example:
-        >>> read_options(['train_cfg.max_iters=5', 'a=[1, x]'])
-        {'train_cfg.max_iters': 5, 'a': [1, 'x']}
-    """
+    """Understand ``KEY=VALUE`` texts as MMEngine's own ``DictAction`` does."""
     options: dict[str, Any] = {}
     for text in texts or ():
         key, separator, value = text.partition('=')
@@ -147,14 +108,7 @@ def read_options(texts: Sequence[str] | None) -> dict[str, Any]:
 
 
 def check_launcher(launcher: str) -> None:
-    """Require that the processes of a distributed run were started by their launcher.
-
-    Args:
-        launcher: What ``--launcher`` says.
-
-    Raises:
-        UsageError: If the launcher's variables are not in the environment.
-    """
+    """Require that the processes of a distributed run were started by their launcher."""
     variables, command = _LAUNCHERS.get(launcher, ((), ''))
     missing = [name for name in variables if name not in os.environ]
     if missing:

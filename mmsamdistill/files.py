@@ -59,9 +59,6 @@ def atomic_file(path: str | Path) -> Iterator[BinaryIO]:
     """Open a file to write, which appears under its name whole, flushed to disk, or not at all.
 
     What earlier writers that were killed left in the folder is removed.
-
-    Args:
-        path: Where it is to lie; parent folders are made.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -87,19 +84,7 @@ def atomic_file(path: str | Path) -> Iterator[BinaryIO]:
 
 
 def write_atomically(path: str | Path, data: bytes) -> None:
-    """Write a file so that a killed process leaves either the old content or the new one.
-
-    Args:
-        path: Where to write; parent folders are made.
-        data: The whole content.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     write_atomically(Path(folder, 'a', 'b.txt'), b'text')
-        ...     Path(folder, 'a', 'b.txt').read_bytes()
-        b'text'
-    """
+    """Write a file so that a killed process leaves either the old content or the new one."""
     with atomic_file(path) as file:
         file.write(data)
 

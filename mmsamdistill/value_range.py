@@ -14,23 +14,6 @@ def value_range(data_preprocessor: Any) -> float:
     Normalisations in use have mean 0 and std white, both half of white, a data set's mean and std
     white, or its mean and std: the sum lies between 0.6 and 1.6 times white. What is not normalised
     (no mean and std, or 0 and 1) says nothing.
-
-    Args:
-        data_preprocessor: MMEngine's or MMagic's image preprocessor. An attribute ``value_range``
-            of it, as ``SAMDistillRestorer(value_range=...)`` sets it, wins.
-
-    Returns:
-        One of :data:`WHITES`, or what the attribute says.
-
-    Raises:
-        ValueError: If it cannot be told; the message says how to say it.
-
-    Example:
-        >>> from types import SimpleNamespace
-        >>> import torch
-        >>> half = torch.full((3,), 127.5)
-        >>> value_range(SimpleNamespace(_enable_normalize=True, mean=half, std=half))
-        255.0
     """
     said = getattr(data_preprocessor, 'value_range', None)
     if said is not None:

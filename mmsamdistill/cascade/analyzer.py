@@ -25,24 +25,7 @@ WIDTHS = (64, 128, 256, 512, 512)
 
 
 def vgg_layers(depth: int) -> dict[str, int]:
-    """Positions of the rectified convolutions in torchvision's ``vgg.features``.
-
-    Args:
-        depth: 16 or 19.
-
-    Returns:
-        Position by name: ``relu3_2`` is the second rectified convolution of the third block.
-
-    Raises:
-        ValueError: For another depth.
-
-    Example:
-        >>> layers = vgg_layers(16)
-        >>> layers['relu1_1'], layers['relu2_1'], len(layers)
-        (1, 6, 13)
-
-    Source: Simonyan and Zisserman, ICLR 2015, configurations D and E.
-    """
+    """Positions of the rectified convolutions in torchvision's ``vgg.features``."""
     if depth not in BLOCKS:
         raise ValueError(f'depth={depth!r} is not one of {tuple(BLOCKS)}')
     layers, position = {}, 0

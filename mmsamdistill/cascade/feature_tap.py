@@ -25,20 +25,6 @@ class FeatureTap:
         features: Output by name, filled as the modules run; of one that runs more than once, the
             last. The tensors are the network's own, with their graph: an in-place operation that
             follows the module shows in them.
-
-    Raises:
-        KeyError: If there is no module of such a name; close matches are listed.
-        TypeError: When a module runs whose output is not a tensor.
-
-    Example:
-        >>> import torch
-        >>> network = nn.Sequential(nn.Identity(), nn.ReLU())
-        >>> with FeatureTap(network, ['0']) as tap:
-        ...     _ = network(torch.tensor([-1.0]))
-        ...     print(tap.features['0'].tolist())
-        [-1.0]
-        >>> tap.features
-        {}
     """
 
     def __init__(self, module: nn.Module, names: Sequence[str]) -> None:

@@ -15,12 +15,7 @@ Batch = dict[str, Any]
 
 
 def images_of(batch: Batch) -> list[Tensor]:
-    """Degraded images of a raw batch, as a list.
-
-    Example:
-        >>> len(images_of({'inputs': torch.zeros(2, 3, 4, 4), 'data_samples': ['a', 'b']}))
-        2
-    """
+    """Degraded images of a raw batch, as a list."""
     inputs, samples = batch.get('inputs'), batch.get('data_samples')
     images = list(inputs) if isinstance(inputs, Tensor | list | tuple) else []
     if not images or not all(isinstance(image, Tensor) and image.dim() == 3 for image in images):
@@ -48,14 +43,7 @@ def files_of(batch: Any) -> list[str]:
 
 
 def select_images(batch: Batch, indices: Sequence[int]) -> None:
-    """Keep some images of a batch, with their data samples; the batch is changed in place.
-
-    Example:
-        >>> batch = {'inputs': torch.arange(3.0).view(3, 1, 1, 1), 'data_samples': ['a', 'b', 'c']}
-        >>> select_images(batch, [2, 0])
-        >>> [image.item() for image in batch['inputs']], batch['data_samples']
-        ([2.0, 0.0], ['c', 'a'])
-    """
+    """Keep some images of a batch, with their data samples; the batch is changed in place."""
     images, samples = images_of(batch), batch['data_samples']
     batch['inputs'] = [images[index] for index in indices]
     batch['data_samples'] = [samples[index] for index in indices]
@@ -91,10 +79,6 @@ def common_regions(first: Tensor, second: Tensor) -> Tensor:
 
     Two pixels are in the same region if both maps say so, and in none if either map says so. What
     is uniform over a region in either image is then uniform over the region in their mixture.
-
-    Example:
-        >>> common_regions(torch.tensor([1, 1, 7, 7]), torch.tensor([5, 6, 6, 0])).tolist()
-        [1, 2, 3, 0]
     """
     if first.shape != second.shape:
         raise ValueError(

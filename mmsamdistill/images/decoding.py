@@ -20,13 +20,6 @@ def check_whole(data: bytes, path: str | Path) -> None:
 
     Decoders fill in what is missing. A PNG's checksums and a JPEG's structure, codes and
     libjpeg's warnings are looked at; of other formats, Pillow has to find as much as is declared.
-
-    Args:
-        data: The file's content.
-        path: Its path, for the message.
-
-    Raises:
-        ValueError: If the image is damaged; the message names the file.
     """
     if not data:
         raise ValueError(f'{path} is damaged: it is empty')
@@ -44,18 +37,7 @@ def check_whole(data: bytes, path: str | Path) -> None:
 
 
 def decode_image(data: bytes, path: str | Path) -> np.ndarray:
-    """Decode an image as MMagic's loader does by default, turned as its camera says.
-
-    Args:
-        data: The file's content.
-        path: Its path, for the message.
-
-    Returns:
-        ``(H, W, 3)`` uint8, RGB.
-
-    Raises:
-        ValueError: If the image is damaged or none.
-    """
+    """Decode an image as MMagic's loader does by default, turned as its camera says."""
     check_whole(data, path)
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)

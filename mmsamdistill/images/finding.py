@@ -19,11 +19,6 @@ class ImageFolder:
     Attributes:
         files: Paths by key, the path relative to the folder without its suffix; sorted by key.
         skipped: What is there and not taken: the reason by path.
-
-    Example:
-        >>> folder = ImageFolder({}, {Path('a.heic'): '.heic', Path('b.heic'): '.heic'})
-        >>> folder.remark()
-        'skipped 2 files (2 .heic)'
     """
 
     files: dict[str, Path]
@@ -44,18 +39,6 @@ def find_images(folder: str | Path) -> ImageFolder:
     and in all folders below it, linked ones too. Not taken are other suffixes, names that begin
     with a dot, which systems and half-written files have, and links that lead back to a folder
     around themselves.
-
-    Args:
-        folder: Folder of images.
-
-    Returns:
-        The images and what was skipped.
-
-    Raises:
-        FileNotFoundError: If there is no such folder, or no image in it.
-        OSError: If a folder below it cannot be listed.
-        ValueError: If two images differ in their suffix only: everything that belongs to an image,
-            its region map or its partner in another folder, is found by its name without suffix.
     """
     folder = Path(folder)
     if not folder.exists():

@@ -29,11 +29,6 @@ class ImageHeader:
         alpha: With transparency.
         deep: More than 8 bits a channel.
         orientation: How OpenCV turns it, 1 to 8.
-
-    Example:
-        >>> header = ImageHeader(2, 3, grey=True, alpha=False, deep=True, orientation=6)
-        >>> header.remark(), header.size, header.stored
-        ('grey, more than 8 bits', (3, 2), (2, 3))
     """
 
     height: int
@@ -64,15 +59,6 @@ def read_header(source: str | Path | bytes) -> ImageHeader:
 
     A PNG or JPEG must end as such files do: the usual damage is a copy that was interrupted.
     Damage in the middle shows only when the image is decoded.
-
-    Example:
-        >>> import cv2, numpy as np
-        >>> png = cv2.imencode('.png', np.zeros((4, 6, 3), np.uint8))[1].tobytes()
-        >>> read_header(png).size, read_header(png).remark()
-        ((4, 6), '')
-        >>> read_header(png[:-20])
-        Traceback (most recent call last):
-        ValueError: it ends too early
     """
     if isinstance(source, bytes):
         return _read(io.BytesIO(source))

@@ -31,11 +31,6 @@ def jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
     A thumbnail within the header has an end mark of its own, and a film that a camera appended may
     hold the same bytes by chance: so the segments are followed from the first one on. Without an
     end mark, the last one yielded is another.
-
-    Example:
-        >>> scan = b'\xff\xda\x00\x03..\xff\x00...'
-        >>> [hex(marker) for marker, *_ in jpeg_segments(b'\xff\xd8' + scan + b'\xff\xd9film')]
-        ['0xda', '0xd9']
     """
     position = len(JPEG_SIGNATURE)
     found = _MARKER.search(data, position)
