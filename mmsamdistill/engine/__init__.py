@@ -1,39 +1,7 @@
 """What training needs beyond MMEngine's own optimiser constructors and hooks."""
 
-from mmsamdistill.engine.hooks import (
-    ChannelsLastHook,
-    CollapseHook,
-    CompileHook,
-    DistillationPictureHook,
-    FiniteHook,
-    GradientShareHook,
-    InterruptionHook,
-    LocalStatisticsHook,
-    MixupHook,
-    ProgressivePatchHook,
-    RandomStateHook,
-    RegionCacheHook,
-    RunRecordHook,
-    TeacherEvaluationHook,
-    TrainingDivergedError,
-)
+from mmsamdistill.engine import hooks
+from mmsamdistill.engine.hooks import *  # noqa: F403
 from mmsamdistill.engine.optim import CascadeOptimWrapperConstructor
 
-__all__ = [
-    'CascadeOptimWrapperConstructor',
-    'ChannelsLastHook',
-    'CollapseHook',
-    'CompileHook',
-    'DistillationPictureHook',
-    'FiniteHook',
-    'GradientShareHook',
-    'InterruptionHook',
-    'LocalStatisticsHook',
-    'MixupHook',
-    'ProgressivePatchHook',
-    'RandomStateHook',
-    'RegionCacheHook',
-    'RunRecordHook',
-    'TeacherEvaluationHook',
-    'TrainingDivergedError',
-]
+__all__ = [*hooks.__all__, 'CascadeOptimWrapperConstructor']

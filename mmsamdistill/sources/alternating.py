@@ -18,14 +18,9 @@ class AlternatingRegions(RegionSource):
     """Take regions from one source in every n-th iteration, and from another one in between.
 
     Running SAM on the restored image in every training step, as the paper does, multiplies the
-    cost of a step. Every step sees other crops, so regions cannot be kept from one step to the
-    next: what an interval can do is to spend SAM on some steps only. What the other steps do is a
-    choice that changes the training, and is made by ``otherwise``: cached regions of the ground
-    truth, superpixels, or none (the teacher is then a plain second restorer in these steps, and
-    SGR contributes zero).
-
-    SAM on the batch of a training step, with a coarse grid of prompts and the whole batch through
-    the encoder together::
+    cost of a step, and regions cannot be kept from one step to the next, which sees other crops.
+    What the steps in between do is a choice that changes the training, and is made by
+    ``otherwise``: cached regions, superpixels, or none (SGR then contributes zero)::
 
         regions=dict(type='AlternatingRegions', interval=10,
             source=dict(type='SAMRegions', checkpoint='sam_vit_b_01ec64.pth',
@@ -44,24 +39,13 @@ class AlternatingRegions(RegionSource):
             1, which means always. Default: 1.
         offset: The first iteration that uses ``source``, in ``0 .. interval - 1``. Default: 0.
 
-    Shape:
-        - images: ``(N, 3, H, W)``
-        - result: ``(N, H, W)`` int64
-
     Raises:
         TypeError: If a source is neither a config nor a module.
         ValueError: If interval or offset are out of range.
 
     Example:
-        >>> import torch
-        >>> class Everything(RegionSource):
-        ...     def find(self, images, data_samples=None):
-        ...         return torch.ones_like(images[:, 0], dtype=torch.int64)
-        >>> regions = AlternatingRegions(Everything(), interval=100).eval()
-        >>> regions(torch.rand(1, 3, 1, 1)).tolist()
-        [[[1]]]
-
-    Source: ours; SAM on the restored image in every step is the paper's.
+        >>> AlternatingRegions(dict(type='SuperpixelRegions'), interval=100).extra_repr()
+        'interval=100, offset=0'
     """
 
     def __init__(

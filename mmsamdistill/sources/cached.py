@@ -16,9 +16,7 @@ from mmsamdistill.sources.source import RegionSource
 class CachedRegions(RegionSource):
     """Take the region maps that the data pipeline loaded from a cache.
 
-    SAM takes seconds per image, a training step a fraction of one: computing the maps once and
-    reading them back is what makes training with SAM's regions practical. The maps were cropped
-    and flipped with their images, so they fit the batch as it is.
+    The maps were cropped and flipped with their images, so they fit the batch as it is.
 
     Shape:
         - images: ``(N, 3, H, W)``

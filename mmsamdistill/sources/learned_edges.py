@@ -37,10 +37,6 @@ class LearnedEdgeRegions(RegionSource):
             481 x 321, 0.04 (default) gives some 180 regions. 0 keeps every minimum.
         sigma: Width in pixels of the Gaussian that smooths the boundary strength. Default: 1.
 
-    Shape:
-        - images: ``(N, 3, H, W)``
-        - result: ``(N, H, W)`` int64, labels from 1
-
     Raises:
         ValueError: If threshold or sigma are out of range.
         FileNotFoundError: At first use, if the weights are not there.
@@ -75,18 +71,7 @@ class LearnedEdgeRegions(RegionSource):
 
     @torch.no_grad()
     def strength(self, images: Tensor) -> Tensor:
-        """Boundary strength of each pixel.
-
-        Args:
-            images: RGB images in [0, 1]; values outside are clamped, NaN becomes 0.
-
-        Shape:
-            - images: ``(N, 3, H, W)``
-            - result: ``(N, H, W)``
-
-        Returns:
-            float32 in [0, 1], on the images' device.
-        """
+        """Boundary strength of each pixel: ``(N, H, W)`` in [0, 1], of any ``(N, 3, H, W)``."""
         self.prepare(images.device)
         with torch.autocast(images.device.type, enabled=False):
             return self.frozen.network(to_unit_range(images))

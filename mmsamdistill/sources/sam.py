@@ -25,19 +25,15 @@ _FAST = 'mmsamdistill.fast_sam.FastSamMaskGenerator'
 class SAMRegions(MaskGeneratorRegions):
     """Regions from SAM's automatic mask generation, overlapping masks painted large to small.
 
-    SAM is only looked at: it is built on first use, frozen, in evaluation mode, in float32, and
-    never part of a checkpoint, an optimiser or DDP. It follows the module to another device, but
-    not to another precision, and it is not run under autocast, so that the same image always gives
-    the same regions.
+    SAM is only looked at: built on first use, frozen, in float32, never part of a checkpoint, an
+    optimiser or DDP. It follows the module to another device, but not to another precision, so that
+    the same image always gives the same regions.
 
     Relatives of SAM are named by their builder, the function that makes a compatible ``Sam``
     object; for MobileSAM, with its package installed::
 
         regions=dict(type='SAMRegions', builder='mobile_sam.build_sam.build_sam_vit_t',
                      checkpoint='mobile_sam.pt')
-
-    Tried with MobileSAM's own code and random weights, with its own generator, the reference and
-    the fast one; its published weights were not at hand.
 
     Args:
         model_type: ``'vit_b'`` (default), ``'vit_l'`` or ``'vit_h'``.
@@ -63,10 +59,6 @@ class SAMRegions(MaskGeneratorRegions):
             uint8 RGB array and returns records as the reference does. If it has ``label_maps``,
             whole batches are given to that.
 
-    Shape:
-        - images: ``(N, 3, H, W)``
-        - result: ``(N, H, W)`` int64; ``m + 1`` for the m-th mask, 0 where there is none
-
     Raises:
         TypeError: If ``sam`` is not a module.
         ValueError: If the model type is unknown, or ``sam`` is given together with weights.
@@ -76,7 +68,7 @@ class SAMRegions(MaskGeneratorRegions):
         >>> list(regions.parameters()), list(regions.state_dict())  # nothing is loaded yet
         ([], [])
 
-    Source: Kirillov et al., Segment Anything, 2023; the painting order is ours.
+    Source: Kirillov et al., Segment Anything, 2023.
     """
 
     def __init__(

@@ -39,12 +39,8 @@ class SAM2Regions(MaskGeneratorRegions):
     git+https://github.com/facebookresearch/sam2``. :class:`TransformersRegions` reads the same
     models without it, and is what a new project should take.
 
-    What was tried, with ``sam2`` 1.1.0 from the package index (its files equal those of the
-    publisher's repository) on torch 2.12: building the 2.1 tiny model from its real classes with
-    random weights, and generating masks with it on a CPU. Of the other seven models only that
-    their configs exist was checked. The published weights were
-    not at hand: loading them was tried with files of the same layout, their sizes and hashes are
-    known from others' records (of SAM 2.0 the hashes alone), and what masks they give was not seen.
+    Tried with random weights in the 2.1 tiny model's real classes; the published weights were not
+    at hand, their sizes and hashes are known from others' records (of SAM 2.0 the hashes alone).
 
     Args:
         model_type: One of ``sam2_hiera_{tiny,small,base_plus,large}`` and
@@ -63,10 +59,6 @@ class SAM2Regions(MaskGeneratorRegions):
             ``sam2.automatic_mask_generator.SAM2AutomaticMaskGenerator``), a class, or its import
             path; see :class:`SAMRegions`.
 
-    Shape:
-        - images: ``(N, 3, H, W)``
-        - result: ``(N, H, W)`` int64; ``m + 1`` for the m-th mask, 0 where there is none
-
     Raises:
         TypeError: If ``sam`` is not a module, or, at first use, if the generator does not know an
             argument.
@@ -74,11 +66,8 @@ class SAM2Regions(MaskGeneratorRegions):
 
     Example:
         >>> regions = SAM2Regions('sam2.1_hiera_tiny', generator=dict(points_per_side=16))
-        >>> list(regions.parameters()), list(regions.state_dict())  # nothing is loaded yet
-        ([], [])
 
-    Source: Ravi et al., SAM 2: Segment Anything in Images and Videos, 2024; the painting order is
-        ours.
+    Source: Ravi et al., SAM 2: Segment Anything in Images and Videos, 2024.
     """
 
     def __init__(

@@ -43,10 +43,6 @@ class TransformersRegions(MaskGeneratorRegions):
             (512 / 1500), ``crop_n_points_downscale_factor`` (1), and ``images_per_batch`` (1):
             images that the encoder sees together.
 
-    Shape:
-        - images: ``(N, 3, H, W)``
-        - result: ``(N, H, W)`` int64; ``m + 1`` for the m-th mask, 0 where there is none
-
     Raises:
         ImportError: At first use, if transformers is not installed.
         FileNotFoundError: At first use, if the model is not there or has no safetensors.
@@ -55,8 +51,6 @@ class TransformersRegions(MaskGeneratorRegions):
 
     Example:
         >>> regions = TransformersRegions('facebook/sam2.1-hiera-tiny')
-        >>> list(regions.parameters()), list(regions.state_dict())  # nothing is loaded yet
-        ([], [])
     """
 
     def __init__(

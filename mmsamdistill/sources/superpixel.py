@@ -21,15 +21,11 @@ _DEFAULTS: dict[str, dict[str, float]] = {
 class SuperpixelRegions(RegionSource):
     """Regions from scikit-image's superpixels: the prior that needs no weights and no download.
 
-    The defaults give many tight regions rather than few large ones, because a region that leaks
-    over a border averages two objects into one prior, while two regions on one object cost little.
-    They are no objects: half of the regions of a photograph have fewer than 30 pixels. For coarser
-    ones raise ``scale`` and ``min_size`` (400 and 100: some 90 regions at 481 x 321, half of them
-    above 300 pixels), or take :class:`LearnedEdgeRegions`. On photographs the defaults give about
-    60 regions at 64 x 64, 760 at 256 x 256 and 1700 at 481 x 321, and 97 % of the pixels can be
-    labelled correctly with a human segmentation's segments by giving each region its best one (20
-    images of BSDS500); slic reaches 95 % with its defaults.
-    Every pixel is in a region. The same image gives the same regions, whatever batch it is in.
+    The defaults give many tight regions rather than few large ones (some 1700 on a photograph of
+    481 x 321), because a region that leaks over a border averages two objects into one prior, while
+    two regions on one object cost little. For coarser ones raise ``scale`` and ``min_size`` (400
+    and 100: some 90), or take :class:`LearnedEdgeRegions`. Every pixel is in a region, and the same
+    image gives the same regions, whatever batch it is in.
 
     Args:
         method: ``'felzenszwalb'`` (graph based, follows contrast, sizes adapt to content; the
@@ -41,10 +37,6 @@ class SuperpixelRegions(RegionSource):
         n_segments: slic: approximate number of regions per image. Default: 400.
         compactness: slic: weight of nearness against colour. Default: 10.
 
-    Shape:
-        - images: ``(N, 3, H, W)``
-        - result: ``(N, H, W)`` int64, labels from 1
-
     Raises:
         ValueError: If the method is unknown or a parameter belongs to the other method.
 
@@ -54,7 +46,7 @@ class SuperpixelRegions(RegionSource):
         >>> SuperpixelRegions(sigma=0)(image).unique().tolist()
         [1, 2]
 
-    Source: ours (Felzenszwalb and Huttenlocher 2004; Achanta et al. 2012).
+    Source: Felzenszwalb and Huttenlocher 2004; Achanta et al. 2012.
     """
 
     def __init__(
