@@ -15,6 +15,7 @@ human = dict(regions='regions')
 # One half of the method alone, and both. The analyser is the trunk of a VGG-16 trained for edges.
 fusion = dict(type='SPFHead', channels=16)
 learned = dict(type='VGGAnalyzer', weights='edges')
+half = dict(scale=0.5, **learned)
 spd = dict(spf=fusion, sgr_loss=None)
 sgr = dict(spf=fusion, spd_loss=None, analyzer=learned)
 # Without the average: the target is the teacher of the very step.
@@ -42,6 +43,11 @@ rows = dict(
         distill=dict(regions=cached, spf=fusion, analyzer=learned),
         **tight,
     ),
+    both_half=dict(
+        title='SPD and SGR at half resolution, tight regions',
+        distill=dict(regions=cached, spf=fusion, analyzer=half),
+        **tight,
+    ),
     both_edges=dict(
         title='SPD and SGR, learned edges',
         distill=dict(regions=cached, spf=fusion, analyzer=learned),
@@ -64,6 +70,26 @@ rows = dict(
     sgr_human=dict(title='SGR, human regions', distill=dict(regions=cached, **sgr), **human),
     sgr_shuffled=dict(
         title='SGR, shuffled regions', distill=dict(regions=shuffled, **sgr), **tight
+    ),
+    sgr_half=dict(
+        title='SGR at half resolution, tight regions',
+        distill={**sgr, 'regions': cached, 'analyzer': half},
+        **tight,
+    ),
+    sgr_half_shuffled=dict(
+        title='SGR at half resolution, shuffled regions',
+        distill={**sgr, 'regions': shuffled, 'analyzer': half},
+        **tight,
+    ),
+    sgr_half_truth=dict(
+        title="SGR at half resolution, the truth's own relations",
+        distill={
+            **sgr,
+            'regions': cached,
+            'analyzer': half,
+            'sgr_loss': dict(type='SGRLoss', target='truth'),
+        },
+        **tight,
     ),
     sgr_truth=dict(
         title="SGR, the truth's own relations",
@@ -118,6 +144,9 @@ compare = [
     ('spd', 'spd_none'),
     ('spd', 'tight'),
     ('sgr', 'sgr_shuffled'),
+    ('sgr_half', 'sgr'),
+    ('sgr_half', 'sgr_half_shuffled'),
+    ('sgr_half', 'sgr_half_truth'),
     ('sgr', 'sgr_truth'),
     ('sgr', 'features'),
     ('sgr_edges', 'sgr'),

@@ -14,7 +14,7 @@ gated = dict(type='SPDLoss', loss_weight=1.0)
 by_pixel = dict(type='SGRLoss', form='pixel_to_prototype')
 random = dict(type='VGGAnalyzer', weights='random')
 shallow = dict(type='VGGAnalyzer', weights='edges', layers=('relu1_2', 'relu2_2'))
-half = dict(type='VGGAnalyzer', weights='edges', scale=0.5)
+half = _base_.half
 deep = dict(type='VGGAnalyzer', weights='edges', layers=('relu3_3', 'relu4_3'))
 
 rows = dict(
@@ -61,11 +61,6 @@ rows = dict(
         distill={**sgr, 'regions': cached, 'analyzer': shallow},
         **tight,
     ),
-    sgr_half=dict(
-        title='SGR at half resolution',
-        distill={**sgr, 'regions': cached, 'analyzer': half},
-        **tight,
-    ),
     both_seldom=dict(
         title='SPD and SGR in every second step',
         distill=dict(
@@ -75,6 +70,33 @@ rows = dict(
     ),
     sgr_deep=dict(
         title='SGR of later layers', distill={**sgr, 'regions': cached, 'analyzer': deep}, **tight
+    ),
+    sgr_quarter=dict(
+        title='SGR at a quarter of the resolution',
+        distill={
+            **sgr,
+            'regions': cached,
+            'analyzer': dict(type='VGGAnalyzer', weights='edges', scale=0.25),
+        },
+        **tight,
+    ),
+    sgr_half_random=dict(
+        title='SGR at half resolution, random features',
+        distill={
+            **sgr,
+            'regions': cached,
+            'analyzer': dict(type='VGGAnalyzer', weights='random', scale=0.5),
+        },
+        **tight,
+    ),
+    features_half=dict(
+        title='features of the truth at half resolution',
+        distill={
+            **sgr,
+            'regions': _base_.without,
+            'analyzer': half,
+            'sgr_loss': dict(type='FeatureLoss'),
+        },
     ),
     features_strong=dict(
         title='features of the truth of weight 0.2',
