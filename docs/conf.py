@@ -20,8 +20,12 @@ def pages(pattern: str) -> list[str]:
 
 # Titles of the navigation, and the pages below each.
 NAVIGATION = {
-    'Guide': ['docs/install', 'docs/data', 'docs/region_sources', 'docs/deploy'],
-    'Recipes': pages('configs/*/README.md'),
+    'Guide': [
+        *('docs/start', 'docs/install', 'docs/your_data', 'docs/your_restorer'),
+        *('docs/region_sources', 'docs/data', 'docs/deploy'),
+        *('docs/distributed', 'docs/troubleshooting'),
+    ],
+    'Recipes': ['docs/recipes', *pages('configs/*/README.md')],
     'Measured': ['docs/results', 'benchmarks/README', *pages('benchmarks/*/reports/*.md')],
     'Project': ['docs/architecture', 'CONTRIBUTING', 'CHANGELOG'],
     'API': pages('docs/api/*.md'),
