@@ -10,7 +10,7 @@ from mmengine.model import BaseModel
 from torch import Tensor
 
 from mmsamdistill.cascade.averaged import AveragedNetworks
-from mmsamdistill.cascade.truth import ground_truth, labelled_images, of_images
+from mmsamdistill.cascade.steps import ground_truth, labelled_images, of_images
 from mmsamdistill.losses import SPDLoss
 
 

@@ -1,14 +1,23 @@
-"""Building the parts of a cascade from their configs."""
+"""Building the parts of a cascade from their configs, and what it refuses."""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
+from typing import Any
 
 from mmagic.registry import MODELS
 from mmengine.config import Config
-from torch import nn
+from torch import Tensor, nn
 
 from mmsamdistill.cascade.averaged import AveragedNetworks
+
+STAGES = ('joint', 'teacher', 'student')
+TEACHER_INPUTS = ('restored', 'degraded')
+WHOLE_MODEL = (
+    "dict(type='BaseEditModel', generator=..., pixel_loss=..., data_preprocessor=...), as "
+    '{{_base_.model}} gives it'
+)
 
 
 def build_part(config: dict | nn.Module | None) -> nn.Module | None:
@@ -47,3 +56,69 @@ def build_average(
     average = AveragedNetworks(momentum, **networks, teacher=teacher)
     average.teacher.data_preprocessor = teacher.data_preprocessor
     return average
+
+
+def check_options(
+    stage: str, teacher_input: str, teacher_momentum: float | None, teacher_interval: int
+) -> None:
+    """Refuse options that are out of range."""
+    if stage not in STAGES:
+        raise ValueError(f'stage={stage!r} is not one of {STAGES}')
+    if teacher_input not in TEACHER_INPUTS:
+        raise ValueError(f'teacher_input={teacher_input!r} is not one of {TEACHER_INPUTS}')
+    if teacher_momentum is not None and not 0 < teacher_momentum <= 1:
+        raise ValueError(f'teacher_momentum={teacher_momentum} must be None or in (0, 1]')
+    if not isinstance(teacher_interval, int) or teacher_interval < 1:
+        raise ValueError(f'teacher_interval={teacher_interval!r} must be a whole number from 1 on')
+    if teacher_interval > 1 and stage == 'teacher':
+        raise ValueError("teacher_interval above 1 leaves stage='teacher' with nothing to train")
+
+
+def check_warmup(name: str, warmup: Sequence[int]) -> tuple[int, int]:
+    """Return a warm-up as a pair (a, b), or say what is wrong with it."""
+    if len(warmup) != 2 or not 0 <= warmup[0] <= warmup[1]:
+        raise ValueError(f'{name}={warmup} must be two iterations (a, b) with 0 <= a <= b')
+    begin, end = warmup
+    return begin, end
+
+
+def check_restorer_config(restorer: Any) -> None:
+    """Refuse a module where a config is needed: the teacher is built from it as well."""
+    if isinstance(restorer, nn.Module) or not hasattr(restorer, 'keys'):
+        raise TypeError(
+            f'restorer is a {type(restorer).__name__}; give the config of a whole plain model: '
+            f'{WHOLE_MODEL}'
+        )
+
+
+def check_restorer(restorer: nn.Module) -> None:
+    """Refuse a bare network: losses and the range of the images belong to the model around it."""
+    missing = [
+        name
+        for name in ('data_preprocessor', 'pixel_loss', 'forward_tensor')
+        if not hasattr(restorer, name)
+    ]
+    if missing:
+        raise TypeError(
+            f'restorer builds a {type(restorer).__name__}, which has no {", ".join(missing)}: a '
+            f'bare network. Put its config into the whole model as `generator`: {WHOLE_MODEL}'
+        )
+
+
+def check_same_size(inputs: Tensor, restored: Tensor, truth: Tensor) -> None:
+    """Refuse a restorer that changes the size of its input."""
+    if not inputs.shape == restored.shape == truth.shape:
+        raise ValueError(
+            f'input {tuple(inputs.shape)}, restored {tuple(restored.shape)} and truth '
+            f'{tuple(truth.shape)} differ in shape: SAMDistillRestorer trains restorers that map '
+            'an image to one of the same size; super-resolution and the like are not supported'
+        )
+
+
+def check_region_size(labels: Tensor, images: Tensor) -> None:
+    """Refuse region maps of another size than the images."""
+    if labels.shape[-2:] != images.shape[-2:]:
+        raise ValueError(
+            f'region maps of {tuple(labels.shape[-2:])} pixels beside images of '
+            f'{tuple(images.shape[-2:])}: regions and images must be cropped alike'
+        )

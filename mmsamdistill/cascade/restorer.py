@@ -9,21 +9,31 @@ from mmagic.registry import MODELS
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
-from mmsamdistill.cascade.building import build_average, build_part, build_teacher, need_a_target
-from mmsamdistill.cascade.checks import (
+from mmsamdistill.cascade.building import (
+    build_average,
+    build_part,
+    build_teacher,
     check_options,
     check_restorer,
     check_restorer_config,
     check_same_size,
     check_warmup,
+    need_a_target,
 )
 from mmsamdistill.cascade.feature_tap import FeatureTap
 from mmsamdistill.cascade.image_range import logged_psnr, span_of, to_unit_rgb
 from mmsamdistill.cascade.loading import AVERAGE, cascade_state_dict
-from mmsamdistill.cascade.region_maps import regions_of
-from mmsamdistill.cascade.stages import run_stages, stage_losses
-from mmsamdistill.cascade.truth import ground_truth, known_or, labelled_images, of_images
-from mmsamdistill.cascade.warmup import teaches_now, warmup_factor
+from mmsamdistill.cascade.steps import (
+    ground_truth,
+    known_or,
+    labelled_images,
+    of_images,
+    regions_of,
+    run_stages,
+    stage_losses,
+    teaches_now,
+    warmup_factor,
+)
 from mmsamdistill.losses.matching import gradient_ratio
 from mmsamdistill.regions import RegionMap
 from mmsamdistill.value_range import value_range as told_range

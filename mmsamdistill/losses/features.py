@@ -9,11 +9,9 @@ import torch
 from mmagic.registry import MODELS
 from torch import Tensor, nn
 
-from mmsamdistill.losses.distances import feature_distance
-from mmsamdistill.losses.relations import check_layers
+from mmsamdistill.losses.sgr import TARGETS, check_layers
+from mmsamdistill.losses.spd import feature_distance
 from mmsamdistill.regions.membership import widen
-
-TARGETS = ('teacher', 'truth')
 
 
 @MODELS.register_module()

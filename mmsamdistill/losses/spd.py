@@ -1,8 +1,8 @@
 """Semantic priors distillation (SPD): the student's image drawn towards the teacher's.
 
-Two choices make up the loss: *how far* (``distances.py``) and *where* (``gates.py``). Where the
-gate is closed the target becomes the student's own detached value, so that every distance is at
-its minimum there and has no gradient.
+Two choices make up the loss: *how far*, the distances, 0 where the two are equal, and *where*, the
+gates, (N, 1, H, W). Where a gate is closed the target becomes the student's own detached value, so
+that every distance is at its minimum there and has no gradient.
 """
 
 from __future__ import annotations
@@ -13,20 +13,71 @@ import torch
 from mmagic.registry import MODELS
 from torch import Tensor, nn
 
-from mmsamdistill.losses.distances import (
-    charbonnier_distance,
-    feature_distance,
-    l1_distance,
-    l2_distance,
-    matched_distance,
-)
-from mmsamdistill.losses.gates import pixel_gate, region_gate
 from mmsamdistill.losses.matching import PixelLoss, gradient_scale
 from mmsamdistill.regions.membership import widen
 from mmsamdistill.regions.region_map import RegionMap
 
 DISTANCES = ('matched', 'pixel_loss', 'l1', 'l2', 'charbonnier')
 GATES = (None, 'pixel', 'region')
+
+
+def l1_distance(student: Tensor, target: Tensor) -> Tensor:
+    """Mean absolute difference; the gradient has the same size however close the two are."""
+    return (student - target).abs().mean()
+
+
+def l2_distance(student: Tensor, target: Tensor) -> Tensor:
+    """Mean squared difference; the gradient fades as the two approach each other."""
+    return (student - target).square().mean()
+
+
+def charbonnier_distance(student: Tensor, target: Tensor, eps: float = 1e-3) -> Tensor:
+    r"""Smooth absolute difference, :math:`mean(\sqrt{(I_1 - I_2)^2 + \epsilon^2} - \epsilon)`."""
+    return ((student - target).square() + eps**2).sqrt().mean() - eps
+
+
+def matched_distance(student: Tensor, target: Tensor, scale: Tensor) -> Tensor:
+    r"""Squared difference whose gradient has given units, those of ``gradient_scale`` (N,).
+
+    .. math:: D = \sum_n \tfrac{1}{2} s_n \|I_{1,n} - I_{2,n}\|^2, \qquad
+              \partial D / \partial I_{1,n} = s_n (I_{1,n} - I_{2,n})
+    """
+    return 0.5 * (scale * (student - target).square().flatten(1).sum(dim=1)).sum()
+
+
+def feature_distance(student: Tensor, target: Tensor, eps: float = 1e-6) -> Tensor:
+    r"""Squared difference relative to the target's variance, :math:`mean((a - b)^2) / var(b)`.
+
+    Layers differ in magnitude by orders; relative to its own variance each weighs the same.
+    """
+    target = target.detach()
+    # eps keeps constant features finite.
+    return l2_distance(student, target) / (target.var(correction=0) + eps)
+
+
+def pixel_gate(student: Tensor, teacher: Tensor, gt: Tensor) -> Tensor:
+    """Open at the pixels where the teacher is closer to the truth (L1) than the student.
+
+    A student that lies between truth and teacher is drawn away from the truth by an ungated
+    distance. At such a pixel the teacher is the farther one, so this gate is closed there, as it
+    is where the two are equally close.
+    """
+    student_error = (student - gt).abs().mean(dim=1, keepdim=True)
+    teacher_error = (teacher - gt).abs().mean(dim=1, keepdim=True)
+    return teacher_error < student_error
+
+
+def region_gate(student: Tensor, teacher: Tensor, gt: Tensor, regions: RegionMap) -> Tensor:
+    """Open in the regions where the teacher is closer to the truth (L2) than the student.
+
+    One verdict a region is steadier than one a pixel: the teacher's advantage is averaged over an
+    object, and a few chance pixels do not switch it. Pixels in no region are judged one by one.
+    """
+    student_error = regions.pool((student - gt).square().mean(dim=1, keepdim=True))
+    teacher_error = regions.pool((teacher - gt).square().mean(dim=1, keepdim=True))
+    closer = regions.broadcast((teacher_error < student_error).to(student.dtype)) > 0.5
+    inside = (regions.ids > 0).unsqueeze(1)
+    return torch.where(inside, closer, pixel_gate(student, teacher, gt))
 
 
 @MODELS.register_module()

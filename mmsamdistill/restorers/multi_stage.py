@@ -9,7 +9,7 @@ from mmagic.models.base_models.base_edit_model import BaseEditModel
 from mmagic.registry import MODELS
 from torch import Tensor
 
-from mmsamdistill.cascade.stages import stage_losses
+from mmsamdistill.cascade.steps import stage_losses
 
 
 @MODELS.register_module()

@@ -6,7 +6,10 @@ import torch
 from mmagic.registry import MODELS
 from torch import nn
 
-from mmsamdistill.cascade.region_priors import (
+from mmsamdistill.cascade.spf_head import (
+    PRIORS,
+    RegionContext,
+    SPFHead,
     boundary_prior,
     colour_prior,
     inside_map,
@@ -14,7 +17,6 @@ from mmsamdistill.cascade.region_priors import (
     prior_maps,
     size_prior,
 )
-from mmsamdistill.cascade.spf_head import PRIORS, RegionContext, SPFHead
 from mmsamdistill.regions.region_map import RegionMap
 
 MAPS = ['colour', 'boundary', 'size']

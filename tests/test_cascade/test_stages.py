@@ -5,7 +5,7 @@ from mmengine.optim import OptimWrapper
 from torch import nn
 from toy import batch, cascade_model, plain_model, random_analyzer
 
-from mmsamdistill.cascade.stages import run_stages, stage_losses
+from mmsamdistill.cascade.steps import run_stages, stage_losses
 
 TRUTH = torch.zeros(1, 3, 4, 4)
 

@@ -4,14 +4,14 @@ import pytest
 import torch
 from torch import nn
 
-from mmsamdistill.losses.distances import (
+from mmsamdistill.losses.matching import gradient_ratio, gradient_scale
+from mmsamdistill.losses.spd import (
     charbonnier_distance,
     feature_distance,
     l1_distance,
     l2_distance,
     matched_distance,
 )
-from mmsamdistill.losses.matching import gradient_ratio, gradient_scale
 
 SCALE = torch.tensor([0.5, 2.0], dtype=torch.float64)
 DISTANCES = {

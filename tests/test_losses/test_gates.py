@@ -2,7 +2,7 @@
 
 import torch
 
-from mmsamdistill.losses.gates import pixel_gate, region_gate
+from mmsamdistill.losses.spd import pixel_gate, region_gate
 from mmsamdistill.regions.region_map import RegionMap
 
 # Truth 0 everywhere. Pixel by pixel: the teacher is nearer, farther, as near from the other side,

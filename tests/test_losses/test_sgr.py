@@ -6,7 +6,7 @@ import torch
 from mmagic.registry import MODELS
 
 from mmsamdistill.losses import SGRLoss
-from mmsamdistill.losses.relations import (
+from mmsamdistill.losses.sgr import (
     connected_zero,
     relation_loss,
     relation_matrix,

@@ -16,10 +16,10 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import Tensor
 
-from mmsamdistill.cascade.region_maps import regions_of
+from mmsamdistill.cascade.steps import regions_of
 from mmsamdistill.engine.hooks.teacher_evaluation import cascade_of
 from mmsamdistill.evaluation.per_image import sample_path
-from mmsamdistill.losses.gates import pixel_gate, region_gate
+from mmsamdistill.losses.spd import pixel_gate, region_gate
 from mmsamdistill.regions import RegionMap
 
 _BOUNDARY = np.array([255, 235, 0], np.uint8)
