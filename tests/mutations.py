@@ -139,7 +139,7 @@ MUTATIONS = [
         ('fast_sam/results.py', 'one_class, iou_threshold)', 'one_class, 0.5 * iou_threshold)', 'test_fast_sam'),
         ('fast_sam/results.py', '1 / ((right - left) * (bottom - top))', '(right - left) * (bottom - top)', 'test_fast_sam'),
         ('fast_sam/masks.py', 'return stability >= self.stability_threshold', 'return stability > 2 * self.stability_threshold - 1', 'test_fast_sam'),
-        ('fast_sam/inputs.py', 'return image[top:bottom, left:right]', 'return image[top:bottom, :right - left]', 'test_fast_sam'),
+        ('fast_sam/encode.py', 'return image[top:bottom, left:right]', 'return image[top:bottom, :right - left]', 'test_fast_sam'),
         # Measuring and deploying
         ('evaluation/protocols.py', 'pixels = self.crop(pixels)', 'pixels = pixels', 'test_evaluation/test_protocols.py'),
         ('evaluation/protocols.py', 'x.narrow(-2, self.crop_border, height)', 'x.narrow(-2, 0, height)', 'test_evaluation/test_protocols.py'),

@@ -10,7 +10,7 @@ from mmengine.model import BaseModel
 from torch import Tensor
 
 from mmsamdistill.cascade.averaged import AveragedNetworks
-from mmsamdistill.cascade.steps import ground_truth, labelled_images, of_images
+from mmsamdistill.cascade.steps import ground_truth, of_images
 from mmsamdistill.losses import SPDLoss
 
 
@@ -42,8 +42,7 @@ class SelfTrainedRestorer(BaseModel):
         """Run the restorer, or compute both losses."""
         if mode != 'loss':
             return self.restorer(inputs, data_samples, mode=mode, **kwargs)
-        truth = ground_truth(data_samples)
-        labelled = labelled_images(truth)
+        truth, labelled = ground_truth(data_samples)
         restored = self.restorer.generator(inputs)
         with torch.no_grad():
             target = self.average.restorer.generator(inputs)

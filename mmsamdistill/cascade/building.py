@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Any
 
 from mmagic.registry import MODELS
 from mmengine.config import Config
@@ -25,6 +24,26 @@ def build_part(config: dict | nn.Module | None) -> nn.Module | None:
     return MODELS.build(config) if isinstance(config, dict) else config
 
 
+def build_student(restorer: dict) -> nn.Module:
+    """Build the plain model; refused are a module, and a config of a bare network."""
+    # The teacher is built from the config as well.
+    if isinstance(restorer, nn.Module) or not hasattr(restorer, 'keys'):
+        raise TypeError(
+            f'restorer is a {type(restorer).__name__}; give the config of a whole plain model: '
+            f'{WHOLE_MODEL}'
+        )
+    student = MODELS.build(restorer)
+    # Losses and the range of the images belong to the model around a network.
+    wanted = ('data_preprocessor', 'pixel_loss', 'forward_tensor')
+    missing = [name for name in wanted if not hasattr(student, name)]
+    if missing:
+        raise TypeError(
+            f'restorer builds a {type(student).__name__}, which has no {", ".join(missing)}: a '
+            f'bare network. Put its config into the whole model as `generator`: {WHOLE_MODEL}'
+        )
+    return student
+
+
 def build_teacher(restorer: dict, changes: dict | None, data_preprocessor: nn.Module) -> nn.Module:
     """Build the second restorer: the student's config with changes, merged as in inheritance.
 
@@ -39,22 +58,19 @@ def build_teacher(restorer: dict, changes: dict | None, data_preprocessor: nn.Mo
     return teacher
 
 
-def need_a_target(spd_loss: nn.Module | None, sgr_loss: nn.Module | None) -> bool:
-    """Tell whether a loss draws to the teacher; relations of the truth do without."""
-    return spd_loss is not None or (
-        sgr_loss is not None and getattr(sgr_loss, 'target', 'teacher') == 'teacher'
+def build_average(cascade: nn.Module, momentum: float | None) -> AveragedNetworks | None:
+    """Build the average of a cascade's SPF and teacher, if something is drawn to their images.
+
+    It shares the one preprocessor. Relations of the truth do without.
+    """
+    drawn = cascade.spd_loss is not None or (
+        cascade.sgr_loss is not None and getattr(cascade.sgr_loss, 'target', 'teacher') == 'teacher'
     )
-
-
-def build_average(
-    momentum: float | None, spf: nn.Module | None, teacher: nn.Module
-) -> AveragedNetworks | None:
-    """Build the average of SPF and teacher, which shares the one preprocessor."""
-    if momentum is None:
+    if momentum is None or cascade.stage != 'joint' or not drawn:
         return None
-    networks = {} if spf is None else {'spf': spf}
-    average = AveragedNetworks(momentum, **networks, teacher=teacher)
-    average.teacher.data_preprocessor = teacher.data_preprocessor
+    networks = {} if cascade.spf is None else {'spf': cascade.spf}
+    average = AveragedNetworks(momentum, **networks, teacher=cascade.teacher)
+    average.teacher.data_preprocessor = cascade.teacher.data_preprocessor
     return average
 
 
@@ -82,29 +98,6 @@ def check_warmup(name: str, warmup: Sequence[int]) -> tuple[int, int]:
     return begin, end
 
 
-def check_restorer_config(restorer: Any) -> None:
-    """Refuse a module where a config is needed: the teacher is built from it as well."""
-    if isinstance(restorer, nn.Module) or not hasattr(restorer, 'keys'):
-        raise TypeError(
-            f'restorer is a {type(restorer).__name__}; give the config of a whole plain model: '
-            f'{WHOLE_MODEL}'
-        )
-
-
-def check_restorer(restorer: nn.Module) -> None:
-    """Refuse a bare network: losses and the range of the images belong to the model around it."""
-    missing = [
-        name
-        for name in ('data_preprocessor', 'pixel_loss', 'forward_tensor')
-        if not hasattr(restorer, name)
-    ]
-    if missing:
-        raise TypeError(
-            f'restorer builds a {type(restorer).__name__}, which has no {", ".join(missing)}: a '
-            f'bare network. Put its config into the whole model as `generator`: {WHOLE_MODEL}'
-        )
-
-
 def check_same_size(inputs: Tensor, restored: Tensor, truth: Tensor) -> None:
     """Refuse a restorer that changes the size of its input."""
     if not inputs.shape == restored.shape == truth.shape:
@@ -112,13 +105,4 @@ def check_same_size(inputs: Tensor, restored: Tensor, truth: Tensor) -> None:
             f'input {tuple(inputs.shape)}, restored {tuple(restored.shape)} and truth '
             f'{tuple(truth.shape)} differ in shape: SAMDistillRestorer trains restorers that map '
             'an image to one of the same size; super-resolution and the like are not supported'
-        )
-
-
-def check_region_size(labels: Tensor, images: Tensor) -> None:
-    """Refuse region maps of another size than the images."""
-    if labels.shape[-2:] != images.shape[-2:]:
-        raise ValueError(
-            f'region maps of {tuple(labels.shape[-2:])} pixels beside images of '
-            f'{tuple(images.shape[-2:])}: regions and images must be cropped alike'
         )

@@ -12,13 +12,11 @@ from torch import Tensor, nn
 from mmsamdistill.cascade.building import (
     build_average,
     build_part,
+    build_student,
     build_teacher,
     check_options,
-    check_restorer,
-    check_restorer_config,
     check_same_size,
     check_warmup,
-    need_a_target,
 )
 from mmsamdistill.cascade.feature_tap import FeatureTap
 from mmsamdistill.cascade.image_range import logged_psnr, span_of, to_unit_rgb
@@ -26,7 +24,6 @@ from mmsamdistill.cascade.loading import AVERAGE, cascade_state_dict
 from mmsamdistill.cascade.steps import (
     ground_truth,
     known_or,
-    labelled_images,
     of_images,
     regions_of,
     run_stages,
@@ -130,9 +127,7 @@ class SAMDistillRestorer(BaseModel):
         init_cfg: dict | None = None,
     ) -> None:
         check_options(stage, teacher_input, teacher_momentum, teacher_interval)
-        check_restorer_config(restorer)
-        student = MODELS.build(restorer)
-        check_restorer(student)
+        student = build_student(restorer)
         # The very same object: MMagic's `destruct` reads what the last preprocessing left in it.
         super().__init__(data_preprocessor=student.data_preprocessor, init_cfg=init_cfg)
         self.data_preprocessor.value_range = value_range or told_range(self.data_preprocessor)
@@ -152,9 +147,7 @@ class SAMDistillRestorer(BaseModel):
         self.detach_cascade = detach_cascade
         self.spd_warmup = check_warmup('spd_warmup', spd_warmup)
         self.sgr_warmup = check_warmup('sgr_warmup', sgr_warmup)
-        self.average = None
-        if stage == 'joint' and need_a_target(self.spd_loss, self.sgr_loss):
-            self.average = build_average(teacher_momentum, self.spf, self.teacher)
+        self.average = build_average(self, teacher_momentum)
         for part in self._fixed_parts():
             part.requires_grad_(False)
 
@@ -211,8 +204,7 @@ class SAMDistillRestorer(BaseModel):
             for the log alone the batch's ``psnr_student`` and ``psnr_teacher`` in dB. In a step
             that ``teacher_interval`` leaves out, those of the student alone.
         """
-        truth = ground_truth(data_samples)
-        labelled = labelled_images(truth)
+        truth, labelled = ground_truth(data_samples)
         if not teaches_now(self.teacher_interval):
             return self._train_alone(inputs, data_samples, truth, labelled)
         layers = getattr(self.spd_loss, 'feature_layers', ())

@@ -9,14 +9,13 @@ import torch
 from mmengine.logging import MessageHub
 from torch import Tensor, nn
 
-from mmsamdistill.cascade.building import check_region_size
 from mmsamdistill.cascade.image_range import to_unit_rgb
 from mmsamdistill.losses.sgr import connected_zero
 from mmsamdistill.regions import RegionMap
 
 
-def ground_truth(data_samples: Any) -> Tensor:
-    """Take the batch's truth, or say what is missing."""
+def ground_truth(data_samples: Any) -> tuple[Tensor, Tensor | None]:
+    """Take the batch's truth, and (N,) which images have one; None if all."""
     truth = getattr(data_samples, 'gt_img', None)
     if truth is None:
         raise ValueError(
@@ -25,16 +24,10 @@ def ground_truth(data_samples: Any) -> Tensor:
             'without any, mixed with others that have one, are marked by dict(type='
             "'WithoutTruth') in their pipeline"
         )
-    return truth
-
-
-def labelled_images(truth: Tensor) -> Tensor | None:
-    """Tell (N,) which images have a truth; None if all. ``WithoutTruth`` writes NaN for it.
-
-    Where a mark was lost, the loss would become NaN instead of teaching something wrong.
-    """
+    # WithoutTruth writes NaN: where a mark was lost, the loss becomes NaN instead of teaching
+    # something wrong.
     labelled = ~truth.flatten(1)[:, 0].isnan()
-    return None if bool(labelled.all()) else labelled
+    return truth, None if bool(labelled.all()) else labelled
 
 
 def of_images(tensors: Sequence[Tensor], labelled: Tensor | None) -> list[Tensor]:
@@ -99,7 +92,11 @@ def regions_of(
     else:
         seen = to_unit_rgb(restored.detach(), data_preprocessor, data_samples)
         labels = source(seen.float().clamp(0, 1), data_samples)
-    check_region_size(labels, restored)
+    if labels.shape[-2:] != restored.shape[-2:]:
+        raise ValueError(
+            f'region maps of {tuple(labels.shape[-2:])} pixels beside images of '
+            f'{tuple(restored.shape[-2:])}: regions and images must be cropped alike'
+        )
     return RegionMap.from_labels(labels)
 
 

@@ -1,4 +1,4 @@
-"""Second step of the fast generator: the image encoder, with less memory traffic.
+"""First steps of the fast generator: what it refuses, crops and points, and the image encoder.
 
 The reference holds the attention matrix of a block whole: 805 MB for each copy in the global blocks
 of ViT-B, written and read several times. Here rows of it are made, used and forgotten while they
@@ -9,13 +9,138 @@ than before: what is projected there is zero anyway. Both only change the order 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmsamdistill.fast_sam.inputs import chunk_length
+OUTPUT_MODES = ('binary_mask', 'uncompressed_rle', 'coco_rle')
+_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+
+# Parts that are computed with, by the path at which a compatible model has them.
+_PARTS = (
+    'image_encoder.img_size',
+    'prompt_encoder.no_mask_embed.weight',
+    'prompt_encoder.get_dense_pe',
+    'mask_decoder.iou_token.weight',
+    'mask_decoder.mask_tokens.weight',
+    'mask_decoder.iou_prediction_head',
+    'mask_decoder.output_hypernetworks_mlps',
+    'mask_decoder.output_upscaling',
+    'mask_decoder.num_mask_tokens',
+    'mask_decoder.transformer.layers',
+    'mask_decoder.transformer.final_attn_token_to_image.k_proj',
+    'mask_decoder.transformer.norm_final_attn',
+    'mask_threshold',
+    'image_format',
+    'preprocess',
+)
+# On a CPU a piece that fits the last-level cache is read back for nothing; a GPU wants large
+# kernels, and its memory is the only limit.
+_BYTES_AT_ONCE = {'cpu': 2**24, 'cuda': 2**30}
+
+
+def chunk_length(bytes_per_item: int, device: torch.device | str) -> int:
+    """How many items to process together, so that what is between them stays in the cache."""
+    budget = _BYTES_AT_ONCE.get(torch.device(device).type, _BYTES_AT_ONCE['cuda'])
+    return max(1, budget // bytes_per_item)
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A part of an image that SAM looks at on its own."""
+
+    box: tuple[int, int, int, int]  # left, top, right and bottom edge in pixels of the image
+    layer: int  # 0 for the whole image, then one more for each finer subdivision
+    image_size: tuple[int, int]  # height and width of the whole image
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the crop."""
+        left, top, right, bottom = self.box
+        return bottom - top, right - left
+
+    @property
+    def is_whole_image(self) -> bool:
+        """Whether the crop leaves nothing out."""
+        return self.size == self.image_size
+
+    def cut(self, image: np.ndarray) -> np.ndarray:
+        """The crop's pixels of an ``(H, W, 3)`` image."""
+        left, top, right, bottom = self.box
+        return image[top:bottom, left:right]
+
+
+def crops_of_image(image_size: tuple[int, int], num_layers: int, overlap: float) -> list[Crop]:
+    """The whole image and its subdivisions, in the order of the reference."""
+    from segment_anything.utils.amg import generate_crop_boxes
+
+    boxes, layers = generate_crop_boxes(image_size, num_layers, overlap)
+    return [Crop(tuple(box), layer, image_size) for box, layer in zip(boxes, layers, strict=True)]
+
+
+def points_in_crop(crop: Crop, grids: list[np.ndarray]) -> np.ndarray:
+    """Where a crop is prompted: ``(P, 2)``."""
+    height, width = crop.size
+    return grids[crop.layer] * np.array([[width, height]])
+
+
+def check_model(model: nn.Module) -> None:
+    """Refuse a model whose mask decoder is not SAM's."""
+    advice = 'expected a Sam of segment_anything or a model built of the same parts'
+    for path in _PARTS:
+        part: Any = model
+        for name in path.split('.'):
+            part = getattr(part, name, None)
+        if part is None:
+            raise TypeError(f'{type(model).__name__} has no {path}: {advice}')
+    kinds = [type(layer).__name__ for layer in model.mask_decoder.output_upscaling]
+    convs = [layer for layer in model.mask_decoder.output_upscaling if hasattr(layer, 'stride')]
+    plain = [conv.kernel_size == conv.stride == (2, 2) for conv in convs]
+    if len(kinds) != 5 or kinds[0] != 'ConvTranspose2d' or kinds[3] != kinds[0] or not all(plain):
+        raise TypeError(f'mask_decoder.output_upscaling is {kinds}: {advice}')
+
+
+def check_options(
+    points_per_side: int | None,
+    point_grids: list[np.ndarray] | None,
+    crop_n_layers: int,
+    output_mode: str,
+    dtype: torch.dtype,
+) -> None:
+    """Refuse options that the generator cannot mean."""
+    if (points_per_side is None) == (point_grids is None):
+        raise ValueError('give either points_per_side or point_grids, and None for the other')
+    if point_grids is not None and len(point_grids) <= crop_n_layers:
+        raise ValueError(
+            f'{len(point_grids)} point_grids for crop_n_layers={crop_n_layers}: one for the whole '
+            'image and one for each layer are needed'
+        )
+    if output_mode not in OUTPUT_MODES:
+        raise ValueError(
+            f'output_mode is {output_mode!r}, must be one of {", ".join(OUTPUT_MODES)}'
+        )
+    if dtype not in _DTYPES:
+        raise ValueError(f'dtype is {dtype}, must be one of {", ".join(map(str, _DTYPES))}')
+
+
+def check_image(image: np.ndarray) -> None:
+    """Refuse what is not an ``(H, W, 3)`` image of 8 bits."""
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
+        given = image.dtype if isinstance(image, np.ndarray) else type(image).__name__
+        raise TypeError(f'an image must be a uint8 array with values from 0 to 255, got {given}')
+    if image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+        raise ValueError(f'an image must be (H, W, 3), got {image.shape}')
+
+
+def check_counts(**counts: int) -> None:
+    """Refuse batch sizes below one."""
+    for name, count in counts.items():
+        if not isinstance(count, int) or count < 1:
+            raise ValueError(f'{name} is {count!r}, must be an integer of at least 1')
 
 
 def prepare_images(sam: nn.Module, images: list[np.ndarray]) -> tuple[Tensor, list]:

@@ -1,8 +1,8 @@
 """SAM's automatic mask generator: the same masks as the reference, in a fraction of the time.
 
-The steps are in files of their own and in this order: ``inputs`` (crops, points), ``encode``,
-``decode`` (prompts to tokens and predicted quality), ``upscale`` (what survives, to logits),
-``masks`` (masks, boxes, stability), ``results`` (duplicates, records, label map).
+The steps are in files of their own and in this order: ``encode`` (crops, points,
+embeddings), ``decode`` (prompts to tokens and predicted quality), ``upscale`` (what survives, to
+logits), ``masks`` (masks, boxes, stability), ``results`` (duplicates, records, label map).
 """
 
 from __future__ import annotations
@@ -21,8 +21,7 @@ from mmsamdistill.fast_sam.decode import (
     embed_points,
     share_image,
 )
-from mmsamdistill.fast_sam.encode import encode_images, prepare_images
-from mmsamdistill.fast_sam.inputs import (
+from mmsamdistill.fast_sam.encode import (
     Crop,
     check_counts,
     check_image,
@@ -30,7 +29,9 @@ from mmsamdistill.fast_sam.inputs import (
     check_options,
     chunk_length,
     crops_of_image,
+    encode_images,
     points_in_crop,
+    prepare_images,
 )
 from mmsamdistill.fast_sam.masks import MaskRules, MaskSet, find_masks, no_masks
 from mmsamdistill.fast_sam.results import (

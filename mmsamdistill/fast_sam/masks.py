@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmsamdistill.fast_sam.inputs import Crop, chunk_length
+from mmsamdistill.fast_sam.encode import Crop, chunk_length
 
 # Multiplied with eight bytes of 0 or 1, read as one integer, it gathers them in the highest byte:
 # byte i is shifted to bit 56 + i, and nothing else reaches or carries into bits 56 to 63.

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmsamdistill.fast_sam.inputs import chunk_length
+from mmsamdistill.fast_sam.encode import chunk_length
 from mmsamdistill.fast_sam.masks import (
     MaskSet,
     boxes_of_masks,

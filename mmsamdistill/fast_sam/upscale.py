@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmsamdistill.fast_sam.decode import DecodedPrompts
-from mmsamdistill.fast_sam.inputs import chunk_length
+from mmsamdistill.fast_sam.encode import chunk_length
 
 # Output pixels per block: small enough to skip most zeros, large enough for a fast product.
 _BLOCK = 64

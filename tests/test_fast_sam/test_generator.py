@@ -22,11 +22,10 @@ from segment_anything.modeling import (
 from segment_anything.utils import amg
 
 from lab.agreement import agreement
-from mmsamdistill.fast_sam import inputs as fast_sam_inputs
+from mmsamdistill.fast_sam import encode as fast_sam_encode
 from mmsamdistill.fast_sam.decode import decode_prompts, embed_points, share_image
-from mmsamdistill.fast_sam.encode import encode_images
+from mmsamdistill.fast_sam.encode import check_image, check_model, check_options, encode_images
 from mmsamdistill.fast_sam.generator import FastSamMaskGenerator
-from mmsamdistill.fast_sam.inputs import check_image, check_model, check_options
 from mmsamdistill.fast_sam.masks import boxes_of_masks, pack_masks, unpack_masks
 from mmsamdistill.fast_sam.results import run_lengths
 from mmsamdistill.fast_sam.upscale import MaskResizer, mask_logits
@@ -275,7 +274,7 @@ def test_painting_does_not_depend_on_how_many_at_once(monkeypatch):
     generator = FastSamMaskGenerator(SAMS[1], 5, **EVERYTHING)
     image = photo(45, 67)
     expected = generator.label_map(image)
-    monkeypatch.setitem(fast_sam_inputs._BYTES_AT_ONCE, 'cpu', 1)
+    monkeypatch.setitem(fast_sam_encode._BYTES_AT_ONCE, 'cpu', 1)
     assert np.array_equal(generator.label_map(image), expected)
 
 
@@ -399,7 +398,7 @@ def test_label_agreement_ignores_numbers():
 @pytest.mark.parametrize('window', [0, 3, 4])
 @pytest.mark.parametrize('budget', [1, 3000, 2**24])
 def test_encoder_equals_the_reference(monkeypatch, window, budget):
-    monkeypatch.setitem(fast_sam_inputs._BYTES_AT_ONCE, 'cpu', budget)
+    monkeypatch.setitem(fast_sam_encode._BYTES_AT_ONCE, 'cpu', budget)
     encoder = build_sam(window=window).image_encoder
     images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
@@ -432,7 +431,7 @@ def test_other_encoders_are_called_as_they_are():
 @pytest.mark.parametrize('layers', [1, 2, 3])
 @pytest.mark.parametrize('budget', [1, 2**24])
 def test_decoder_equals_the_reference(monkeypatch, layers, budget):
-    monkeypatch.setitem(fast_sam_inputs._BYTES_AT_ONCE, 'cpu', budget)
+    monkeypatch.setitem(fast_sam_encode._BYTES_AT_ONCE, 'cpu', budget)
     sam = build_sam(layers=layers)
     embedding = torch.randn(WIDTH, 4, 4, generator=torch.Generator().manual_seed(0))
     points = torch.tensor([[3.0, 5.0], [60.0, 1.0], [30.0, 33.0]])
