@@ -30,6 +30,7 @@ def parse_args() -> argparse.Namespace:
         help='statistics of windows of so many pixels (TLC); default: as the config says; 0: none',
     )
     parser.add_argument('--device', help='cpu, cuda, cuda:1, ...; default: CUDA if there is any')
+    parser.add_argument('--page', type=Path, help='folder for a web page of before and after')
     parser.add_argument('--suffix', default='', help='added to the stem of each result')
     add_config_options(parser)
     return parser.parse_args()
@@ -42,6 +43,7 @@ from tqdm import tqdm
 
 import mmsamdistill  # noqa: F401  (makes MMagic importable)
 from mmsamdistill.command_line import UsageError, read_config, run
+from mmsamdistill.comparison import DEGRADED, Columns, check_gallery, write_gallery
 from mmsamdistill.deploy.image_files import restore_files
 from mmsamdistill.deploy.restorer import Restorer
 from mmsamdistill.deploy.settings import statistics_of
@@ -56,26 +58,13 @@ def list_images(folder: Path) -> list[Path]:
     return list(found.files.values())
 
 
-def plan(images: Path, out: Path, suffix: str) -> dict[Path, Path]:
-    """Decide where each result goes.
-
-    Args:
-        images: An image or a folder.
-        out: Folder of the results; files in it are not taken for inputs.
-        suffix: Added to the stem.
-
-    Returns:
-        Result by input.
-
-    Raises:
-        ValueError: If a result would overwrite an input or another result.
-        FileNotFoundError: If there is no image.
-    """
+def plan(images: Path, out: Path, suffix: str, page: Path | None = None) -> dict[Path, Path]:
+    """Decide where each result goes; what lies in ``out`` or ``page`` is no input."""
     root = images if images.is_dir() else images.parent
-    inside = out.resolve() != root.resolve()
+    ours = {folder.resolve() for folder in (out, page) if folder} - {root.resolve()}
     results: dict[Path, Path] = {}
     for path in [images] if images.is_file() else list_images(images):
-        if inside and out.resolve() in path.resolve().parents:
+        if ours.intersection(path.resolve().parents):
             continue
         relative = path.relative_to(root)
         results[path] = out / relative.parent / f'{relative.stem}{suffix}.png'
@@ -101,10 +90,21 @@ def load_restorer(args: argparse.Namespace) -> Restorer:
     )
 
 
+def write_page(results: dict[Path, Path], args: argparse.Namespace) -> None:
+    """Show what was restored beside what it was restored from."""
+    keys = {
+        str(result.relative_to(args.out).with_suffix('')): path for path, result in results.items()
+    }
+    files = {DEGRADED: keys, 'restored': {key: results[path] for key, path in keys.items()}}
+    print(f'written: {write_gallery(Columns(files, tuple(sorted(keys))), None, args.page)}')
+
+
 def main() -> None:
     """Restore, then account for every file."""
     args = parse_args()
-    results = plan(args.images, args.out, args.suffix)
+    results = plan(args.images, args.out, args.suffix, args.page)
+    if args.page:
+        check_gallery(args.page, [*results, *results.values()])
     restorer = load_restorer(args)
     notes: dict[str, list[Path]] = {}
     failed: dict[Path, Exception] = {}
@@ -122,6 +122,8 @@ def main() -> None:
         f'restored: {len(results) - len(failed)} of {len(results)} images in {args.out} '
         f'(statistics: {how})'
     )
+    if args.page and len(failed) < len(results):
+        write_page({path: results[path] for path in results.keys() - failed.keys()}, args)
     if failed:
         lines = [f'  {path} ({type(why).__name__}: {why})' for path, why in failed.items()]
         raise SystemExit('\n'.join(['not restored:', *lines]))

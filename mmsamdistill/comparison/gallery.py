@@ -30,7 +30,7 @@ _JPEG = (cv2.IMWRITE_JPEG_QUALITY, 82)
 
 def write_gallery(
     columns: Columns,
-    scores: Scores,
+    scores: Scores | None,
     out: str | Path,
     title: str | None = None,
     link: Collection[str] = (),
@@ -42,7 +42,7 @@ def write_gallery(
 
     Args:
         columns: The images.
-        scores: Their scores.
+        scores: Their scores; None: a page without numbers, of columns that need no truth.
         out: Folder of the gallery.
         title: Heading of the page. Default: the columns' names.
         link: Columns whose files are linked to instead of copied, to save space for large sets;
@@ -98,9 +98,12 @@ def check_gallery(out: str | Path, sources: Sequence[str | Path] = ()) -> None:
 
 
 def _fill(
-    build: Path, columns: Columns, scores: Scores, title: str | None, link: Collection[str]
+    build: Path, columns: Columns, scores: Scores | None, title: str | None, link: Collection[str]
 ) -> None:
     folders = _folder_names(columns.names)
+    # Only where something was measured, the last column is the truth.
+    main = columns.names[-2 if scores else -1]
+    gains = scores.gains if scores else {}
     entries = []
     for key in tqdm(columns.keys, desc='gallery', unit='image', disable=None):
         # 1. The images themselves, and a thumbnail of what the last model made.
@@ -110,23 +113,25 @@ def _fill(
             )
             for name in columns.names
         ]
-        height, width = _add_thumbnail(build, key, columns.files[columns.names[-2]][key])
+        height, width = _add_thumbnail(build, key, columns.files[main][key])
         # 2. What the page says of them.
+        values = scores.values[key] if scores else {}
         entries.append(
             {
                 'name': _readable(key),
                 'size': [width, height],
-                'gain': scores.gains.get(key) if scores.pair else None,
+                'gain': gains.get(key),
                 'files': [_url(path) for path in files],
                 'thumbnail': _url(f'thumbnails/{key}.jpg'),
                 **{
-                    metric: [scores.values[key].get(name, {}).get(metric) for name in columns.names]
+                    metric: [values.get(name, {}).get(metric) for name in columns.names]
                     for metric in ('PSNR', 'SSIM')
                 },
             }
         )
     # 3. The numbers and the page.
-    _write_scores(build, columns, scores)
+    if scores:
+        _write_scores(build, columns, scores)
     page = page_text(columns.names, entries, scores, title)
     write_atomically(build / 'index.html', page.encode())
 

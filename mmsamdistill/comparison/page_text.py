@@ -17,7 +17,7 @@ from mmsamdistill.comparison.scores import MINUS, Scores, format_gain, format_sc
 def page_text(
     columns: Sequence[str],
     images: Sequence[Mapping[str, Any]],
-    scores: Scores,
+    scores: Scores | None,
     title: str | None = None,
 ) -> str:
     """Fill in the page of a gallery: HTML.
@@ -29,7 +29,8 @@ def page_text(
     """
     folder = resources.files('mmsamdistill.comparison') / 'page'
     parts = {name: (folder / name).read_text('utf-8') for name in ('page.css', 'page.js')}
-    pair = scores.pair
+    pair = scores.pair if scores else None
+    number = f'{len(images)} image' + ('s' if len(images) != 1 else '')
     data = {'columns': list(columns), 'pair': pair, 'images': images}
     return Template((folder / 'page.html').read_text('utf-8')).substitute(
         title=escape(title or ' · '.join(columns)),
@@ -38,11 +39,16 @@ def page_text(
         gains=escape(describe_gains(scores)) if pair else '',
         protocol=escape(
             f'PSNR and SSIM by protocol {scores.protocol}, of the 8-bit files shown here.'
+            if scores
+            else ''
         ),
-        count=f'{len(images)} image' + ('s' if len(images) != 1 else ''),
-        means=_means(columns, scores),
-        orders=_orders(columns, pair),
-        items='\n'.join(_item(index, image, pair) for index, image in enumerate(images)),
+        numbers='<a href="scores.csv">All numbers as CSV</a>' if scores else '',
+        caption=f'Mean of {number}' if scores else number,
+        means=_means(columns, scores) if scores else '',
+        orders=_orders(columns, pair) if scores else '',
+        items='\n'.join(
+            _item(index, image, pair, -2 if scores else -1) for index, image in enumerate(images)
+        ),
         data=_json(data),
     )
 
@@ -95,13 +101,13 @@ def _orders(columns: Sequence[str], pair: tuple[str, str] | None) -> str:
     )
 
 
-def _item(index: int, image: Mapping[str, Any], pair: tuple[str, str] | None) -> str:
+def _item(index: int, image: Mapping[str, Any], pair: tuple[str, str] | None, main: int) -> str:
     kind, text = 'gain', ''
     if pair:
         text = f'{format_gain(image["gain"])} dB'
         kind += {'+': ' up', MINUS: ' down'}.get(text[0], '')
     return (
-        f'<li><a class="item" data-index="{index}" href="{escape(image["files"][-2])}">'
+        f'<li><a class="item" data-index="{index}" href="{escape(image["files"][main])}">'
         f'<img loading="lazy" decoding="async" src="{escape(image["thumbnail"])}" alt="" width="84"'
         f' height="60"><span class="words"><span class="name">{escape(image["name"])}</span>'
         f'<span class="{kind}">{text}</span></span></a></li>'

@@ -10,6 +10,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from toy import plain_model
+from toy_gallery import Page
 
 from mmsamdistill.deploy.export import build_model
 from mmsamdistill.deploy.image_files import restore_file
@@ -74,6 +75,34 @@ def test_broken_image_is_reported_at_the_end_and_stops_nothing(files, monkeypatc
         run(monkeypatch, files, files / 'images', files / 'out')
     assert written(files / 'out') == ['sub/b.png', 'sub/deep/c.png']
     assert 'restored: 2 of 3' in capsys.readouterr().out
+
+
+def test_a_page_shows_what_was_restored_before_and_after(files, monkeypatch, capsys):
+    (files / 'images/a.png').write_bytes(b'broken')
+    options = ('--page', files / 'images/page', '--suffix', '_x')
+    for _ in range(2):  # what is there already is no input, and is replaced
+        with pytest.raises(SystemExit, match='not restored'):
+            run(monkeypatch, files, files / 'images', files / 'out', *options)
+        assert 'restored: 2 of 3' in capsys.readouterr().out
+    page = Page(files / 'images/page/index.html')
+    assert page.data['columns'] == ['degraded', 'restored']
+    assert [image['name'] for image in page.data['images']] == ['sub/b_x', 'sub/deep/c_x']
+    for image, name in zip(page.data['images'], NAMES[1:], strict=True):
+        before, after = (files / 'images/page' / url for url in image['files'])
+        assert before.read_bytes() == (files / 'images' / name).read_bytes()
+        assert after.read_bytes() == (files / f'out/{image["name"]}.png').read_bytes()
+        assert image['size'] == [50, 40]
+    assert all(path.is_file() for path in page.files(files / 'images/page'))
+    # There is no truth, hence no number.
+    assert not list((files / 'images/page').glob('scores*'))
+    texts = {name: each for name, each in page.texts.items() if name not in ('script', 'style')}
+    assert 'PSNR' not in str(texts)
+
+
+def test_a_page_where_the_results_go_is_refused_at_once(files, monkeypatch):
+    with pytest.raises(SystemExit, match='choose another folder'):
+        run(monkeypatch, files, files / 'images', files / 'out', '--page', files / 'out')
+    assert not (files / 'out').exists()
 
 
 def test_results_inside_the_images_folder_are_no_inputs(files, monkeypatch, capsys):

@@ -41,6 +41,7 @@
   function showNumbers(image) {
     const table = $('numbers');
     table.replaceChildren();
+    if (image.PSNR.every((value) => value === null)) return; // nothing was measured
     const first = data.pair ? data.columns.indexOf(data.pair[0]) : -1;
     const head = document.createElement('tr');
     const titles = ['Column', 'PSNR (dB)', 'SSIM'];
