@@ -31,6 +31,7 @@ FLOORS = (
     'engine',
     'deploy',
     'comparison',
+    'diagnosis',
 )
 # Imports nothing of ours: could be published alone.
 INDEPENDENT = {'version', 'files', 'images', 'frozen', 'value_range', 'fast_sam'}

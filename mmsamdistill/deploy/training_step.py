@@ -28,9 +28,9 @@ def training_step(
     optimizer = OptimWrapper(torch.optim.AdamW(trained, lr=1e-6))
     channels = image_channels(getattr(model, 'restorer', model))
 
-    def step() -> None:
+    def step() -> dict[str, Any]:
         model.train()
-        model.train_step(_batch(shape, device, channels, batch_size, grid), optimizer)
+        return model.train_step(_batch(shape, device, channels, batch_size, grid), optimizer)
 
     return step, optimizer
 
