@@ -163,8 +163,8 @@ def _train_once(model: nn.Module, device: torch.device) -> tuple[bool, dict[str,
     student = list(getattr(model, 'restorer', model).parameters())
     before = [parameter.detach().clone() for parameter in student]
     step = training_step(model, (_SIDE, _SIDE), device)
-    logged = step[0]()
-    losses = {name: round(float(value.detach()), 4) for name, value in logged.items() if 'loss' in name}
+    logged = {name: value.detach() for name, value in step[0]().items() if 'loss' in name}
+    losses = {name: round(float(value), 4) for name, value in logged.items()}
     pairs = zip(before, student, strict=True)
     return any(not torch.equal(old, new) for old, new in pairs), losses, step
 

@@ -68,7 +68,8 @@ def test_the_quick_start_does_what_it_says(tmp_path, monkeypatch, capsys):
     assert Config.fromfile('config.py').train_cfg.max_iters == 200_000
     # 2. The commands, one after the other.
     (lines,) = blocks('bash')
-    commands = [shlex.split(line) for line in lines.replace('\\\n', ' ').splitlines()]
+    joined = lines.replace('\\\n', ' ').splitlines()
+    commands = [shlex.split(line, comments=True) for line in joined]
     assert len(commands) == 8
     for _, tool, *arguments in commands:
         arguments = [word.replace('iter_200000', 'iter_2') for word in arguments]
