@@ -1,7 +1,6 @@
 """What every test needs, and what keeps the quick ones quick."""
 
 import functools
-import gc
 import os
 import platform
 import subprocess
@@ -24,12 +23,6 @@ collect_ignore_glob = ['tiny_*.py', 'toy*.py']
 
 # Asked once, and remembered by Python, in a process: h5py does it when it is imported.
 platform.uname().processor  # noqa: B018
-
-
-@pytest.fixture(autouse=True, scope='module')
-def _frozen_heap():
-    """Spare what is there from garbage collection, which MMEngine asks for with every dataset."""
-    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import functools
+import os
+import runpy
+import sys
 from pathlib import Path
 
 import quick  # noqa: F401
@@ -17,6 +20,13 @@ from mmengine.runner import Runner
 from toy import batch, cascade_model, config, random_analyzer
 
 from mmsamdistill.evaluation import RestorationMetric, SegmentationMetric, Segmenter
+
+
+def call_tool(path: Path, *arguments: str) -> None:
+    """Be a tool, in a session of its own."""
+    os.setsid()
+    sys.argv = [str(path), *arguments]
+    runpy.run_path(str(path), run_name='__main__')
 
 
 def train_cascade() -> list[str]:

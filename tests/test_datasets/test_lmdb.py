@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 
 from mmsamdistill.cache.extract import extract
 from mmsamdistill.cache.map_file import write_map
-from mmsamdistill.engine.hooks import RegionCacheHook
+from mmsamdistill.engine import RegionCacheHook
 
 DOCS = CONFIGS.parent / 'docs/data.md'
 # By base config: the folders out of which its databases are made, as its own base has them.

@@ -11,7 +11,9 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from processes import context
 from toy import cascade_model, config, plain_model, run_training, write_data
+from workers import call_tool
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow
@@ -87,16 +89,14 @@ def test_a_terminated_process_saves_and_ends_well(tmp_path):
     settings.train_dataloader.num_workers = 1  # which hears of the signal as well
     settings.default_hooks.checkpoint.interval = 10**6
     path = written(settings, tmp_path / 'run.py')
-    process = subprocess.Popen(
-        [sys.executable, str(ROOT / 'tools/train.py'), str(path)],
-        env=environment(),
-        start_new_session=True,
-    )
+    process = context().Process(target=call_tool, args=(ROOT / 'tools/train.py', str(path)))
+    process.start()
     until = time.time() + 100
     while time.time() < until and not list((tmp_path / 'run').glob('*/vis_data/scalars.json')):
         time.sleep(0.2)
     os.killpg(process.pid, signal.SIGUSR1)
-    assert process.wait(60) == 0
+    process.join(60)
+    assert process.exitcode == 0
     assert (tmp_path / 'run/run.json').is_file()
     last = Path((tmp_path / 'run/last_checkpoint').read_text())
     assert torch.load(last, weights_only=True)['meta']['iter'] >= 1
