@@ -50,6 +50,7 @@ def _scope():
     init_default_scope('mmagic')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', ALL)
 def test_model_builds(name):
     model = build(load(name).model)

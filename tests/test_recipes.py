@@ -458,6 +458,7 @@ def test_metafile_and_readme_name_every_config(folder):
         assert (CONFIGS / folder / link).exists(), link
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('folder', FOLDERS)
 def test_parameters_are_as_documented(folder):
     for model in yaml.safe_load((CONFIGS / folder / 'metafile.yml').read_text())['Models']:

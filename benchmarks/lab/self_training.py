@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+# First, since it makes MMagic importable; the forks of MMCV need that.
+import mmsamdistill  # noqa: F401
+
+# isort: split
 import torch
 from mmagic.registry import MODELS
 from mmengine.model import BaseModel

@@ -11,6 +11,7 @@ SCRIPT = Path(__file__).parents[2] / 'benchmarks/cost_growth.py'
 TINY = ['--patch', '16', '32', '--batch', '1', '2', '--grid', '2', '4', '--width', '4', '8']
 
 
+@pytest.mark.slow
 def test_every_quantity_grows_alone(tmp_path, capsys):
     Config({'model': cascade_model(NAFNET)}).dump(tmp_path / 'distilled.py')
     figure = tmp_path / 'growth.png'

@@ -71,6 +71,7 @@ def make(tmp_path):
     return prepare
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', RESTORERS)
 def test_mmagic_and_plain_pytorch(make, tmp_path, name):
     cfg, checkpoint, model = make(name)
@@ -86,6 +87,7 @@ def test_mmagic_and_plain_pytorch(make, tmp_path, name):
     assert torch.equal(network(image), model(image))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', IN_SPANDREL + IN_SPANDRELS_EXTRAS)
 def test_spandrel(make, tmp_path, name):
     spandrel = pytest.importorskip('spandrel')

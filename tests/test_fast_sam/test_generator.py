@@ -168,6 +168,7 @@ OPTIONS = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.slow
 def test_equals_the_reference_whatever_the_options():
     compared = []
 
@@ -355,6 +356,7 @@ def test_half_precision_is_used_and_agrees_roughly():
     assert measured['label_agreement'] > 0.5
 
 
+@pytest.mark.slow
 def test_compiled_networks_give_the_same_masks():
     image = photo(40, 40)
     torch._dynamo.reset()

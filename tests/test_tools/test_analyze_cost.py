@@ -29,6 +29,7 @@ def table(printed):
     return {row[0]: dict(zip(header, row, strict=True)) for row in rows}
 
 
+@pytest.mark.slow
 def test_plain_against_distilled(tmp_path, monkeypatch, capsys):
     model = cascade_model(NAFNET)
     Config({'model': model}).dump(tmp_path / 'distilled.py')
@@ -51,6 +52,7 @@ def test_plain_against_distilled(tmp_path, monkeypatch, capsys):
         assert fact in printed
 
 
+@pytest.mark.slow
 def test_a_thrifty_step_costs_less_memory_and_less_time_on_average(tmp_path, monkeypatch, capsys):
     model = cascade_model(NAFNET, teacher_interval=4)
     whole = {'model': model}

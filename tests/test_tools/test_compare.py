@@ -29,7 +29,7 @@ def call(root, monkeypatch, capsys):
     """Run the tool, and return what it prints."""
 
     def run(*more, columns=('degraded', 'a', 'b')):
-        arguments = ['--truth', root / 'truth']
+        arguments = ['--truth', root / 'truth', '--dpi', 100]
         for name in columns:
             arguments += ['--column', f'{name}={root / name}']
         monkeypatch.setattr(sys, 'argv', [str(TOOL), *map(str, (*arguments, *more))])

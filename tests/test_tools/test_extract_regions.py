@@ -121,6 +121,7 @@ def show():
     return load_tool('show_regions')
 
 
+@pytest.mark.slow
 def test_figures_are_drawn(show, images, tmp_path, capsys):
     for name, width in (('x', 20), ('a/y', 21)):
         write_map(tmp_path / 'regions' / f'{name}.png', np.eye(24, width, dtype=int), {})

@@ -12,6 +12,7 @@ from mmsamdistill.deploy.export import build_model, export_checkpoint
 TOOL = Path(__file__).parents[2] / 'tools/prove_unchanged.py'
 
 
+@pytest.mark.slow
 def test_table_and_exit_code(tmp_path, monkeypatch, capsys):
     cfg = Config({'model': cascade_model(NAFNET)})
     cfg.dump(tmp_path / 'distilled.py')
