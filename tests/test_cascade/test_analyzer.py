@@ -268,6 +268,7 @@ def file(arrays, tmp_path_factory):
     return write_arrays(tmp_path_factory.mktemp('edges') / 'own.h5', arrays)
 
 
+@pytest.mark.slow
 class TestEdgeTrunk:
     """The edge network's trunk against a transcription of that network."""
 

@@ -64,6 +64,7 @@ def student_gradient(model, **options):
     return {name: p.grad.clone() for name, p in model.restorer.named_parameters()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', RESTORERS)
 def test_trains_every_restorer_and_deploys_the_student_alone(name):
     plain = plain_model(RESTORERS[name])

@@ -140,6 +140,7 @@ def test_weights_of_another_network_are_refused(cfg, checkpoint, tmp_path):
     assert not (tmp_path / 'student.pth').exists()
 
 
+@pytest.mark.slow
 def test_averaged_or_raw_weights(cfg, trained, tmp_path):
     raw = {f'module.{key}': value for key, value in trained.state_dict().items()}
     averaged = {key: value * 2 for key, value in trained.state_dict().items()}

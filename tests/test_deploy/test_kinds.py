@@ -180,6 +180,7 @@ def test_images_too_small_for_the_network(make, pixels, generator, size):
 
 
 # Larger than the toy networks see: PReNet of two stages 28 pixels, SwinIR two windows.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'generator',
     [SWINIR, {'type': 'PReNet', 'num_stages': 2, 'mid_channels': 4}, {'type': 'ToyNet'}],

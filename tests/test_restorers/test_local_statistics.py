@@ -81,6 +81,7 @@ def test_instance_norm_over_windows_is_that_of_a_slow_loop():
     assert np.allclose(net(image), wanted, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', GLOBAL)
 def test_conversion_changes_large_images_alone_and_can_be_undone(name):
     net = network(GLOBAL[name])

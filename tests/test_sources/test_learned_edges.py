@@ -24,6 +24,7 @@ def file(arrays, tmp_path_factory):
     return write_arrays(tmp_path_factory.mktemp('edges') / 'own.h5', arrays)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('size', [(1, 1), (1, 9), (17, 22), (33, 31)])
 def test_strength_is_the_transcriptions(size, arrays, file):
     images = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(1))

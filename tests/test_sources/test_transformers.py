@@ -53,6 +53,7 @@ def stack_of(records):
 
 @pytest.mark.parametrize('family', FAMILIES)
 class TestFamilies:
+    @pytest.mark.slow
     def test_regions_of_a_batch(self, family, folders, images):
         source = TransformersRegions(folders(family), generator=KEEP_ALL)
         state = torch.get_rng_state()

@@ -100,6 +100,7 @@ def test_another_protocol(call, root):
     assert 'rain_y_matlab: Y of MATLAB, 8 bit' in words(root / 'f.svg')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('tile', [(), (32, 0)])
 def test_models_are_run_on_the_degraded_images_in_the_order_given(call, root, tile):
     model, degraded = make_model(root), root / 'degraded'

@@ -55,6 +55,7 @@ def test_the_keys_are_torchvisions(file):
     assert given == {key: value.shape for key, value in expected.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('change', 'message'),
     [
@@ -73,6 +74,7 @@ def test_other_contents_are_named(change, message, tmp_path):
     assert str(path) in str(caught.value)
 
 
+@pytest.mark.slow
 def test_damage_never_ends_in_another_error(tmp_path, monkeypatch):
     widths = (1, 2, 3, 4, 5)
     monkeypatch.setattr('mmsamdistill.weights.edge_weights._WIDTHS', widths)
