@@ -112,7 +112,10 @@ class _Painter:
         self.rows, self.style = rows, style
         self.columns = list(rows[0].pictures)
         self.errors = self._error_maps() if style.error_maps else []
-        self.scale = style.error_max or self._error_scale()
+        # That of the models: beside the degraded image's errors, theirs could all be dark.
+        names = [name for name in self.columns if name not in (DEGRADED, TRUTH)] or self.columns
+        scaled = [maps[name] for maps in self.errors for name in names if name in maps]
+        self.scale = style.error_max or common_scale(scaled)
         # Notes state the crops' factors, and need as many lines as the figure's width leaves them:
         # neither depends on how many lines there are.
         draft = self._lay_out(0)
@@ -214,11 +217,6 @@ class _Painter:
             }
             for row in self.rows
         ]
-
-    def _error_scale(self) -> float:
-        # That of the models: beside the degraded image's errors, theirs could all be dark.
-        names = [name for name in self.columns if name not in (DEGRADED, TRUTH)] or self.columns
-        return common_scale([maps[name] for maps in self.errors for name in names if name in maps])
 
     def _own_notes(self, layout: Layout) -> list[str]:
         zooms = {

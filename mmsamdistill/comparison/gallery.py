@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
@@ -62,7 +62,8 @@ def write_gallery(
     build = Path(tempfile.mkdtemp(prefix=f'.{out.name}.', dir=out.parent))
     try:
         _fill(build, columns, scores, title, link)
-        _umasked(build)
+        # What mkdtemp makes is readable by its owner alone.
+        build.chmod((build / 'images').stat().st_mode & 0o777)
         _replace(out, build)
     except BaseException:
         shutil.rmtree(build, ignore_errors=True)
@@ -100,7 +101,11 @@ def check_gallery(out: str | Path, sources: Sequence[str | Path] = ()) -> None:
 def _fill(
     build: Path, columns: Columns, scores: Scores | None, title: str | None, link: Collection[str]
 ) -> None:
-    folders = _folder_names(columns.names)
+    # Numbers keep apart what becomes equal without the characters that paths do not take well.
+    folders = {
+        name: f'images/{index}-{re.sub(r"[^A-Za-z0-9_-]+", "_", name)[:40]}'
+        for index, name in enumerate(columns.names, start=1)
+    }
     # Only where something was measured, the last column is the truth.
     main = columns.names[-2 if scores else -1]
     gains = scores.gains if scores else {}
@@ -108,10 +113,8 @@ def _fill(
     for key in tqdm(columns.keys, desc='gallery', unit='image', disable=None):
         # 1. The images themselves, and a thumbnail of what the last model made.
         files = [
-            _add_image(
-                build, f'images/{folders[name]}', key, columns.files[name][key], name in link
-            )
-            for name in columns.names
+            _add_image(build, folder, key, columns.files[name][key], name in link)
+            for name, folder in folders.items()
         ]
         height, width = _add_thumbnail(build, key, columns.files[main][key])
         # 2. What the page says of them.
@@ -123,10 +126,8 @@ def _fill(
                 'gain': gains.get(key),
                 'files': [_url(path) for path in files],
                 'thumbnail': _url(f'thumbnails/{key}.jpg'),
-                **{
-                    metric: [values.get(name, {}).get(metric) for name in columns.names]
-                    for metric in ('PSNR', 'SSIM')
-                },
+                'PSNR': [values.get(name, {}).get('PSNR') for name in columns.names],
+                'SSIM': [values.get(name, {}).get('SSIM') for name in columns.names],
             }
         )
     # 3. The numbers and the page.
@@ -139,8 +140,7 @@ def _fill(
 def _add_image(build: Path, folder: str, key: str, source: Path, link: bool) -> str:
     shown = source.suffix.lower() in _SHOWN
     path = f'{folder}/{key}{source.suffix if shown else ".png"}'
-    target = build / path
-    target.parent.mkdir(parents=True, exist_ok=True)
+    target = _place(build, path)
     if not shown:
         target.write_bytes(cv2.imencode('.png', read_picture(source)[..., ::-1])[1].tobytes())
     elif link:
@@ -163,10 +163,14 @@ def _add_thumbnail(build: Path, key: str, source: Path) -> tuple[int, int]:
     )
     small = small[top : top + _THUMBNAIL[1], left : left + _THUMBNAIL[0]]
     encoded = cv2.imencode('.jpg', np.ascontiguousarray(small[..., ::-1]), _JPEG)[1]
-    target = build / f'thumbnails/{key}.jpg'
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(encoded.tobytes())
+    _place(build, f'thumbnails/{key}.jpg').write_bytes(encoded.tobytes())
     return height, width
+
+
+def _place(build: Path, path: str) -> Path:
+    target = build / path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    return target
 
 
 def _write_scores(build: Path, columns: Columns, scores: Scores) -> None:
@@ -182,14 +186,6 @@ def _write_scores(build: Path, columns: Columns, scores: Scores) -> None:
     write_report(build / 'scores', rows, meta)
 
 
-def _folder_names(names: Sequence[str]) -> Mapping[str, str]:
-    # Numbers keep apart what becomes equal without the characters that paths do not take well.
-    return {
-        name: f'{index}-{re.sub(r"[^A-Za-z0-9_-]+", "_", name)[:40]}'
-        for index, name in enumerate(names, start=1)
-    }
-
-
 def _readable(key: str) -> str:
     # Names of files are bytes; those that are no UTF-8 could not be written into a page.
     return os.fsencode(key).decode('utf-8', 'replace')
@@ -197,12 +193,6 @@ def _readable(key: str) -> str:
 
 def _url(path: str) -> str:
     return quote(os.fsencode(path))
-
-
-def _umasked(folder: Path) -> None:
-    # What mkdtemp makes is readable by its owner alone.
-    probe = folder / 'images'
-    folder.chmod(probe.stat().st_mode & 0o777)
 
 
 def _replace(out: Path, build: Path) -> None:

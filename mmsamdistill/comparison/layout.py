@@ -34,9 +34,6 @@ class FigureStyle:
         error_maps: Draw ``|restored - truth|`` below the crops. Default: no.
         error_max: End of the error maps' scale in grey levels, for figures that are to be compared
             with each other. Default: chosen from the maps and stated in the figure.
-
-    Raises:
-        ValueError: If a setting is not positive.
     """
 
     width: float = 7.0

@@ -27,8 +27,8 @@ class Lettering:
 
     def title(self, text: str, centre: int) -> None:
         """Write a column's title."""
-        text = self.shorten(text, self._cell(), self.style.font + 0.5)
         size = self.style.font + 0.5
+        text = self.shorten(text, self.layout.rows[0].whole[0].width, size)
         self._write(text, centre, self.layout.titles, size=size, ha='center', weight='bold')
 
     def name(self, text: str, row: RowLayout) -> None:
@@ -84,9 +84,6 @@ class Lettering:
             kept -= 1
             shown = f'{text[: (kept + 1) // 2]}…{text[len(text) - kept // 2 :]}'
         return shown
-
-    def _cell(self) -> int:
-        return self.layout.rows[0].whole[0].width
 
     def _measure(self, text: str, size: float) -> float:
         from matplotlib.font_manager import FontProperties

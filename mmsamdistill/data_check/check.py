@@ -126,7 +126,7 @@ class _Checker:
         for key, path in _paths(info).items():
             found.files.add(self._shown(key, path))
             try:
-                header = self._reader(key).header(path)
+                header = self.readers[self.databases.get(key, 'files')].header(path)
             except FileNotFoundError:
                 found.missing.append(self._shown(key, path))
                 continue
@@ -148,9 +148,6 @@ class _Checker:
             problem = self.regions.problem(info, upright[0] if upright else None)
             found.regions += [problem] if problem else []
         return found
-
-    def _reader(self, key: str) -> Reader:
-        return self.readers[self.databases.get(key, 'files')]
 
     def _shown(self, key: str, path: str) -> str:
         database = self.databases.get(key)

@@ -10,7 +10,7 @@ from mmengine.config import Config
 
 from mmsamdistill.data_check.check import check_data
 from mmsamdistill.data_check.files import datasets_of, leaves_of
-from mmsamdistill.data_check.report import DataReport, is_there
+from mmsamdistill.data_check.report import is_there
 
 
 def without_missing_sets(cfg: Config, skip: bool = False) -> tuple[Config, list[str]]:
@@ -34,7 +34,11 @@ def check_test_files(cfg: Config) -> None:
     """Look at every file of the test sets: whether it is there, an image, and whole."""
     known = [dataset for dataset in datasets_of(cfg, 'test') if _lists_files(dataset)]
     sets = {'test_dataloader': [{'dataset': dataset} for dataset in known]}
-    problems = [line for report in check_data(sets, ['test']) for line in _problems(report)]
+    problems = [
+        f'{report.name}: {line}'
+        for report in check_data(sets, ['test'])
+        for line in (*report.errors, *report.lines(('missing', 'unreadable')))
+    ]
     if problems:
         raise ValueError(
             '\n  '.join(['nothing was tested, these files are in the way:', *problems])
@@ -72,11 +76,6 @@ def _lists_files(dataset: Mapping[str, Any]) -> bool:
     except TypeError:
         return False  # not of MMEngine's kind: it knows itself what it needs
     return True
-
-
-def _problems(report: DataReport) -> list[str]:
-    lines = [*report.errors, *report.lines(('missing', 'unreadable'))]
-    return [f'{report.name}: {line}' for line in lines]
 
 
 def _keep(cfg: Config, indices: Sequence[int]) -> Config:

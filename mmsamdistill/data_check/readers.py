@@ -24,7 +24,10 @@ class FileReader:
         """Read an image's header; FileNotFoundError if there is none, ValueError if damaged."""
         if path not in self.known:
             try:
-                self.known[path] = self._read(path)
+                header = read_header(path)
+                if self.full:
+                    _decode(Path(path).read_bytes(), header)
+                self.known[path] = header
             except FileNotFoundError as error:
                 self.known[path] = error
             except (OSError, ValueError) as error:
@@ -33,12 +36,6 @@ class FileReader:
         if isinstance(found, Exception):
             raise found
         return found
-
-    def _read(self, path: str) -> ImageHeader:
-        header = read_header(path)
-        if self.full:
-            _decode(Path(path).read_bytes(), header)
-        return header
 
 
 class LmdbReader:

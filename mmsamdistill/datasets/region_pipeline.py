@@ -138,13 +138,6 @@ def type_name(transform: Transform) -> str:
     return str(kind).rpartition('.')[2]
 
 
-def _class_of(transform: Transform) -> Any:
-    if not isinstance(transform, Mapping):
-        return type(transform)
-    kind = transform['type']
-    return kind if isinstance(kind, type) else TRANSFORMS.get(type_name(transform))
-
-
 class _Carrier:
     """Replaces a transform by what also moves the region map."""
 
@@ -154,7 +147,10 @@ class _Carrier:
 
     def carry(self, transform: Transform) -> list[Transform]:
         """One or more transforms instead of one."""
-        name, kind = type_name(transform), _class_of(transform)
+        name, kind = type_name(transform), type(transform)
+        if isinstance(transform, Mapping):
+            kind = transform['type']
+            kind = kind if isinstance(kind, type) else TRANSFORMS.get(name)
         # What the user says counts first.
         if name in self.geometric:
             return self._declared(transform, self.geometric[name])
@@ -170,7 +166,10 @@ class _Carrier:
             raise ValueError(_no_configuration(name, self.key))
         # Of the rest each kind is rewritten in its own way.
         if name in WRAPPERS or wraps:
-            return [self._wrapped(transform, name)]
+            inner = transform['transforms']
+            # Of a choice each alternative is a list of its own.
+            each = [self._all(one) for one in inner] if name == 'RandomChoice' else self._all(inner)
+            return [{**transform, 'transforms': each}]
         if name == 'PackInputs':
             return [self._with_key(transform, 'data_keys')]
         if name in BY_KEYS:
@@ -210,12 +209,6 @@ class _Carrier:
         # Whatever the images are padded with, it is in no region.
         pad = {'type': transform['type'], 'keys': [self.key], 'padding': transform['padding']}
         return [transform, {**pad, 'mode': 'constant'}]
-
-    def _wrapped(self, transform: dict[str, Any], name: str) -> Transform:
-        inner = transform['transforms']
-        if name == 'RandomChoice':
-            return {**transform, 'transforms': [self._all(alternative) for alternative in inner]}
-        return {**transform, 'transforms': self._all(inner)}
 
     def _all(self, transforms: Any) -> list[Transform]:
         several = transforms if isinstance(transforms, list | tuple) else [transforms]

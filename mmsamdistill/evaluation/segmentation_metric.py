@@ -125,7 +125,9 @@ class SegmentationMetric(ProtocolMetric):
         # 1. Counts of the whole set, and each image's own IoU.
         paths, counts = zip(*results, strict=True)
         totals = {n: torch.from_numpy(np.sum([c[n] for c in counts], axis=0)) for n in self.judged}
-        rows = [{_NAMES[n]: _percent(c[n]) for n in self.judged} for c in counts]
+        rows = [
+            {_NAMES[n]: 100 * mean_iou(torch.from_numpy(c[n])) for n in self.judged} for c in counts
+        ]
         self.per_image = named_rows(paths, rows)
         # 2. The IoU of each class, for the log and for whoever asks.
         each = {name: (100 * iou_per_class(total)).tolist() for name, total in totals.items()}
@@ -177,10 +179,6 @@ def _image(sample: Mapping[str, Any], name: str) -> Tensor:
             '; set images to those that it has'
         )
     return found[name]
-
-
-def _percent(counts: np.ndarray) -> float:
-    return 100 * mean_iou(torch.from_numpy(counts))
 
 
 def _protocol(segmenter: Mapping[str, Any] | Segmenter, labels: LabelSet) -> Protocol:

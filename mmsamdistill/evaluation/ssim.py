@@ -31,9 +31,6 @@ class SSIMVariant:
             border repeated, instead of averaging over the channels. Default: False.
         unbiased: Divide variances by n - 1 instead of n. Default: False.
 
-    Raises:
-        ValueError: If an argument is not one of those allowed.
-
     Example:
         >>> [round(tap, 3) for tap in SSIMVariant(size=3).taps()]
         [0.308, 0.384, 0.308]

@@ -60,10 +60,6 @@ class RegionMembership:
 
         Returns:
             The means, ``(K, C)``: row ``k - 1`` for region ``k``.
-
-        Raises:
-            TypeError: If ``features`` is not a floating-point tensor.
-            ValueError: If the features do not lie on this grid.
         """
         rows = channel_rows(features, self.grid, 'features')
         weight = self.weight.to(rows.dtype)

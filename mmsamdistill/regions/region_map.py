@@ -26,7 +26,8 @@ class RegionMap:
 
     Results in image space do not depend on which numbers the labels carry: bit-identical on a CPU,
     on a GPU up to the order of atomic additions (none under
-    ``torch.use_deterministic_algorithms``). Rows of per-region results follow the numbers.
+    ``torch.use_deterministic_algorithms``). Rows of per-region results follow the numbers. A
+    TypeError names another dtype than a method takes, a ValueError another shape.
 
     Args:
         ids: Region of each pixel, ``(N, H, W)`` int64; 0 is no region, ``1..K`` are used by exactly
@@ -55,10 +56,6 @@ class RegionMap:
         Args:
             labels: Label maps ``(N, H, W)`` of any integer dtype, at least 0; 0 is "no region".
                 Equal labels in two images are two regions. A region map is returned as it is.
-
-        Raises:
-            TypeError: If ``labels`` is not an integer tensor.
-            ValueError: If ``labels`` is not three-dimensional or has a negative label.
         """
         if isinstance(labels, cls):
             return labels
@@ -102,10 +99,6 @@ class RegionMap:
 
         Returns:
             The means, ``(K, C)``: row ``k - 1`` for region ``k``.
-
-        Raises:
-            TypeError: If ``x`` is not a floating-point tensor.
-            ValueError: If ``x`` does not have the map's size.
         """
         rows = channel_rows(x, self.shape, 'x')
         slots, stripes = self._slots
@@ -124,10 +117,6 @@ class RegionMap:
 
         Returns:
             The image of values, ``(N, C, H, W)`` in the dtype of ``values``.
-
-        Raises:
-            TypeError: If ``values`` is not a floating-point tensor.
-            ValueError: If ``values`` does not have one row per region.
         """
         if not values.is_floating_point():
             raise TypeError(f'values must be a floating-point tensor, got {values.dtype}')
@@ -177,9 +166,6 @@ class RegionMap:
 
         Args:
             size: ``(h, w)`` of the feature grid, at most the map's; need not divide it.
-
-        Raises:
-            ValueError: If the grid is empty or finer than the map.
 
         Example:
             >>> regions = RegionMap.from_labels(torch.tensor([[[1, 1, 1, 2]]]))

@@ -79,9 +79,6 @@ class HINet(nn.Module):
         hin_levels: First and last level whose encoder block has half instance normalisation,
             counted from 0. Default: (0, 4).
 
-    Raises:
-        ValueError: If an argument is out of range.
-
     Example:
         >>> network = HINet(mid_channels=4, depth=2)
         >>> image = torch.rand(1, 3, 7, 9)

@@ -26,9 +26,6 @@ class EdgeLoss(nn.Module):
         loss_weight: :math:`w`. Default: 1.
         eps: :math:`\epsilon`, in the units of the images, above 0. Default: 1e-3.
 
-    Raises:
-        ValueError: If ``eps`` is not positive.
-
     Example:
         >>> image = torch.rand(1, 3, 8, 8)
         >>> round(EdgeLoss()(image, image).item(), 6)
@@ -61,9 +58,6 @@ class SSIMLoss(nn.Module):
         size: Side of the window, odd. Default: 11.
         peak: Largest possible value of the normalised images. Default: 1.
 
-    Raises:
-        ValueError: If ``size`` is even or below 3, or ``peak`` is not positive.
-
     Example:
         >>> image = torch.rand(1, 3, 8, 8)
         >>> round(SSIMLoss()(image, image).item(), 6)
@@ -94,9 +88,6 @@ class SummedLoss(nn.Module):
     Args:
         losses: Configs of the losses by names of your choice, so that an inheriting config can
             change one; each weighs what its own ``loss_weight`` says.
-
-    Raises:
-        ValueError: If there are none.
 
     Example:
         >>> parts = {'near': dict(type='L1Loss'), 'far': dict(type='MSELoss', loss_weight=2.0)}

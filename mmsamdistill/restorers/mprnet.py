@@ -34,9 +34,6 @@ class MPRNet(nn.Module):
         reduction: By how much channel attention narrows the channels. Default: 4.
         bias: Whether the convolutions have biases. Default: False.
 
-    Raises:
-        ValueError: If an argument is out of range.
-
     Example:
         >>> network = MPRNet(mid_channels=4, unet_growth=2, full_growth=2, num_blocks=1)
         >>> image = torch.rand(1, 3, 13, 17)

@@ -86,9 +86,6 @@ class AddGaussianNoise(Degradation):
         options: ``key``, ``seed`` and ``quantise``, see
             :class:`~mmsamdistill.datasets.transforms.degradations.Degradation`.
 
-    Raises:
-        ValueError: If ``sigma`` is negative or no range.
-
     Example:
         >>> noise = AddGaussianNoise(sigma=10, seed=0)
         >>> noise({'img': np.full((2, 2, 1), 128, np.uint8), 'key': 'a'})['img'].dtype

@@ -32,9 +32,6 @@ class MotionBlur(Degradation):
         options: ``key``, ``seed`` and ``quantise``, see
             :class:`~mmsamdistill.datasets.transforms.degradations.Degradation`.
 
-    Raises:
-        ValueError: If the kind is unknown or a number outside of its limits.
-
     Example:
         >>> blur = MotionBlur(length=3, angle=0)
         >>> image = np.zeros((1, 5, 1), np.uint8)

@@ -32,9 +32,6 @@ class AddRain(Degradation):
         options: ``key``, ``seed`` and ``quantise``, see
             :class:`~mmsamdistill.datasets.transforms.degradations.Degradation`.
 
-    Raises:
-        ValueError: If a number is outside of its limits.
-
     Example:
         >>> rain = AddRain(seed=0)
         >>> clean = np.full((64, 64, 3), 100, np.uint8)

@@ -36,9 +36,6 @@ class RegionCrop(OwnTransform):
         gt_key: The truth. Default: 'gt'.
         regions_key: The region map, as ``RegionDataset`` loads it. Default: 'regions'.
 
-    Raises:
-        ValueError: If an argument is out of range.
-
     Example:
         >>> left = lambda results: {key: value[:, :2] for key, value in results.items()}
         >>> crop = RegionCrop([left])

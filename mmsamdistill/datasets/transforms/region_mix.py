@@ -36,9 +36,6 @@ class RegionMix(OwnTransform):
         gt_key: The truth. Default: 'gt'.
         regions_key: The region map, as ``RegionDataset`` loads it. Default: 'regions'.
 
-    Raises:
-        ValueError: If an argument is out of range.
-
     Example:
         >>> pair = {'img': np.full((1, 2, 3), 80.0), 'gt': np.zeros((1, 2, 3))}
         >>> mix = RegionMix(probability=1.0, strength=0.25)

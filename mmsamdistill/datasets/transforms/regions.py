@@ -60,9 +60,11 @@ class LoadRegionMap(OwnTransform):
         # 1. Maps are of upright images; a loader may leave the pixels as the camera stored them.
         key = self.find_key(results)
         name, image = self._image(results)
-        turn = 1
-        if ignores_orientation(results.get(f'{name}_color_type', 'color')):
-            turn = _orientation(results.get(f'{name}_path'))
+        turn, path = 1, results.get(f'{name}_path')
+        # An image of a database, or one that was made up, is upright.
+        in_file = isinstance(path, str | Path) and Path(path).is_file()
+        if in_file and ignores_orientation(results.get(f'{name}_color_type', 'color')):
+            turn = read_orientation(path)
         # 2. A map of another size is of another image.
         size = image.shape[1::-1] if is_transposed(turn) else image.shape[:2]
         if self.store.size(key) != size:
@@ -198,13 +200,6 @@ def _image_path(results: dict[str, Any]) -> Path:
         if isinstance(results.get(name), str | Path):
             return Path(results[name])
     return Path('an image of unknown path')
-
-
-def _orientation(path: Any) -> int:
-    """How an image is to be turned; not at all if it is in a database, or was made up."""
-    if isinstance(path, str | Path) and Path(path).is_file():
-        return read_orientation(path)
-    return 1
 
 
 def _random_state() -> tuple[Any, ...]:
