@@ -187,7 +187,8 @@ class Demo:
             print('No VGG weights were given: the semantic analyser has random features here.')
             return []
         weights = Path(weights).resolve() if weights else 'edges'
-        return [f'model.analyzer.weights={weights}', 'model.analyzer.layers=(relu2_2,relu3_3)']
+        layers = 'model.analyzer.layers=(relu2_2,relu3_3)'
+        return [f'model.analyzer.weights={weights}', layers, 'model.analyzer.scale=0.5']
 
     def train(self, name: str) -> None:
         """Train, from scratch on every call: the demo shows what training does."""
