@@ -22,6 +22,7 @@ from mmsamdistill.compat.mmengine_remedies import (
 from mmsamdistill.compat.reasons import MissingDependencyError, explain, remember_failure
 from mmsamdistill.compat.resuming import load_complete_checkpoints
 from mmsamdistill.compat.saving import save_whole_checkpoints
+from mmsamdistill.compat.skipping import skip_in_the_sampler
 from mmsamdistill.compat.whole_images import refuse_damaged_images
 
 INSTALL = {
@@ -57,6 +58,7 @@ def activate() -> None:
     use_safe_checkpoint_io()
     save_whole_checkpoints()
     load_complete_checkpoints()
+    skip_in_the_sampler()
     train_on_several_cpus()
     let_ema_start_from_any_checkpoint()
     recompute_without_losing_gradients()

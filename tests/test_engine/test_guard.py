@@ -28,9 +28,9 @@ class Spoil(Hook):
             data_batch['inputs'] = [image * float('nan') for image in data_batch['inputs']]
 
 
-def guarded(data, work_dir, steps, limit=10, **changes):
+def guarded(data, work_dir, steps, limit=10, total=100, **changes):
     runner = Runner.from_cfg(config(data, work_dir, plain_model(), **changes))
-    hook = FiniteHook(limit)
+    hook = FiniteHook(limit, total)
     runner.register_hook(hook)
     runner.register_hook(Spoil(steps))
     return runner, hook
@@ -69,6 +69,9 @@ def test_bad_steps_apart_from_each_other_do_not_stop_it(data, tmp_path):
     runner, hook = guarded(data, tmp_path / 'run', {0, 2}, limit=2)
     runner.train()
     assert hook.skipped == 2
+    runner, hook = guarded(data, tmp_path / 'other', {0, 2}, total=2)
+    with pytest.raises(TrainingDivergedError, match='2 steps in all'):
+        runner.train()
 
 
 @pytest.mark.slow
@@ -98,6 +101,8 @@ def test_gradients_behind_a_finite_loss_are_seen(data, tmp_path):
 def test_limit_is_checked():
     with pytest.raises(ValueError, match='at least 1'):
         FiniteHook(0)
+    with pytest.raises(ValueError, match='at least 1'):
+        FiniteHook(total=0)
 
 
 def test_gradients_that_overflow_together_alone_are_named(data, tmp_path):

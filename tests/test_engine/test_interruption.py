@@ -107,6 +107,33 @@ def test_a_stopped_run_saves_and_resumes_to_the_same_end(
     )
 
 
+def test_a_run_by_epochs_stops_and_goes_on_within_its_epoch(data, tmp_path):
+    def by_epoch(name, **changes):
+        cfg = settings(data, tmp_path / name, **changes)
+        cfg.train_cfg = {'type': 'EpochBasedTrainLoop', 'max_epochs': 2, 'val_interval': 2}
+        cfg.train_dataloader.sampler = {'type': 'DefaultSampler', 'shuffle': True}
+        cfg.default_hooks.checkpoint = {'type': 'CheckpointHook', 'interval': 1}
+        cfg.param_scheduler.T_max = 4
+        return cfg
+
+    run_training(by_epoch('whole'))
+    runner = Runner.from_cfg(by_epoch('broken'))
+    runner.register_hook(Send(signal.SIGTERM, step=3))
+    with pytest.raises(SystemExit) as end:
+        runner.train()
+    assert end.value.code == 0
+    runner.call_hook('after_train')
+    assert {path.name for path in (tmp_path / 'broken').glob('*.pth')} == {
+        'epoch_1.pth',
+        'iter_3.pth',
+    }
+    run_training(by_epoch('broken', resume=True))
+    one, other = (read(tmp_path / name / 'epoch_2.pth') for name in ('whole', 'broken'))
+    assert one['meta']['iter'] == other['meta']['iter'] == 4
+    for key, value in one['state_dict'].items():
+        assert torch.equal(value, other['state_dict'][key]), key
+
+
 def test_unknown_signals_are_refused():
     with pytest.raises(ValueError, match='SIGNONE'):
         InterruptionHook(signals=['SIGNONE'])

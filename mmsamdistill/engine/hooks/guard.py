@@ -37,19 +37,21 @@ class FiniteHook(Hook):
 
     Args:
         limit: So many such steps in a row stop the run. Default: 10.
+        total: So many such steps in all, since the run was started or resumed. Default: 100.
 
     Raises:
-        ValueError: If ``limit`` is below 1.
-        TrainingDivergedError: In training, at the limit, or before weights that are no numbers
+        ValueError: If ``limit`` or ``total`` is below 1.
+        TrainingDivergedError: In training, at a limit, or before weights that are no numbers
             would be saved.
     """
 
     priority = 'VERY_HIGH'  # before whatever writes the losses down
 
-    def __init__(self, limit: int = 10) -> None:
-        if limit < 1:
-            raise ValueError(f'limit must be at least 1, got {limit}')
+    def __init__(self, limit: int = 10, total: int = 100) -> None:
+        if min(limit, total) < 1:
+            raise ValueError(f'limit and total must be at least 1, got {limit} and {total}')
         self.limit = limit
+        self.total = total
         self.skipped = 0
         self._in_a_row = 0
         self._bad: str | None = None
@@ -90,6 +92,8 @@ class FiniteHook(Hook):
             runner.message_hub.update_info('first_not_finite', finding)
         if self._in_a_row >= self.limit:
             self._stop(runner, f'{self._in_a_row} steps in a row are not finite; {finding}')
+        if self.skipped >= self.total:
+            self._stop(runner, f'{self.skipped} steps in all were not finite; {finding}')
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Keep weights that are no numbers from the disk."""

@@ -85,8 +85,9 @@ class InterruptionHook(Hook):
         self._save(runner, done)
         if hasattr(runner.train_loop, 'stop_training'):
             runner.train_loop.stop_training = True
-        if _validation_due(runner, done):
-            self._leave()  # it could take longer than there is time
+        # A validation, or the rest of an epoch, could take longer than there is time.
+        if _validation_due(runner, done) or not hasattr(runner.train_loop, 'dataloader_iterator'):
+            self._leave()
 
     def after_val_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
@@ -141,6 +142,7 @@ class InterruptionHook(Hook):
             runner.logger.warning('without a CheckpointHook nothing is saved')
         elif not str(hook.last_ckpt).endswith(os.sep + hook.filename_tmpl.format(done)):
             meta = {'epoch': runner.epoch, 'iter': done}
+            hook.filename_tmpl = 'iter_{}.pth' if hook.by_epoch else hook.filename_tmpl
             hook._save_checkpoint_with_step(runner, done, meta=meta)
 
     @staticmethod

@@ -16,31 +16,20 @@ from mmsamdistill.engine.batches import iteration_generator
 class RandomStateHook(Hook):
     """Seed torch anew in every training iteration, so that a resumed run repeats the whole one.
 
-    MMEngine replays the data pipeline when it resumes, which brings its random numbers back, but
-    what the model itself draws (dropout, shuffled regions) starts anew. With this hook these draws
-    depend on the run's seed, the process and the iteration alone: on nothing that a checkpoint
-    would have to keep for every process, nor on whether there was a validation in between.
-
-    Not covered is a pipeline that draws from torch in the training's own process
-    (``num_workers=0``); MMagic's transforms draw from NumPy and Python.
+    The data pipeline's random numbers depend on the batch's number (compat/skipping.py), but what
+    the model itself draws (dropout, shuffled regions) starts anew after resuming. With this hook
+    these draws depend on the run's seed, the process and the iteration alone: on nothing that a
+    checkpoint would have to keep for every process, nor on whether there was a validation between.
     """
 
     # Before whatever draws in this iteration.
     priority = 'VERY_HIGH'
 
-    def before_train_epoch(self, runner: Runner) -> None:
-        """Seed; an epoch's workers get theirs from torch's random state."""
-        _seed(runner, 'RandomStateHook, epoch')
-
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Seed."""
-        _seed(runner, 'RandomStateHook')
-
-
-def _seed(runner: Runner, purpose: str) -> None:
-    seed = int(iteration_generator(runner, purpose).integers(2**63))
-    # Not torch.manual_seed: for each kind of device that is not in use it formats the call stack,
-    # in every step, which takes a hundred times as long as the seeding.
-    torch.default_generator.manual_seed(seed)
-    if torch.cuda.is_initialized():
-        torch.cuda.manual_seed(seed)
+        seed = int(iteration_generator(runner, 'RandomStateHook').integers(2**63))
+        # Not torch.manual_seed: for each kind of device that is not in use it formats the call
+        # stack, in every step, which takes a hundred times as long as the seeding.
+        torch.default_generator.manual_seed(seed)
+        if torch.cuda.is_initialized():
+            torch.cuda.manual_seed(seed)
