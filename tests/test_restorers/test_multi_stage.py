@@ -126,10 +126,9 @@ def test_run_saves_loads_exports_and_verifies(restorer, tmp_path):
     settings.train_cfg.update(max_iters=2, val_interval=2)
     runner = run_training(settings)
     path = Path((tmp_path / 'run/last_checkpoint').read_text().strip())
-    for fmt, name in (('mmagic', 'a.pth'), ('safetensors', 'a.safetensors')):
-        out = export_checkpoint(settings, path, tmp_path / name, fmt)
-        proof = verify_export(settings, path, out)
-        assert proof['parameters'] == sum(p.numel() for p in runner.model.restorer.parameters())
+    out = export_checkpoint(settings, path, tmp_path / 'a.pth', verify=False)
+    proof = verify_export(settings, path, out)
+    assert proof['parameters'] == sum(p.numel() for p in runner.model.restorer.parameters())
     plain = build_model(plain_config(settings))
     assert type(plain) is type(build(restorer))
     content = torch.load(tmp_path / 'a.pth', weights_only=True)['state_dict']
