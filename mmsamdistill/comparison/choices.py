@@ -130,6 +130,7 @@ class CropChoice:
 
     def boxes(self, columns: Columns, key: str, pictures: Mapping[str, np.ndarray]) -> list[Box]:
         """Choose the crops of one image: at least one, all inside of it."""
+        # An image's own crops come before those for all, and these before the rule.
         own = [box for name, box in self.by_hand if name == key]
         boxes = own or [box for name, box in self.by_hand if name is None]
         if not boxes:
@@ -190,6 +191,7 @@ def pick_images(scores: Scores, rule: str, count: int) -> list[str]:
             f'rule {rule!r} compares two columns, but there is one: add the degraded images or '
             f'another model'
         )
+    # Each rule is an order, of which the first are shown.
     middle = statistics.median(gains.values())
     ranks = {
         'best': lambda key: -gains[key],

@@ -118,6 +118,7 @@ def find_columns(folders: Mapping[str, str | Path], images: Sequence[str] | None
         raise KeyError(f'columns {list(folders)}: expected {TRUTH!r} and at least one other')
     order = [name for name in folders if name != TRUTH] + [TRUTH]
     files = {name: find_images(folders[name]).files for name in order}
+    # What is named has to exist, and every column has to have it.
     for key in images or ():
         if key not in files[TRUTH]:
             raise KeyError(

@@ -200,6 +200,7 @@ def _replace(out: Path, build: Path) -> None:
     if not out.exists():
         build.rename(out)
         return
+    # It is deleted only once the new one is there.
     old = Path(tempfile.mkdtemp(prefix=f'.{out.name}.old.', dir=out.parent))
     out.rename(old / 'gallery')
     try:

@@ -119,6 +119,7 @@ def lay_out(
 
 
 def _cell_width(available: int, boxes: Sequence[Sequence[Box]]) -> int:
+    # As wide as the largest whole multiple of a crop that fits.
     sizes = {box.size for row in boxes for box in row}
     too_large = [size for size in sizes if size > available]
     if too_large or available < 1:

@@ -71,6 +71,7 @@ def _jsonable(value: Any) -> Any:
 
 
 def _means(columns: Sequence[str], scores: Scores) -> str:
+    # A row a column; the best value of each metric stands out.
     rows = summary_rows(columns, scores)
     best = {metric: max(row[metric] for row in rows) for metric in ('PSNR', 'SSIM')}
     titles = ['Column', 'PSNR (dB)', 'SSIM']

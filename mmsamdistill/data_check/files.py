@@ -111,6 +111,7 @@ def leaves_of(dataset: Mapping[str, Any], regions: Any = None) -> Iterator[Leaf]
     if type_name(dataset) == 'RegionDataset':
         regions = dataset['regions']
     if 'datasets' in dataset:
+        # Several datasets share one region cache, or each has its own.
         inner = dataset['datasets']
         several = [regions] * len(inner) if regions is None or isinstance(regions, str) else regions
         if len(several) != len(inner):
@@ -120,6 +121,7 @@ def leaves_of(dataset: Mapping[str, Any], regions: Any = None) -> Iterator[Leaf]
     elif 'dataset' in dataset:
         yield from leaves_of(dataset['dataset'], regions)
     else:
+        # A pipeline may load the maps itself, without RegionDataset.
         loads = [s for s in dataset.get('pipeline', ()) if type_name(s) == 'LoadRegionMap']
         own = loads[0]['root'] if loads and isinstance(loads[0], Mapping) else None
         yield Leaf(dict(dataset), own if regions is None else regions)
@@ -164,6 +166,7 @@ def remarks_on_folder(folder: str | Path, listed: set[str], recursive: bool) -> 
 
 def white_of(cfg: Mapping[str, Any]) -> float | None:
     """Which value is white for a config's model; None if the config does not tell."""
+    # The student's preprocessor is the one that sees the images.
     model = cfg.get('model') or {}
     while isinstance(model.get('restorer'), Mapping):
         if model.get('value_range') is not None:

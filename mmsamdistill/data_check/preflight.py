@@ -32,6 +32,7 @@ def without_missing_sets(cfg: Config, skip: bool = False) -> tuple[Config, list[
 
 def check_test_files(cfg: Config) -> None:
     """Look at every file of the test sets: whether it is there, an image, and whole."""
+    # A dataset that is not of MMEngine's kind knows itself what it needs.
     known = [dataset for dataset in datasets_of(cfg, 'test') if _lists_files(dataset)]
     sets = {'test_dataloader': [{'dataset': dataset} for dataset in known]}
     problems = [

@@ -65,6 +65,7 @@ class MixedSampler(Sampler):
             )
         seed = sync_random_seed() if seed is None else seed
         self.size = len(dataset)
+        # Of each dataset: its share of a batch, its first index among all, its own endless order.
         self._shares = [batch_size // sum(ratio) * share for share in ratio]
         self._starts = [0, *dataset.cumulative_sizes[:-1]]
         self._orders = [

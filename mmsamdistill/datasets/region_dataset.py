@@ -65,6 +65,7 @@ def add_regions_to_config(
             f'{type(dataset).__name__}'
         )
     dataset = copy.deepcopy(dataset)
+    # Down to the datasets that have a pipeline, through whatever wraps them.
     if 'datasets' in dataset:
         folders = _one_for_each(regions, len(dataset['datasets']))
         dataset['datasets'] = [

@@ -193,6 +193,7 @@ class _Carrier:
         return {**transform, argument: [*_as_list(transform.get(argument)), self.key]}
 
     def _replayed(self, transform: Transform, name: str) -> Transform:
+        # What draws once for all keys can be drawn again for the map.
         keys = _image_keys(transform)
         random_position = transform.get('random_crop', True)
         if name in ANEW_FOR_EACH_KEY and random_position and len(keys) > 1:

@@ -55,6 +55,7 @@ class LabelSet:
                 f'a label map is (H, W) integers, got {labels.dtype} {labels.shape}; colours are '
                 f'not labels'
             )
+        # Value by value; what none of them is belongs to another data set.
         classes = np.full(labels.shape, IGNORED, np.int64)
         unknown = np.ones(labels.shape, bool)
         for value, each in self.values.items():

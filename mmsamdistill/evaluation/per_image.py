@@ -30,6 +30,7 @@ def image_names(paths: Sequence[str]) -> list[str]:
     """
     if not all(paths):
         return [str(index) for index in range(len(paths))]
+    # What all have in common says nothing; a suffix only where two differ by it alone.
     absolute = [os.path.abspath(path) for path in paths]
     root = os.path.commonpath([os.path.dirname(path) for path in absolute])
     whole = [Path(os.path.relpath(path, root)) for path in absolute]

@@ -199,6 +199,7 @@ def get_protocol(protocol: str | Protocol | Mapping[str, Any]) -> Protocol:
     if isinstance(protocol, Protocol):
         return protocol
     if isinstance(protocol, Mapping):
+        # A named protocol with other settings, which its label then tells.
         changes = dict(protocol)
         if isinstance(changes.get('ssim'), Mapping):
             changes['ssim'] = SSIMVariant(**changes['ssim'])

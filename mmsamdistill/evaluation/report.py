@@ -82,10 +82,12 @@ def write_report(
     if stem.suffix in ('.json', '.csv', '.md'):
         stem = stem.with_suffix('')
     columns = list(dict.fromkeys(key for row in rows for key in row))
+    # 1. The table for spreadsheets, in which no cell is a formula.
     table = io.StringIO()
     writer = csv.DictWriter(table, columns, lineterminator='\n')
     writer.writeheader()
     writer.writerows({key: spreadsheet_cell(value) for key, value in row.items()} for row in rows)
+    # 2. The numbers with what they depend on.
     content = json.dumps({**meta, 'results': [_jsonable(row) for row in rows]}, indent=2)
     texts = {
         '.json': _with_per_image(content, per_image or {}) + '\n',

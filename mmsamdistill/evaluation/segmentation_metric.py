@@ -142,6 +142,7 @@ class SegmentationMetric(ProtocolMetric):
     def _segment(self, image: Tensor, size: tuple[int, ...]) -> Tensor:
         if image.dim() != 3:
             raise ValueError(f'SegmentationMetric takes images (C, H, W), got {tuple(image.shape)}')
+        # As if read from a file: rounded, in RGB, in 0..1; grey three times.
         device = self.segmenter.mean.device
         pixels = self.protocol.prepare(image, self.channel_order).float().to(device) / 255
         scores = self.segmenter(pixels.expand(3, -1, -1)[None])

@@ -168,6 +168,7 @@ def registered_segmenter(
 
 
 def _scores(output: Any) -> Tensor:
+    # Torchvision gives a dict, transformers an object, MMSegmentation a tuple.
     for key in ('out', 'logits'):
         if isinstance(output, Mapping) and key in output:
             output = output[key]

@@ -47,6 +47,7 @@ def _metric_names(evaluator: Any) -> Iterator[str]:
     elif isinstance(evaluator, Mapping) and 'metrics' in evaluator and 'protocol' not in evaluator:
         yield from _metric_names(evaluator['metrics'])
     elif isinstance(evaluator, Mapping):
+        # Ours name their numbers themselves; MMagic's are called as their class.
         kind = str(evaluator.get('type', '')).rpartition('.')[2]
         names = evaluator.get('metrics', ('PSNR', 'SSIM')) if 'protocol' in evaluator else kind
         prefix = f'{evaluator["prefix"]}/' if evaluator.get('prefix') else ''

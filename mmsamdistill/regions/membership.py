@@ -63,6 +63,7 @@ class RegionMembership:
         """
         rows = channel_rows(features, self.grid, 'features')
         weight = self.weight.to(rows.dtype)
+        # Every triple carries its share of a cell's feature to its region.
         weighted = rows.index_select(1, self.cell) * weight
         totals = rows.new_zeros(rows.shape[0], self.num_regions + 1)
         totals = totals.index_add(1, self.region, weighted)[:, 1:]

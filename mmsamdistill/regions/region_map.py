@@ -126,6 +126,7 @@ class RegionMap:
                 f'got {tuple(values.shape)}'
             )
         rows = widen(values).t()
+        # Row 0 is what is in no region, so that one look-up does for all pixels.
         outside = rows.new_full((rows.shape[0], 1), background)
         slots, stripes = self._slots
         table = torch.cat([outside, rows], dim=1).repeat_interleave(stripes, 1)

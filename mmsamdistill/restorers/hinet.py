@@ -38,6 +38,7 @@ class _HINBlock(nn.Module):
         self, x: Tensor, encoded: Tensor | None = None, decoded: Tensor | None = None
     ) -> Tensor:
         """Add, if given, what this level's encoder and decoder of the stage before gave."""
+        # Half of the channels are normalised, the other half keeps the contrast.
         hidden = self.conv_1(x)
         if self.norm is not None:
             normed, raw = hidden.chunk(2, dim=1)
@@ -105,6 +106,7 @@ class HINet(nn.Module):
         widths = [mid_channels * 2**level for level in range(depth)]
         first, last = hin_levels
         half_norm = [first <= level <= last for level in range(depth)]
+        # 1. Two U-Nets of the same widths; the second one's encoder fuses what the first one found.
         for stage in (1, 2):
             setattr(self, f'conv_0{stage}', nn.Conv2d(3, mid_channels, 3, padding=1))
             down = _encoder(widths, relu_slope, half_norm, fuse=stage == 2)
@@ -114,6 +116,7 @@ class HINet(nn.Module):
             setattr(self, f'up_path_{stage}', nn.ModuleList(ups))
             skips = [nn.Conv2d(width, width, 3, padding=1) for _, width in finer]
             setattr(self, f'skip_conv_{stage}', nn.ModuleList(skips))
+        # 2. What leads from one to the other, and the image at the end.
         self.sam12 = SupervisedAttention(mid_channels, kernel_size=3, bias=True)
         self.cat12 = nn.Conv2d(2 * mid_channels, mid_channels, 1)
         self.last = nn.Conv2d(mid_channels, 3, 3, padding=1)

@@ -74,6 +74,7 @@ def _running_mean(x: Tensor, side: int, dim: int) -> Tensor:
     length = x.shape[dim]
     side = torch.sym_min(side, length)
     front = (0, 0, 1, 0) if dim == -2 else (1, 0)
+    # Differences of running sums: the cost does not depend on the window.
     sums = F.pad(x.cumsum(dim), front)
     valid = length - side + 1
     means = (sums.narrow(dim, side, valid) - sums.narrow(dim, 0, valid)) / side
@@ -107,6 +108,7 @@ def _pool(layer: nn.Module, x: Tensor) -> Tensor:
 
 @_local
 def _normalise(layer: nn.InstanceNorm2d, x: Tensor) -> Tensor:
+    # What nn.InstanceNorm2d computes, with moments of the window instead of the image.
     mean = local_mean(x, layer.local_window)
     variance = (local_mean(x.square(), layer.local_window) - mean.square()).clamp(min=0)
     normed = (x - mean) / (variance + layer.eps).sqrt()
@@ -171,6 +173,7 @@ def _feature_sizes(network: nn.Module, channels: int) -> dict[nn.Module, tuple[i
     def note(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         sizes[layer] = tuple(inputs[0].shape[-2:])
 
+    # One pass of a probe shows how far each layer lies below the resolution of the image.
     hooks = [
         layer.register_forward_pre_hook(note) for layer in network.modules() if _local_form(layer)
     ]

@@ -65,13 +65,16 @@ class MPRNet(nn.Module):
         maker = BlockMaker(kernel_size, reduction, bias)
         widths = (mid_channels, mid_channels + unet_growth, mid_channels + 2 * unet_growth)
         full = mid_channels + full_growth
+        # 1. Each stage sees the degraded image anew.
         for stage in (1, 2, 3):
             shallow = nn.Sequential(maker.conv(3, mid_channels), maker.block(mid_channels))
             setattr(self, f'shallow_feat{stage}', shallow)
+        # 2. Two U-Nets on parts of it, and a last stage on the whole.
         for stage in (1, 2):
             setattr(self, f'stage{stage}_encoder', Encoder(maker, widths, fuse=stage == 2))
             setattr(self, f'stage{stage}_decoder', Decoder(maker, widths))
         self.stage3_orsnet = OriginalResolutionNet(maker, widths, full, num_blocks)
+        # 3. What leads from one stage to the next.
         self.sam12 = SupervisedAttention(mid_channels, kernel_size=1, bias=bias)
         self.sam23 = SupervisedAttention(mid_channels, kernel_size=1, bias=bias)
         self.concat12 = maker.conv(2 * mid_channels, mid_channels)

@@ -51,12 +51,14 @@ class PReNet(nn.Module):
         self.mid_channels = mid_channels
         self.shared_blocks = shared_blocks
         self.conv0 = nn.Sequential(_conv(6, mid_channels), nn.ReLU())
+        # One block that is applied five times, or five.
         for index in range(1, 2 if shared_blocks else _BLOCKS + 1):
             block = nn.Sequential(
                 *(_conv(mid_channels, mid_channels), nn.ReLU()),
                 *(_conv(mid_channels, mid_channels), nn.ReLU()),
             )
             setattr(self, f'res_conv{index}', block)
+        # Input, forget and output gate of the memory, and what it is offered.
         for gate in 'ifgo':
             squash = nn.Tanh() if gate == 'g' else nn.Sigmoid()
             layers = nn.Sequential(_conv(2 * mid_channels, mid_channels), squash)

@@ -54,6 +54,7 @@ class Degradation(OwnTransform):
                 f'{type(self).__name__} takes an (H, W, C) array, {self.key!r} is '
                 f'{type(image).__name__} {getattr(image, "shape", "")}'
             )
+        # In floating point, and back to what the next transform expects.
         degraded = self.degrade(image.astype(np.float32), self._generator(results))
         return {**results, self.key: quantise(degraded, image.dtype) if self.quantise else degraded}
 

@@ -61,6 +61,7 @@ class AddRain(Degradation):
 
     def degrade(self, image: np.ndarray, generator: np.random.Generator) -> np.ndarray:
         """Add the layers; see :class:`Degradation`."""
+        # One angle for all layers: it is the wind's.
         ranges = (self.density, self.length, self.width, self.brightness)
         angle = generator.uniform(*self.angle)
         rain = np.zeros(image.shape[:2], np.float32)

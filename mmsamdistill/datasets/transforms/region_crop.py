@@ -75,6 +75,7 @@ class RegionCrop(OwnTransform):
             labels = results[self.regions_key]
             both = np.concatenate([labels, labels[::-1, ::-1]], axis=-1)
             results = {**results, self.regions_key: both}
+        # Every try starts from the same images; of equals the first is kept.
         best, most = None, -1.0
         for _ in range(self.candidates):
             # A copy, since MMagic's transforms write into the dictionary that they get.
