@@ -57,7 +57,7 @@ check: lint ## the same without the tests marked slow: before every commit
 	$(PYTEST) -m 'not slow' $(ARGS)
 
 docs: env ## build the documentation's site in build/docs; a warning is an error
-	$(PY) -m sphinx -q -W --keep-going -c docs -b html . build/docs
+	$(PY) -m sphinx -q -E -W --keep-going -c docs -b html . build/docs
 	@echo 'built: build/docs/index.html'
 
 # ruff's D rules are the docstring coverage: a public name without a docstring is an error.

@@ -18,8 +18,8 @@ def pages(pattern: str) -> list[str]:
     return sorted(str(path.relative_to(ROOT).with_suffix('')) for path in ROOT.glob(pattern))
 
 
-# Titles of the navigation, and the pages below each.
-NAVIGATION = {
+# Entries of the header: the page each one leads to, and the pages in its sidebar.
+SECTIONS = {
     'Guide': [
         *('docs/start', 'docs/install', 'docs/your_data', 'docs/your_restorer'),
         *('docs/region_sources', 'docs/data', 'docs/deploy'),
@@ -28,7 +28,7 @@ NAVIGATION = {
     'Recipes': ['docs/recipes', *pages('configs/*/README.md')],
     'Measured': ['docs/results', 'benchmarks/README', *pages('benchmarks/*/reports/*.md')],
     'Project': ['docs/architecture', 'CONTRIBUTING', 'CHANGELOG'],
-    'API': pages('docs/api/*.md'),
+    'API': ['docs/api', *pages('docs/api/*.md')],
 }
 
 project = html_title = 'mmsamdistill'
@@ -75,10 +75,19 @@ def prepare_page(app: Sphinx, name: str, source: list[str]) -> None:
         return f'[{text}]({page})' if (folder / page).is_file() else text
 
     source[0] = re.sub(r'\[([^]]+)\]\(([^):#]+)\)', of_folder, source[0])
+    if not re.search(r'^# ', source[0], re.M):
+        # Tables that a tool wrote are pages too.
+        source[0] = f'# {Path(name).stem.replace("_", " ")}\n\n{source[0]}'
     if name == root_doc:
-        for title, names in NAVIGATION.items():
-            lines = ['', '```{toctree}', ':hidden:', f':caption: {title}', '', *names, '```', '']
-            source[0] += '\n'.join(lines)
+        source[0] += toctree(*(f'{title} </{names[0]}>' for title, names in SECTIONS.items()))
+    for head, *others in SECTIONS.values():
+        if name == head:
+            source[0] += toctree(*(f'/{each}' for each in others))
+
+
+def toctree(*entries: str) -> str:
+    """Write the navigation below a page, which does not show it."""
+    return '\n'.join(['', '```{toctree}', ':hidden:', *entries, '```', ''])
 
 
 def setup(app: Sphinx) -> None:
