@@ -21,10 +21,9 @@ import mmsamdistill  # noqa: F401
 import torch
 from mmengine.config import Config
 
-from mmsamdistill.deploy.cost import peak_memory, time_in_turns
+from mmsamdistill.deploy.cost import describe_machine, peak_memory, time_in_turns
+from mmsamdistill.deploy.cost_by_part import training_step
 from mmsamdistill.deploy.export import build_model, is_distilled, plain_config
-from mmsamdistill.deploy.machine import describe_machine
-from mmsamdistill.deploy.training_step import training_step
 from mmsamdistill.evaluation.report import to_markdown
 
 

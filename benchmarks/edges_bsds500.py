@@ -28,7 +28,7 @@ from mmagic.registry import TRANSFORMS
 from tqdm import tqdm
 
 from lab.boundary_score import Counts, boundaries, match, ridges, thin
-from mmsamdistill.deploy.machine import describe_machine
+from mmsamdistill.deploy.cost import describe_machine
 from mmsamdistill.evaluation.report import to_markdown
 from mmsamdistill.files import write_atomically
 from mmsamdistill.sources import LearnedEdgeRegions, SuperpixelRegions

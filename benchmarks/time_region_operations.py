@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from mmsamdistill.deploy.machine import describe_machine
+from mmsamdistill.deploy.cost import describe_machine
 from mmsamdistill.evaluation.report import to_markdown
 from mmsamdistill.regions import RegionMap
 

@@ -36,9 +36,8 @@ from torch import nn
 from lab.regions_data import DEMO, prepared
 from mmsamdistill.cache.map_file import read_map
 from mmsamdistill.datasets.region_dataset import add_regions_to_config
-from mmsamdistill.deploy.cost import time_side_by_side
+from mmsamdistill.deploy.cost import describe_machine, time_side_by_side
 from mmsamdistill.deploy.export import is_distilled, plain_config
-from mmsamdistill.deploy.machine import describe_machine
 from mmsamdistill.evaluation.report import to_markdown
 from mmsamdistill.sources import (
     LearnedEdgeRegions,

@@ -139,7 +139,7 @@ def print_ratios(results: dict[str, dict], names: list[str]) -> None:
 def print_machine(args: argparse.Namespace, peak: float) -> None:
     """Where and with what it was measured."""
     # Not above, where it would count in the peak memory of every measured process.
-    from mmsamdistill.deploy.machine import describe_machine
+    from mmsamdistill.deploy.cost import describe_machine
 
     print(describe_machine(args.device, 'torchvision'))
     print(

@@ -24,7 +24,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from mmsamdistill.deploy.machine import describe_machine
+from mmsamdistill.deploy.cost import describe_machine
 
 TRAIN = Path(__file__).resolve().parents[1] / 'tools/train.py'
 MARK = 'first training step finished'

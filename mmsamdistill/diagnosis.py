@@ -25,8 +25,8 @@ from mmsamdistill.data_check import check_data
 from mmsamdistill.data_check.files import datasets_of, leaves_of
 from mmsamdistill.datasets.region_pipeline import type_name
 from mmsamdistill.deploy.cost import peak_memory
+from mmsamdistill.deploy.cost_by_part import training_step
 from mmsamdistill.deploy.export import build_model
-from mmsamdistill.deploy.training_step import training_step
 from mmsamdistill.engine import RegionCacheHook
 from mmsamdistill.weights.edge_weights import locate_edge_weights
 from mmsamdistill.weights.sam_weights import OFFICIAL_FILES

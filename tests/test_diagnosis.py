@@ -7,8 +7,8 @@ from toy import NAFNET, cascade_model, config, plain_model, random_analyzer, wri
 
 from mmsamdistill.cache.extract import extract
 from mmsamdistill.deploy.cost import peak_memory
+from mmsamdistill.deploy.cost_by_part import training_step
 from mmsamdistill.deploy.export import build_model
-from mmsamdistill.deploy.training_step import training_step
 from mmsamdistill.diagnosis import (
     FAILED,
     OK,

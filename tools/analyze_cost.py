@@ -46,14 +46,13 @@ from mmsamdistill.command_line import read_config, run
 from mmsamdistill.deploy.cost import (
     count_flops,
     count_parameters,
+    describe_machine,
     peak_memory,
     time_in_turns,
 )
-from mmsamdistill.deploy.cost_by_part import PARTS, flops_by_part, time_by_part
+from mmsamdistill.deploy.cost_by_part import PARTS, flops_by_part, time_by_part, training_step
 from mmsamdistill.deploy.export import build_model, is_distilled, plain_config
-from mmsamdistill.deploy.machine import describe_machine
 from mmsamdistill.deploy.settings import image_channels
-from mmsamdistill.deploy.training_step import training_step
 from mmsamdistill.evaluation.report import to_markdown
 from mmsamdistill.files import write_atomically
 

@@ -32,7 +32,7 @@ if __name__ == '__main__':  # before anything heavy is imported, so that help co
 
 import mmsamdistill  # noqa: F401  (makes MMagic importable)
 from mmsamdistill.command_line import read_config, run
-from mmsamdistill.deploy.machine import describe_machine
+from mmsamdistill.deploy.cost import describe_machine
 from mmsamdistill.deploy.proof import prove_unchanged
 from mmsamdistill.evaluation.report import to_markdown
 

@@ -21,7 +21,7 @@ from torch import nn
 import lab.self_training  # noqa: F401  (registers a model)
 from lab.results import Result, read_results, result_path, write_result
 from lab.table import Table, row_config
-from mmsamdistill.deploy.machine import processor_name
+from mmsamdistill.deploy.cost import processor_name
 from mmsamdistill.version import __version__
 
 PACKAGES = ('torch', 'mmengine', 'mmagic', 'numpy')

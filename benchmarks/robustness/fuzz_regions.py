@@ -39,8 +39,8 @@ import mmsamdistill  # noqa: F401  (makes MMagic importable)
 from mmagic.registry import TRANSFORMS
 
 from mmsamdistill.cache import RegionStore, extract, verify
-from mmsamdistill.cache.command import fitting_command
-from mmsamdistill.cache.mask_file import read_masks, write_masks
+from mmsamdistill.cache.map_file import read_masks, write_masks
+from mmsamdistill.cache.store import fitting_command
 from mmsamdistill.data_check import check_data
 from mmsamdistill.images import decode_image, find_images
 from mmsamdistill.sources import SuperpixelRegions

@@ -29,8 +29,8 @@ from torch import nn
 import mmsamdistill  # noqa: F401
 from mmsamdistill.compat.resuming import _require_state
 from mmsamdistill.weights import load_plain, read_checkpoint, read_weights
+from mmsamdistill.weights.library_weights import load_completely, read_torchvision_weights
 from mmsamdistill.weights.sam_weights import load_weights
-from mmsamdistill.weights.torchvision_weights import load_completely, read_torchvision_weights
 
 DOCUMENTED = (ValueError, FileNotFoundError)  # CheckpointError is a ValueError
 

@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from mmsamdistill.cache.manifest import add_to_index, describe_differences, fingerprint
 from mmsamdistill.cache.map_file import compact_for_storage
-from mmsamdistill.cache.store import RegionStore
+from mmsamdistill.cache.store import RegionStore, add_to_index, describe_differences, fingerprint
 from mmsamdistill.files import hash_file
 from mmsamdistill.images import decode_image, find_images
 from mmsamdistill.regions.agreement import label_agreement

@@ -13,7 +13,9 @@ import torch
 from mmagic.registry import MODELS
 
 from mmsamdistill.cache.check import Judge, find_regions, index_entry, stamp_of
-from mmsamdistill.cache.manifest import (
+from mmsamdistill.cache.map_file import MASK_SUFFIX, write_map, write_masks
+from mmsamdistill.cache.store import (
+    RegionStore,
     add_to_index,
     describe_differences,
     fingerprint,
@@ -21,9 +23,6 @@ from mmsamdistill.cache.manifest import (
     read_manifest,
     write_manifest,
 )
-from mmsamdistill.cache.map_file import write_map
-from mmsamdistill.cache.mask_file import MASK_SUFFIX, write_masks
-from mmsamdistill.cache.store import RegionStore
 from mmsamdistill.images import decode_image, find_images
 from mmsamdistill.sources.source import RegionSource
 

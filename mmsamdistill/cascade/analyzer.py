@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from mmsamdistill.frozen import FrozenNetwork
 from mmsamdistill.weights.edge_weights import BGR_MEAN, locate_edge_weights, read_edge_weights
-from mmsamdistill.weights.torchvision_weights import (
+from mmsamdistill.weights.library_weights import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     read_torchvision_weights,

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from mmagic.registry import MODELS
 from mmengine.config import Config
+from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from mmsamdistill.cascade.averaged import AveragedNetworks
+from mmsamdistill.weights import adopt_plain_state_dict, require_same_keys
 
 STAGES = ('joint', 'teacher', 'student')
 TEACHER_INPUTS = ('restored', 'degraded')
@@ -17,6 +21,7 @@ WHOLE_MODEL = (
     "dict(type='BaseEditModel', generator=..., pixel_loss=..., data_preprocessor=...), as "
     '{{_base_.model}} gives it'
 )
+AVERAGE = 'average.'
 
 
 def build_part(config: dict | nn.Module | None) -> nn.Module | None:
@@ -106,3 +111,50 @@ def check_same_size(inputs: Tensor, restored: Tensor, truth: Tensor) -> None:
             f'{tuple(truth.shape)} differ in shape: SAMDistillRestorer trains restorers that map '
             'an image to one of the same size; super-resolution and the like are not supported'
         )
+
+
+def cascade_state_dict(
+    given: Mapping[str, Any], cascade: Mapping[str, Tensor], plain: Mapping[str, Tensor]
+) -> dict[str, Any]:
+    """Complete a checkpoint, the cascade's own or a plain restorer's in any dialect.
+
+    The plain weights initialise the student and, where the architectures agree, the teacher; SPF
+    keeps its initialisation. A partial match is an error: MMEngine loads with ``strict=False``, and
+    a half-initialised model trains without complaint.
+    """
+    if any(key.startswith('restorer.') for key in given):
+        complete = _with_average(given, cascade)
+        require_same_keys(complete, cascade, 'the cascade')
+        return complete
+    weights = adopt_plain_state_dict(given, plain)
+    complete = {**cascade, **{f'restorer.{key}': value for key, value in weights.items()}}
+    teacher = {f'teacher.{key}': value for key, value in weights.items()}
+    if all(key in cascade and cascade[key].shape == value.shape for key, value in teacher.items()):
+        complete.update(teacher)
+    return {**complete, **_average_of(complete, cascade)}
+
+
+def _with_average(given: Mapping[str, Any], cascade: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Begin an average that the checkpoint lacks at its teacher; leave out one without use."""
+    wanted, there = (any(key.startswith(AVERAGE) for key in each) for each in (cascade, given))
+    if wanted == there:
+        return dict(given)
+    given = {key: value for key, value in given.items() if not key.startswith(AVERAGE)}
+    if there:
+        _say('the checkpoint has an average of the teacher, which this model has no use for')
+        return given
+    _say(
+        'the checkpoint has no average of the teacher (it is older, or was trained with '
+        'teacher_momentum=None): the average begins at its teacher as it is'
+    )
+    return {**given, **_average_of(given, cascade)}
+
+
+def _average_of(state: Mapping[str, Any], cascade: Mapping[str, Tensor]) -> dict[str, Any]:
+    keys = [key for key in cascade if key.startswith(AVERAGE)]
+    # What is not there, the number of steps among it, is as in a new average.
+    return {key: state.get(key.removeprefix(AVERAGE), cascade[key] * 0) for key in keys}
+
+
+def _say(message: str) -> None:
+    print_log(message, logger='current', level=logging.WARNING)

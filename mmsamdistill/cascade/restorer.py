@@ -10,17 +10,18 @@ from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from mmsamdistill.cascade.building import (
+    AVERAGE,
     build_average,
     build_part,
     build_student,
     build_teacher,
+    cascade_state_dict,
     check_options,
     check_same_size,
     check_warmup,
 )
 from mmsamdistill.cascade.feature_tap import FeatureTap
 from mmsamdistill.cascade.image_range import logged_psnr, span_of, to_unit_rgb
-from mmsamdistill.cascade.loading import AVERAGE, cascade_state_dict
 from mmsamdistill.cascade.steps import (
     ground_truth,
     known_or,
@@ -31,7 +32,7 @@ from mmsamdistill.cascade.steps import (
     teaches_now,
     warmup_factor,
 )
-from mmsamdistill.losses.matching import gradient_ratio
+from mmsamdistill.losses.spd import gradient_ratio
 from mmsamdistill.regions import RegionMap
 from mmsamdistill.value_range import value_range as told_range
 

@@ -10,20 +10,20 @@ import pkgutil
 
 from mmsamdistill.compat.checkpoints import use_safe_checkpoint_io
 from mmsamdistill.compat.import_hook import install_import_hook
+from mmsamdistill.compat.lazy_package import MissingDependencyError, explain, remember_failure
 from mmsamdistill.compat.lazy_registry import make_registries_lazy
-from mmsamdistill.compat.mmengine_remedies import (
+from mmsamdistill.compat.remedies import (
     activate_in_spawned_workers,
     let_configs_inherit_from_this_package,
     let_ema_start_from_any_checkpoint,
     recompute_without_losing_gradients,
+    refuse_damaged_images,
     replace_pkg_resources,
     train_on_several_cpus,
 )
-from mmsamdistill.compat.reasons import MissingDependencyError, explain, remember_failure
 from mmsamdistill.compat.resuming import load_complete_checkpoints
 from mmsamdistill.compat.saving import save_whole_checkpoints
 from mmsamdistill.compat.skipping import skip_in_the_sampler
-from mmsamdistill.compat.whole_images import refuse_damaged_images
 
 INSTALL = {
     'mmengine': 'pip install mmengine==0.10.7',

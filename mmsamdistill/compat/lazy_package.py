@@ -8,11 +8,12 @@ import importlib.util
 import sys
 from dataclasses import dataclass, field
 from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from mmsamdistill.compat.reasons import MissingDependencyError, remember_failure
+_failures: dict[str, str] = {}
 
 
 @dataclass
@@ -170,3 +171,36 @@ def _bound_names(node: ast.stmt) -> set[str]:
     return {
         n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)
     }
+
+
+class MissingDependencyError(ImportError):
+    """A part of MMagic was asked for that cannot be imported here.
+
+    MMagic's own behaviour is to fail as a whole, or to say that the name is not registered.
+    """
+
+
+def explain(error: BaseException) -> str:
+    """Say in one sentence what an import error means."""
+    message = (str(error).strip().splitlines() or [''])[0]
+    if 'mmcv._ext' in message or 'mmcv.ops' in message:
+        return "it needs mmcv's compiled operators: install the full mmcv instead of mmcv-lite"
+    module = getattr(error, 'name', None) or ''
+    package = module.partition('.')[0]
+    if isinstance(error, ModuleNotFoundError) and module and module == package:
+        return f'the package {package!r} is not installed'
+    if isinstance(error, ImportError) and package and package != 'mmagic':
+        return f'{package} {_version(package)} is too old or too new for MMagic 1.2: {message}'
+    return f'{type(error).__name__}: {message}'
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return '(version unknown)'
+
+
+def remember_failure(module: str, error: BaseException) -> str:
+    """Note why ``module`` cannot be imported."""
+    return _failures.setdefault(module, explain(error))

@@ -15,7 +15,7 @@ from types import ModuleType
 
 from mmengine.registry import Registry
 
-from mmsamdistill.compat.reasons import MissingDependencyError, remember_failure
+from mmsamdistill.compat.lazy_package import MissingDependencyError, remember_failure
 
 # What MMagic wraps and registers from diffusers: by registry, the package of MMagic that does it
 # and the sub-packages of diffusers it takes.

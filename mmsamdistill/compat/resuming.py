@@ -14,8 +14,12 @@ from torch import nn
 
 from mmsamdistill.compat.import_hook import after_import
 from mmsamdistill.compat.saving import checkpoint_pattern
-from mmsamdistill.weights.dialects import find_state_dict, is_cascade, to_plain_state_dict
-from mmsamdistill.weights.matching import require_same_keys
+from mmsamdistill.weights.dialects import (
+    find_state_dict,
+    is_cascade,
+    require_same_keys,
+    to_plain_state_dict,
+)
 from mmsamdistill.weights.reading import CheckpointError
 
 RUNNER = 'mmengine.runner.runner'

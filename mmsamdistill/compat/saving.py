@@ -15,7 +15,7 @@ import torch
 
 from mmsamdistill.compat.import_hook import after_import, replace_in_modules
 from mmsamdistill.files import atomic_file, write_atomically
-from mmsamdistill.weights.matching import first_not_finite
+from mmsamdistill.weights.dialects import first_not_finite
 from mmsamdistill.weights.reading import plain_numbers
 
 CHECKPOINTS = 'mmengine.runner.checkpoint'

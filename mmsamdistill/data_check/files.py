@@ -16,7 +16,7 @@ from mmagic.registry import DATASETS
 
 from mmsamdistill.datasets.region_pipeline import type_name
 from mmsamdistill.images.finding import LOOP, walk_folder
-from mmsamdistill.images.orientation import ignores_orientation
+from mmsamdistill.images.header import ignores_orientation
 from mmsamdistill.value_range import value_range
 
 SPLITS = ('train', 'val', 'test')

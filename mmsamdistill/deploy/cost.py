@@ -1,11 +1,15 @@
-"""What a restorer costs: parameters, FLOPs, time and memory."""
+"""What a restorer costs, parameters, FLOPs, time and memory, and on what that was measured."""
 
 from __future__ import annotations
 
+import os
+import platform
 import statistics
 import time
 import weakref
 from collections.abc import Callable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +17,8 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 from torch.utils.weak import WeakIdKeyDictionary
+
+from mmsamdistill.version import __version__
 
 
 def count_parameters(model: nn.Module, trainable: bool = False) -> int:
@@ -124,3 +130,39 @@ class _LiveStorages(TorchDispatchMode):
 
 def _is_dense(leaf: Any) -> bool:
     return isinstance(leaf, Tensor) and leaf.layout == torch.strided
+
+
+def processor_name(device: str | torch.device = 'cpu') -> str:
+    """Name the processor of a device, as far as the system tells."""
+    if torch.device(device).type == 'cuda':
+        return str(torch.cuda.get_device_name(device))
+    # What Python knows on Linux is the architecture, at best.
+    information = Path('/proc/cpuinfo')
+    lines = information.read_text().splitlines() if information.is_file() else []
+    names = (line.partition(':')[2].strip() for line in lines if line.startswith('model name'))
+    return next(names, '') or platform.processor() or 'of unknown name'
+
+
+def describe_machine(device: str | torch.device = 'cpu', *packages: str) -> str:
+    """Say on what times were measured: system, processor, threads, versions."""
+    device = torch.device(device)
+    facts = [
+        f'{platform.system()} {platform.machine()}',
+        f'{device.type} {processor_name(device)}',
+        f'{os.cpu_count()} cores',
+        f'{torch.get_num_threads()} threads',
+        f'load {os.getloadavg()[0]:.1f}' if hasattr(os, 'getloadavg') else 'load unknown',
+        f'mmsamdistill {__version__}',
+        f'Python {platform.python_version()}',
+    ]
+    versions = {name: package_version(name) for name in ('torch', 'mmengine', *packages)}
+    facts += [f'{name} {found}' if found else f'no {name}' for name, found in versions.items()]
+    return ', '.join(facts)
+
+
+def package_version(name: str) -> str | None:
+    """Version of an installed distribution; None if it is not there."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None

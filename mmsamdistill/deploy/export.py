@@ -14,9 +14,14 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from torch import nn
 
-from mmsamdistill.deploy.card import describe_export, tested_numbers
 from mmsamdistill.deploy.cost import count_flops, count_parameters
-from mmsamdistill.deploy.formats import FORMATS, ExportSource, find_format
+from mmsamdistill.deploy.formats import (
+    FORMATS,
+    ExportSource,
+    describe_export,
+    find_format,
+    tested_numbers,
+)
 from mmsamdistill.deploy.settings import (
     apply_local_window,
     image_channels,

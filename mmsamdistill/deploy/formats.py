@@ -1,21 +1,27 @@
-"""The forms in which a plain restorer is written, and the readers that each form is for."""
+"""The forms in which a plain restorer is written, the readers that each is for, and the card."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
+from mmengine.config import Config
 from torch import Tensor, nn
 
+from mmsamdistill.deploy.cost import count_flops, count_parameters, package_version
 from mmsamdistill.deploy.graph import onnx_bytes, onnx_reader, require
+from mmsamdistill.files import hash_file
 from mmsamdistill.restorers.local_statistics import has_local_statistics
 from mmsamdistill.weights import read_checkpoint
 
 _NETWORK = 'generator.'
 _SIZES = ((1, 64, 64), (1, 37, 51), (2, 48, 33))
+_PACKAGES = ('mmsamdistill', 'torch', 'mmengine', 'mmagic', 'onnx', 'onnxruntime', 'spandrel')
 
 
 @dataclass
@@ -168,3 +174,45 @@ FORMATS: dict[str, Format] = {
         ((1, 64, 64), (2, 80, 48), (1, 61, 67), (1, 16, 95)),
     ),
 }
+
+
+def describe_export(
+    path: Path,
+    name: str,
+    fmt: str,
+    cfg: Config,
+    source: ExportSource,
+    proof: Mapping[str, Any] | None,
+    tested: Mapping[str, Any] | None,
+) -> bytes:
+    """Write the card as JSON; ``path`` holds the content that will be called ``name``."""
+    model = cfg.model.get('restorer') or cfg.model
+    card = {
+        'file': name,
+        'sha256': hash_file(path),
+        'format': fmt,
+        **source.meta,
+        'config': Path(cfg.filename).name if cfg.filename else None,
+        'model': model.to_dict() if hasattr(model, 'to_dict') else dict(model),
+        'channels': source.channels,
+        'unit_range': source.unit_range,
+        'parameters': count_parameters(source.model),
+        'flops': {'64x64': count_flops(source.model, (64, 64), source.channels)},
+        'versions': {each: found for each in _PACKAGES if (found := package_version(each))},
+        'verified': dict(proof) if proof else None,
+        'tested': dict(tested) if tested else None,
+    }
+    return (json.dumps(card, indent=2, default=str) + '\n').encode()
+
+
+def tested_numbers(report: str | Path, checkpoint: str | Path) -> dict[str, Any]:
+    """Take protocols and numbers out of a report, if it is this checkpoint's."""
+    try:
+        content = json.loads(Path(report).read_text())
+        tested = {key: content[key] for key in ('protocols', 'results')}
+        of = Path(content['checkpoint']).name
+    except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
+        raise ValueError(f'{report} is no .json report of tools/test.py --out') from error
+    if of != Path(checkpoint).name:
+        raise ValueError(f'{report} has the numbers of {of}, not of {Path(checkpoint).name}')
+    return tested

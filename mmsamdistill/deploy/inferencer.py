@@ -12,7 +12,7 @@ from mmengine.infer import BaseInferencer
 from mmengine.registry import INFERENCERS
 from torch import nn
 
-from mmsamdistill.deploy.picture import read_picture
+from mmsamdistill.deploy.image_files import read_picture
 from mmsamdistill.deploy.restorer import Restorer
 
 

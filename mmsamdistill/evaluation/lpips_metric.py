@@ -17,7 +17,7 @@ from mmsamdistill.evaluation.protocols import Protocol
 from mmsamdistill.evaluation.restoration_metric import PerImageMetric
 from mmsamdistill.frozen import FrozenNetwork
 from mmsamdistill.weights import read_checkpoint
-from mmsamdistill.weights.torchvision_weights import read_torchvision_weights
+from mmsamdistill.weights.library_weights import read_torchvision_weights
 
 # The package's name of a network, and torchvision's.
 _NETWORKS = {'alex': 'alexnet', 'vgg': 'vgg16', 'squeeze': 'squeezenet1_1'}

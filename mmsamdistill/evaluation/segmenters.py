@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from mmsamdistill.frozen import FrozenNetwork
 from mmsamdistill.weights import find_state_dict, read_checkpoint
-from mmsamdistill.weights.torchvision_weights import (
+from mmsamdistill.weights.library_weights import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     load_completely,
@@ -78,7 +78,7 @@ def torchvision_segmenter(
         name: Name in torchvision: DeepLabV3, FCN or LR-ASPP.
         weights: Path of its weights for these classes, or the name of torchvision's own
             ('COCO_WITH_VOC_LABELS_V1': 21 classes), see
-            :func:`~mmsamdistill.weights.torchvision_weights.read_torchvision_weights`. 'random'
+            :func:`~mmsamdistill.weights.library_weights.read_torchvision_weights`. 'random'
             is for tests.
         num_classes: Number of classes. Default: Cityscapes' 19.
         options: ``mean``, ``std`` and ``size``, see :class:`Segmenter`.

@@ -1,7 +1,7 @@
 """Third step of the fast generator: prompts to output tokens, without any mask.
 
 SAM predicts the quality of its masks from a token alone. So the tokens of all prompts are computed
-first; the costly way from tokens to masks (``upscale.py``) is for those that survive.
+first; the costly way from tokens to masks (``masks.py``) is for those that survive.
 
 The image is not projected for every prompt either. In SAM's mask decoder a handful of tokens T of
 each prompt B attend to the N pixels of the image embedding and the pixels attend to them. The

@@ -1,8 +1,8 @@
 """SAM's automatic mask generator: the same masks as the reference, in a fraction of the time.
 
 The steps are in files of their own and in this order: ``encode`` (crops, points,
-embeddings), ``decode`` (prompts to tokens and predicted quality), ``upscale`` (what survives, to
-logits), ``masks`` (masks, boxes, stability), ``results`` (duplicates, records, label map).
+embeddings), ``decode`` (prompts to tokens and predicted quality), ``masks`` (what survives, to
+logits, masks, boxes), ``results`` (duplicates, records, label map).
 """
 
 from __future__ import annotations
@@ -33,7 +33,14 @@ from mmsamdistill.fast_sam.encode import (
     points_in_crop,
     prepare_images,
 )
-from mmsamdistill.fast_sam.masks import MaskRules, MaskSet, find_masks, no_masks
+from mmsamdistill.fast_sam.masks import (
+    MaskResizer,
+    MaskRules,
+    MaskSet,
+    find_masks,
+    mask_logits,
+    no_masks,
+)
 from mmsamdistill.fast_sam.results import (
     merge_crops,
     paint_labels,
@@ -41,7 +48,6 @@ from mmsamdistill.fast_sam.results import (
     without_duplicates,
     without_small_regions,
 )
-from mmsamdistill.fast_sam.upscale import MaskResizer, mask_logits
 
 
 class FastSamMaskGenerator:

@@ -10,9 +10,8 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from mmsamdistill.images.header import MAX_PIXELS, PNG_SIGNATURE, check_pixels, png_chunks
 from mmsamdistill.images.jpeg import JPEG_SIGNATURE, check_jpeg, jpeg_size
-from mmsamdistill.images.limits import MAX_PIXELS, check_pixels
-from mmsamdistill.images.png import PNG_SIGNATURE, png_chunks
 
 
 def check_whole(data: bytes, path: str | Path) -> None:

@@ -1,21 +1,31 @@
-"""Size, channels and depth of an image file, without decoding it."""
+"""What an image file says of itself, and what is too large: read before anything is decoded."""
 
 from __future__ import annotations
 
 import io
+import struct
+import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
+import cv2
+import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from mmsamdistill.images.jpeg import jpeg_is_whole
-from mmsamdistill.images.limits import check_pixels
-from mmsamdistill.images.orientation import is_transposed, orientation_of
 
 # How a whole file ends, if nothing was appended to it.
 _ENDS = {'PNG': b'IEND\xaeB`\x82', 'JPEG': b'\xff\xd9', 'MPO': b'\xff\xd9'}
 _TAIL = 4096
+PNG_SIGNATURE = b'\x89PNG\r\n\x1a\n'
+MAX_PIXELS = 1 << 29
+"""Half of what OpenCV decodes at all: 512 megapixels, of which a label map takes 2 GiB."""
+_TAG = 0x0112
+_TRANSPOSED = (5, 6, 7, 8)
+_UNDONE_BY = {6: 8, 8: 6}
 
 
 @dataclass(frozen=True)
@@ -105,3 +115,103 @@ def _check_end(file: BinaryIO, kind: str | None) -> None:
     data = file.read()
     if not (mark in data if kind == 'PNG' else jpeg_is_whole(data)):
         raise ValueError('it ends too early')
+
+
+def png_chunk(kind: bytes, content: bytes) -> bytes:
+    """A chunk as it stands in the file."""
+    check = zlib.crc32(kind + content)
+    return struct.pack('>I', len(content)) + kind + content + struct.pack('>I', check)
+
+
+def png_chunks(data: bytes, path: str | Path) -> Iterator[tuple[bytes, bytes]]:
+    """Type and content of each chunk up to the end mark; ValueError for a wrong checksum."""
+    if not data.startswith(PNG_SIGNATURE):
+        raise ValueError(f'{path} is damaged or no PNG')
+    position = len(PNG_SIGNATURE)
+    kind = b''
+    while kind != b'IEND':
+        header = data[position : position + 8]
+        length = struct.unpack('>I', header[:4])[0] if len(header) == 8 else 0
+        end = position + 12 + length
+        if len(header) < 8 or end > len(data):
+            raise ValueError(f'{path} is damaged: it ends too early')
+        kind, content = header[4:], data[position + 8 : end - 4]
+        if zlib.crc32(kind + content) != struct.unpack('>I', data[end - 4 : end])[0]:
+            raise ValueError(f'{path} is damaged: wrong checksum')
+        yield kind, content
+        position = end
+
+
+def check_png(data: bytes, path: str | Path) -> None:
+    """Refuse a PNG that is truncated or whose checksums are wrong."""
+    for _ in png_chunks(data, path):
+        pass
+
+
+def check_pixels(height: int, width: int, path: str | Path) -> None:
+    """Refuse an image that claims more than :data:`MAX_PIXELS`, or none at all."""
+    if min(height, width) < 1:
+        raise ValueError(f'{path} is damaged: it claims to be {height} x {width} pixels')
+    if height * width > MAX_PIXELS:
+        raise ValueError(
+            f'{path} claims to be {height} x {width} pixels, more than {MAX_PIXELS:,}: it is '
+            f'damaged, or has to be cut'
+        )
+
+
+def orientation_of(image: Image.Image) -> int:
+    """The turn, 1 to 8, that OpenCV makes when it loads an opened image; 1 for none."""
+    kind = 'JPEG' if image.format == 'MPO' else image.format
+    if kind not in ('JPEG', 'PNG', 'WEBP') or not _opencv_turns(kind):
+        return 1
+    found = Image.Exif()
+    try:
+        # Not image.getexif(), which also believes descriptions that OpenCV does not read.
+        found.load(image.info.get('exif', b''))
+        turn = found.get(_TAG, 1)
+    # Pillow's readers of broken entries end in errors of any kind; OpenCV takes those for none.
+    except Exception:
+        return 1
+    return turn if isinstance(turn, int) and 1 <= turn <= 8 else 1
+
+
+def read_orientation(path: str | Path) -> int:
+    """As :func:`orientation_of`, of a file."""
+    with Image.open(path) as image:
+        return orientation_of(image)
+
+
+def is_transposed(orientation: int) -> bool:
+    """Whether a turn exchanges height and width."""
+    return orientation in _TRANSPOSED
+
+
+def turned_back(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """From the upright image to the pixels as stored; the inverse of :func:`turned`."""
+    return turned(pixels, _UNDONE_BY.get(orientation, orientation))
+
+
+def turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Turn stored pixels as the EXIF standard's orientation tag says."""
+    if orientation in _TRANSPOSED:
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return np.ascontiguousarray(pixels)
+
+
+def ignores_orientation(color_type: str) -> bool:
+    """Whether MMagic's loader leaves the pixels as they are stored."""
+    return color_type == 'unchanged' or color_type.endswith('_ignore_orientation')
+
+
+@cache
+def _opencv_turns(kind: str) -> bool:
+    """Whether this version of OpenCV turns images of a format: asked, since versions differ."""
+    stream, exif = io.BytesIO(), Image.Exif()
+    exif[_TAG] = 6
+    Image.new('RGB', (2, 1)).save(stream, kind, exif=exif)
+    decoded = cv2.imdecode(np.frombuffer(stream.getvalue(), np.uint8), cv2.IMREAD_COLOR)
+    return decoded is not None and decoded.shape[:2] == (2, 1)

@@ -4,8 +4,7 @@ from mmsamdistill.sources.alternating import AlternatingRegions
 from mmsamdistill.sources.cached import CachedRegions
 from mmsamdistill.sources.controls import NoRegions, ShuffledRegions
 from mmsamdistill.sources.learned_edges import LearnedEdgeRegions
-from mmsamdistill.sources.sam import SAMRegions
-from mmsamdistill.sources.sam2 import SAM2Regions
+from mmsamdistill.sources.sam import SAM2Regions, SAMRegions
 from mmsamdistill.sources.sam_transformers import TransformersRegions
 from mmsamdistill.sources.source import RegionSource
 from mmsamdistill.sources.superpixel import SuperpixelRegions

@@ -12,8 +12,8 @@ from torch import nn
 
 from mmsamdistill.sources.mask_generator import MaskGeneratorRegions
 from mmsamdistill.sources.transformers_generator import TransformersMaskGenerator
+from mmsamdistill.weights.library_weights import hash_weights, locate_transformers_model
 from mmsamdistill.weights.reading import CheckpointError
-from mmsamdistill.weights.transformers_files import hash_weights, locate_transformers_model
 
 _INSTALL = "TransformersRegions needs transformers: pip install 'mmsamdistill[transformers]'"
 

@@ -5,9 +5,9 @@ from mmsamdistill.weights.dialects import (
     find_state_dict,
     load_plain,
     read_weights,
+    require_same_keys,
     to_plain_state_dict,
 )
-from mmsamdistill.weights.matching import require_same_keys
 from mmsamdistill.weights.reading import CheckpointError, load_checkpoint_file, read_checkpoint
 
 __all__ = [

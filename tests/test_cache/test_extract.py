@@ -15,8 +15,7 @@ import torch
 
 from mmsamdistill.cache.check import TOLERANCE, verify
 from mmsamdistill.cache.extract import extract, shard_of
-from mmsamdistill.cache.map_file import write_map
-from mmsamdistill.cache.mask_file import read_masks
+from mmsamdistill.cache.map_file import read_masks, write_map
 from mmsamdistill.cache.store import RegionStore
 from mmsamdistill.sources import CachedRegions, RegionSource
 

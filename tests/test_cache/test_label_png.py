@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mmsamdistill.cache.map_file import decode_labels, encode_labels
-from mmsamdistill.images.png import png_chunks
+from mmsamdistill.images.header import png_chunks
 
 
 def chunks_of(png):

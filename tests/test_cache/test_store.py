@@ -13,20 +13,22 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from mmsamdistill.cache.check import CacheReport, verify
-from mmsamdistill.cache.manifest import (
+from mmsamdistill.cache.map_file import (
+    compact_for_storage,
+    decode_rle,
+    read_map,
+    read_masks,
+    read_record,
+    write_map,
+    write_masks,
+)
+from mmsamdistill.cache.store import (
+    RegionStore,
     describe_differences,
     fingerprint,
     read_manifest,
     write_manifest,
 )
-from mmsamdistill.cache.map_file import (
-    compact_for_storage,
-    read_map,
-    read_record,
-    write_map,
-)
-from mmsamdistill.cache.mask_file import decode_rle, read_masks, write_masks
-from mmsamdistill.cache.store import RegionStore
 from mmsamdistill.fast_sam.results import run_lengths
 from mmsamdistill.files import hash_file
 

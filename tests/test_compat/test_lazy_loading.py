@@ -8,8 +8,8 @@ import pytest
 
 from mmsamdistill import compat
 from mmsamdistill.compat.activation import require_host
+from mmsamdistill.compat.lazy_package import explain
 from mmsamdistill.compat.lazy_registry import registration_index
-from mmsamdistill.compat.reasons import explain
 
 compat.activate()
 

@@ -7,32 +7,32 @@ import mmengine.config.config
 import pytest
 
 from mmsamdistill import compat
-from mmsamdistill.compat import mmengine_remedies
+from mmsamdistill.compat import remedies
 from mmsamdistill.compat.source_patches import SOURCE_PATCHES
 
 compat.activate()
 
 
 def test_mmengine_uses_the_replacements():
-    assert mmengine.utils.get_installed_path is mmengine_remedies.get_installed_path
-    assert mmengine.config.config.is_installed is mmengine_remedies.is_installed
+    assert mmengine.utils.get_installed_path is remedies.get_installed_path
+    assert mmengine.config.config.is_installed is remedies.is_installed
 
 
 def test_paths():
     folder = Path(mmengine.__file__).parent
-    assert Path(mmengine_remedies.get_installed_path('mmengine')) == folder
+    assert Path(remedies.get_installed_path('mmengine')) == folder
     with pytest.raises(importlib.metadata.PackageNotFoundError):
-        mmengine_remedies.get_installed_path('no-such-package')
-    assert mmengine_remedies.is_installed('json')  # a module without a distribution
-    assert not mmengine_remedies.is_installed('no_such_package')
+        remedies.get_installed_path('no-such-package')
+    assert remedies.is_installed('json')  # a module without a distribution
+    assert not remedies.is_installed('no_such_package')
 
 
 def test_a_namespace_package_has_no_path(tmp_path, monkeypatch):
     (tmp_path / 'empty_namespace').mkdir()
     monkeypatch.syspath_prepend(tmp_path)
-    assert not mmengine_remedies.is_installed('empty_namespace')
+    assert not remedies.is_installed('empty_namespace')
     with pytest.raises(RuntimeError, match='namespace'):
-        mmengine_remedies.get_installed_path('empty_namespace')
+        remedies.get_installed_path('empty_namespace')
 
 
 def test_config_inheritance_across_packages_needs_no_pkg_resources(tmp_path, monkeypatch):

@@ -10,8 +10,7 @@ from toy import plain_model
 
 from mmsamdistill.deploy import Restorer
 from mmsamdistill.deploy.export import build_model
-from mmsamdistill.deploy.image_files import restore_files
-from mmsamdistill.deploy.picture import read_picture
+from mmsamdistill.deploy.image_files import read_picture, restore_files
 from mmsamdistill.images import find_images
 
 RNG = np.random.default_rng(0)

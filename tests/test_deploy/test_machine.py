@@ -4,7 +4,7 @@ import platform
 
 import torch
 
-from mmsamdistill.deploy.machine import describe_machine, processor_name
+from mmsamdistill.deploy.cost import describe_machine, processor_name
 from mmsamdistill.version import __version__
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageOps
 
-from mmsamdistill.deploy.picture import Picture, encode_png, read_picture
+from mmsamdistill.deploy.image_files import Picture, encode_png, read_picture
 
 RNG = np.random.default_rng(0)
 RGB = RNG.integers(0, 256, (9, 13, 3), dtype=np.uint8)

@@ -7,7 +7,7 @@ from mmengine.runner import Runner
 from toy import config, plain_model, write_data
 
 from mmsamdistill.engine import FiniteHook, TrainingDivergedError
-from mmsamdistill.weights.matching import first_not_finite
+from mmsamdistill.weights.dialects import first_not_finite
 
 pytestmark = pytest.mark.slow  # whole runs
 

@@ -20,11 +20,9 @@ from toy import cascade_model, config, plain_model, run_training, write_data
 from mmsamdistill import files
 from mmsamdistill.cache import check as check_module
 from mmsamdistill.cache.check import check_cache, verify
-from mmsamdistill.cache.command import fitting_command
 from mmsamdistill.cache.extract import extract
-from mmsamdistill.cache.manifest import read_manifest
 from mmsamdistill.cache.map_file import read_record, write_map
-from mmsamdistill.cache.store import RegionStore
+from mmsamdistill.cache.store import RegionStore, fitting_command, read_manifest
 from mmsamdistill.engine import RegionCacheHook
 
 ROOT = Path(__file__).parents[2]

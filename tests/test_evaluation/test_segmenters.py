@@ -8,7 +8,7 @@ from torch import nn
 
 from mmsamdistill.evaluation.segmenters import Segmenter
 from mmsamdistill.weights import CheckpointError
-from mmsamdistill.weights.torchvision_weights import load_completely, read_torchvision_weights
+from mmsamdistill.weights.library_weights import load_completely, read_torchvision_weights
 
 NAME = 'lraspp_mobilenet_v3_large'
 

@@ -11,8 +11,7 @@ from mmagic.registry import TRANSFORMS
 from PIL import Image
 
 from mmsamdistill.images import check_whole, decode_image
-from mmsamdistill.images.limits import MAX_PIXELS
-from mmsamdistill.images.png import PNG_SIGNATURE
+from mmsamdistill.images.header import MAX_PIXELS, PNG_SIGNATURE
 
 
 def photograph(seed, size=(160, 240)):

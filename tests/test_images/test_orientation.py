@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmsamdistill.images.header import read_header
-from mmsamdistill.images.orientation import (
+from mmsamdistill.images.header import (
     ignores_orientation,
+    read_header,
     read_orientation,
     turned,
     turned_back,

@@ -4,10 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from mmsamdistill.losses.matching import gradient_ratio, gradient_scale
 from mmsamdistill.losses.spd import (
     charbonnier_distance,
     feature_distance,
+    gradient_ratio,
+    gradient_scale,
     l1_distance,
     l2_distance,
     matched_distance,

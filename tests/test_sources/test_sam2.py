@@ -14,7 +14,7 @@ from torch import nn
 
 from mmsamdistill.files import hash_file
 from mmsamdistill.sources import SAM2Regions
-from mmsamdistill.sources.sam2 import CONFIGS
+from mmsamdistill.sources.sam import CONFIGS
 from mmsamdistill.weights.sam_weights import OFFICIAL_SAM2_FILES
 
 TINY = 'sam2.1_hiera_tiny'

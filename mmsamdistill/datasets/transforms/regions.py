@@ -13,10 +13,9 @@ import numpy as np
 import torch
 from mmagic.registry import TRANSFORMS
 
-from mmsamdistill.cache.command import fitting_command
-from mmsamdistill.cache.store import RegionStore
+from mmsamdistill.cache.store import RegionStore, fitting_command
 from mmsamdistill.datasets.transforms.base import OwnTransform
-from mmsamdistill.images.orientation import (
+from mmsamdistill.images.header import (
     ignores_orientation,
     is_transposed,
     read_orientation,

@@ -1,10 +1,9 @@
 """Hooks that MMEngine lacks."""
 
 from mmsamdistill.engine.hooks.channels_last import ChannelsLastHook
-from mmsamdistill.engine.hooks.collapse import CollapseHook
 from mmsamdistill.engine.hooks.compile import CompileHook
 from mmsamdistill.engine.hooks.gradient_shares import GradientShareHook
-from mmsamdistill.engine.hooks.guard import FiniteHook, TrainingDivergedError
+from mmsamdistill.engine.hooks.guard import CollapseHook, FiniteHook, TrainingDivergedError
 from mmsamdistill.engine.hooks.interruption import InterruptionHook
 from mmsamdistill.engine.hooks.local_statistics import LocalStatisticsHook
 from mmsamdistill.engine.hooks.mixup import MixupHook

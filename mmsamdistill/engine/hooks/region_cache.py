@@ -14,8 +14,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from mmsamdistill.cache.check import TOLERANCE, check_cache, compute_again
-from mmsamdistill.cache.command import fitting_command
-from mmsamdistill.cache.store import RegionStore
+from mmsamdistill.cache.store import RegionStore, fitting_command
 from mmsamdistill.datasets.region_pipeline import type_name
 
 
