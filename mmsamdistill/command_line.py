@@ -31,8 +31,11 @@ class UsageError(ValueError):
     """What the user wrote cannot be meant: the message says what, where, and what could be."""
 
 
-def run(main: Callable[[], int | None]) -> None:
-    """Run a tool: an error becomes one line on the error stream, unless ``--debug`` was given."""
+def run(main: Callable[[], int | None], failed: int = 1) -> None:
+    """Run a tool: an error becomes one line on the error stream, unless ``--debug`` was given.
+
+    ``failed`` is the exit code then; for wrong usage it is always 2.
+    """
     try:
         code = main()
     except KeyboardInterrupt:
@@ -40,7 +43,7 @@ def run(main: Callable[[], int | None]) -> None:
     except Exception as error:
         if '--debug' in sys.argv:
             raise
-        raise _end(describe(error), 2 if isinstance(error, UsageError) else 1) from None
+        raise _end(describe(error), 2 if isinstance(error, UsageError) else failed) from None
     if code:
         sys.exit(code)
 

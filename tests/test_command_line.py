@@ -44,7 +44,7 @@ def test_help_imports_nothing_heavy(tool, monkeypatch, capsys):
 
 @pytest.mark.parametrize('tool', TOOLS, ids=lambda path: path.stem)
 def test_every_tool_ends_by_the_one_mechanism(tool):
-    assert tool.read_text().rstrip().endswith("if __name__ == '__main__':\n    run(main)")
+    assert tool.read_text().rstrip().endswith(('\n    run(main)', '\n    run(main, failed=2)'))
 
 
 def fail(error):
@@ -79,6 +79,10 @@ def test_debug_keeps_the_traceback_and_codes_pass(monkeypatch):
         run(lambda: 1 // 0)
     with pytest.raises(SystemExit, match='3'):
         run(lambda: 3)
+    monkeypatch.setattr(sys, 'argv', ['check_data.py'])
+    with pytest.raises(SystemExit) as end:
+        run(lambda: 1 // 0, failed=2)
+    assert end.value.code == 2
     run(lambda: 0)
     run(lambda: None)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -45,7 +44,7 @@ import mmsamdistill  # noqa: F401
 from mmengine.registry import init_default_scope
 from tqdm import tqdm
 
-from mmsamdistill.command_line import read_config, run
+from mmsamdistill.command_line import UsageError, read_config, run
 from mmsamdistill.data_check import DataReport, check_data
 from mmsamdistill.data_check.files import SPLITS
 from mmsamdistill.evaluation.report import to_markdown
@@ -73,20 +72,13 @@ def table_row(report: DataReport, strict: bool) -> dict[str, Any]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Check, say what is wrong, print the table."""
     args = parse_args(arguments)
-    try:
-        cfg = read_config(args.config, args.cfg_options, needs=())
-        init_default_scope(cfg.get('default_scope', 'mmagic'))
-        splits = SPLITS if args.split == 'all' else (args.split,)
-        options = {'full': args.full, 'workers': args.workers, 'track': show_progress}
-        reports = check_data(cfg, splits, **options)
-    except (FileNotFoundError, KeyError, TypeError, ValueError) as error:
-        if args.debug:
-            raise
-        print(f'check_data: {error}', file=sys.stderr)
-        return 2
+    cfg = read_config(args.config, args.cfg_options, needs=())
+    init_default_scope(cfg.get('default_scope', 'mmagic'))
+    splits = SPLITS if args.split == 'all' else (args.split,)
+    options = {'full': args.full, 'workers': args.workers, 'track': show_progress}
+    reports = check_data(cfg, splits, **options)
     if not reports:
-        print(f'check_data: {args.config} has no data for {args.split}', file=sys.stderr)
-        return 2
+        raise UsageError(f'{args.config} has no data for {args.split}')
     rows = [table_row(report, args.strict) for report in reports]
     print('\n'.join(map(str, reports)) + '\n\n' + to_markdown(rows))
     if any(report.errors for report in reports):
@@ -95,4 +87,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    run(main)
+    run(main, failed=2)

@@ -90,7 +90,7 @@ from tqdm import tqdm
 
 from mmsamdistill.cache.check import verify
 from mmsamdistill.cache.extract import extract
-from mmsamdistill.command_line import read_options, run
+from mmsamdistill.command_line import UsageError, read_options, run
 from mmsamdistill.sources import RegionSource
 
 
@@ -116,7 +116,7 @@ def build_source(args: argparse.Namespace) -> RegionSource:
     config.merge_from_dict(read_options(args.cfg_options))
     # Only looked up here, so that a wrong name is told from a wrong argument.
     if config.type not in MODELS.module_dict:
-        raise SystemExit(
+        raise UsageError(
             f'unknown region source {args.source!r}; choose from {sorted(SOURCES)} or register '
             f'one and name its module by --import'
         )
@@ -163,15 +163,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args.device = args.device or own_gpu()
     if args.module is not None:
         __import__(args.module)
-    try:
-        source = build_source(args)
-        return (run_extraction if args.verify is None else run_verification)(args, source)
-    except (OSError, ImportError, TypeError, ValueError) as error:
-        if args.debug:
-            raise
-        print(f'extract_regions: {error}', file=sys.stderr)
-        return 2
+    source = build_source(args)
+    return (run_extraction if args.verify is None else run_verification)(args, source)
 
 
 if __name__ == '__main__':
-    run(main)
+    run(main, failed=2)
