@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,7 +31,7 @@ from tqdm import tqdm
 
 import mmsamdistill  # noqa: F401  (makes MMagic importable)
 from mmsamdistill.cache.store import RegionStore
-from mmsamdistill.command_line import run
+from mmsamdistill.command_line import UsageError, run
 from mmsamdistill.images import decode_image, find_images
 from mmsamdistill.regions import RegionMap
 
@@ -149,8 +148,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     keys = [key for key in cached if key in images]
     unknown = sorted(set(args.keys or []) - set(keys))
     if unknown or not keys:
-        print(f'no image with a region map: {unknown or args.images}', file=sys.stderr)
-        return 2
+        what = f'for {", ".join(unknown)}' if unknown else f'of any image of {args.images}'
+        raise UsageError(f'{args.cache} holds no region map {what}')
+    if args.count < 1:
+        raise UsageError(f'--count {args.count}: nothing would be drawn')
     args.out.mkdir(parents=True, exist_ok=True)
     shown = [
         (key, decode_image(images[key].read_bytes(), images[key]), store.read(key))

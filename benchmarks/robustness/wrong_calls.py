@@ -200,7 +200,7 @@ CALLS: dict[str, list[tuple[str, str]]] = {
         ('{plain} {net} {images} {out} --tile -8', '-8'),
         ('{plain} {net} {images} {out} --tile 16 --tile-overlap 16', 'overlap'),
         ('{plain} {net} {images} {out} --batch-size 0', 'batch_size'),
-        ('{plain} {net} {images} {out} --local -1', 'local'),
+        ('{plain} {net} {images} {out} --local -1', '-1'),
         ('{plain} {net} {images} {plain}', 'plain.py'),
         ('{plain} {net} {images} {images}', 'img'),
         ('{plain} {net} {images} {out} --suffix a/b', 'a/b'),
@@ -254,7 +254,7 @@ CALLS: dict[str, list[tuple[str, str]]] = {
         ('{plain} {net} {out}/a.pth --report /nowhere.json', '/nowhere.json'),
         ('{plain} {net} {out}/a.pth --report {cut}', 'cut.json'),
         ('{plain} {net} {out}/a.pth --report {list}', 'list.json'),
-        ('{plain} {net} {out}/a.pth --local -4', 'local'),
+        ('{plain} {net} {out}/a.pth --local -4', '-4'),
         ('{no_model} {net} {out}/a.pth', 'model'),
         ('{plain} {hostile} {out}/a.pth', 'hostile.pth'),
     ],
@@ -284,10 +284,10 @@ CALLS: dict[str, list[tuple[str, str]]] = {
         ('{images} {out} --source superpixel --checkpoint {net}', 'checkpoint'),
         ('{images} {out} --source superpixel --device abacus', 'abacus'),
         ('{images} {out} --source superpixel --import package_of_nobody', 'package_of_nobody'),
-        ('{images} {out} --source superpixel --masks', '--masks'),
-        ('{images} {out} --source superpixel --verify 2', 'out'),
+        ('{images} {out} --source superpixel --masks', 'masks'),
+        ('{images} {out} --source superpixel --verify 2', '{out}'),
         ('{images} {regions_cut} --source superpixel', 'regions.json'),
-        ('{images} {out} --source superpixel --verify -1', 'verify'),
+        ('{images} {out} --source superpixel --verify -1', '{out}'),
         ('{images} {out} --source superpixel --tolerance x', 'tolerance'),
         ('{images} {out} --source sam', 'checkpoint'),
         ('{images} {out} --source sam --checkpoint /nowhere.pth', '/nowhere.pth'),
@@ -296,18 +296,27 @@ CALLS: dict[str, list[tuple[str, str]]] = {
         ('{images} {out} --source sam --checkpoint {net} --model-type vit_z', 'vit_z'),
         ('{images} {out} --source transformers --checkpoint /nowhere/sam', '/nowhere/sam'),
         ('{images} {out} --source edges --checkpoint /nowhere.h5', '/nowhere.h5'),
+        (
+            '{images} {out} --source sam --cfg-options generator.points_per_side=x',
+            'points_per_side',
+        ),
+        ('{images} {out} --source sam --cfg-options generator_type=best', 'best'),
+        ('{images} {out} --source sam --cfg-options generator=3', 'generator'),
+        ('{images} {out} --source sam --cfg-options sha256=12345', 'checkpoint'),
+        ('{images} {out} --source SAM2Regions', 'facebookresearch/sam2'),
+        ('{images} {out} --source NAFNet', 'NAFNet'),
         ('{images} {out} --source edges --cfg-options threshold=abc', 'threshold'),
         ('{images} {out} --source edges --cfg-options sigma=abc', 'sigma'),
         ('{images} {out} --source CachedRegions', 'CachedRegions'),
     ],
     'show_regions': [
         ('{images}', 'cache'),
-        ('/nowhere {regions} {out}', '/nowhere'),
+        ('/nowhere {maps} {out}', '/nowhere'),
         ('{images} /nowhere {out}', '/nowhere'),
         ('{images} {nothing} {out}', 'img'),
-        ('{images} {regions} {out} --keys nine', 'nine'),
-        ('{images} {regions} {out} --count 0', 'count'),
-        ('{images} {regions} {plain}', 'plain.py'),
+        ('{images} {maps} {out} --keys nine', 'nine'),
+        ('{images} {maps} {out} --count 0', 'count'),
+        ('{images} {maps} {plain}', 'plain.py'),
         ('{images} {regions_cut} {out}', 'regions_cut'),
     ],
     'check_data': [
@@ -431,8 +440,8 @@ def build_world(folder: Path) -> dict[str, str]:
     import toy
 
     data = toy.write_data(folder / 'data')
-    paths = {name: str(data / name) for name in ('gt', 'regions', 'nothing', 'pixel', 'few')}
-    paths |= {'world': str(folder), 'images': str(data / 'img'), 'out': str(folder / 'out')}
+    paths = {name: str(data / name) for name in ('gt', 'nothing', 'pixel', 'few')}
+    paths |= {'world': str(folder), 'images': str(data / 'img'), 'maps': str(data / 'regions')}
     paths |= {'damaged_images': str(data / 'damaged'), 'regions_cut': str(data / 'regions_cut')}
     for name in ('nothing', 'pixel', 'few', 'damaged', 'regions_cut'):
         (data / name).mkdir()
@@ -490,7 +499,7 @@ def call(tool: str, arguments: str, paths: dict[str, str], output: Path) -> tupl
     """Run a tool in a process of its own; its exit code, and what it wrote to the error stream."""
     process = os.fork()
     if not process:
-        for descriptor, name in ((1, 'out'), (2, 'err')):
+        for descriptor, name in ((1, 'stdout'), (2, 'stderr')):
             opened = os.open(output / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             os.dup2(opened, descriptor)
         os.chdir(paths['world'])
@@ -502,7 +511,7 @@ def call(tool: str, arguments: str, paths: dict[str, str], output: Path) -> tupl
     while time.monotonic() < end:
         done, status = os.waitpid(process, os.WNOHANG)
         if done:
-            text = (output / 'err').read_bytes() + b'\n' + (output / 'out').read_bytes()
+            text = (output / 'stderr').read_bytes() + b'\n' + (output / 'stdout').read_bytes()
             return os.waitstatus_to_exitcode(status), text.decode(errors='replace')
         time.sleep(0.01)
     os.kill(process, 9)
@@ -538,11 +547,15 @@ def judge(tool: str, code: int, text: str, named: str) -> str | None:
         return f'ended by signal {-code}'
     if 'Traceback (most recent call last)' in text:
         return 'traceback'
-    own = [position for mark in (f'{tool}: ', f'{tool}.py: ') if (position := text.rfind(mark)) >= 0]
+    own = [
+        position for mark in (f'{tool}: ', f'{tool}.py: ') if (position := text.rfind(mark)) >= 0
+    ]
     message = text[min(own) :] if own and tool not in ('check_data', 'doctor') else text
     if named not in message:
         return f'names no {named!r}'
-    if len(message) > LETTERS or message.count('\n') > LINES and tool not in ('check_data', 'doctor'):
+    if len(message) > LETTERS or (
+        message.count('\n') > LINES and tool not in ('check_data', 'doctor')
+    ):
         return 'long'
     return None
 
@@ -559,11 +572,12 @@ def main() -> int:
     counts: dict[str, Counter] = defaultdict(Counter)
     with tempfile.TemporaryDirectory() as name:
         paths = build_world(Path(name))
-        for tool, arguments, named in all_calls():
+        for number, (tool, arguments, named) in enumerate(all_calls()):
+            paths['out'] = f'{name}/out{number}'
             if tool not in args.tools or (args.only and args.only not in arguments):
                 continue
             code, text = call(tool, arguments, paths, Path(name))
-            fault = judge(tool, code, text, named)
+            fault = judge(tool, code, text, named.format(**paths))
             counts[tool]['calls'] += 1
             counts[tool]['faults'] += fault is not None
             if fault or args.show:

@@ -10,7 +10,7 @@ from mmengine.logging import MessageHub
 from torch import Tensor, nn
 
 from mmsamdistill.sources.controls import NoRegions
-from mmsamdistill.sources.source import RegionSource, build_source
+from mmsamdistill.sources.source import RegionSource, build_source, check_number
 
 
 @MODELS.register_module()
@@ -56,10 +56,8 @@ class AlternatingRegions(RegionSource):
         offset: int = 0,
     ) -> None:
         super().__init__()
-        if interval < 1 or not 0 <= offset < interval:
-            raise ValueError(
-                f'interval={interval} must be at least 1 and offset={offset} in 0..interval-1'
-            )
+        check_number('interval', interval, least=1, whole=True)
+        check_number('offset', offset, least=0, below=interval, whole=True)
         self.source = build_source('source', source)
         self.otherwise = NoRegions() if otherwise is None else build_source('otherwise', otherwise)
         self.interval = interval

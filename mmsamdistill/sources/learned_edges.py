@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmsamdistill.frozen import FrozenMaskNetwork
-from mmsamdistill.sources.source import RegionSource, to_unit_range
+from mmsamdistill.sources.source import RegionSource, check_number, to_unit_range
 from mmsamdistill.weights.edge_weights import BGR_MEAN, locate_edge_weights, read_edge_weights
 
 _BLOCKS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
@@ -53,10 +53,8 @@ class LearnedEdgeRegions(RegionSource):
         self, checkpoint: str | Path | None = None, *, threshold: float = 0.04, sigma: float = 1.0
     ) -> None:
         super().__init__()
-        if not 0 <= threshold < 1:
-            raise ValueError(f'threshold={threshold} must be a boundary strength in [0, 1)')
-        if not 0 <= sigma < float('inf'):
-            raise ValueError(f'sigma={sigma} must be a width in pixels, at least 0')
+        check_number('threshold', threshold, least=0, below=1)
+        check_number('sigma', sigma, least=0)
         self.checkpoint = checkpoint
         self.threshold = float(threshold)
         self.sigma = float(sigma)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -108,6 +109,17 @@ def build_source(name: str, source: dict[str, Any] | nn.Module) -> nn.Module:
             f'{type(source).__name__}'
         )
     return source if isinstance(source, nn.Module) else MODELS.build(source)
+
+
+def check_number(
+    name: str, value: Any, least: float, below: float = math.inf, whole: bool = False
+) -> None:
+    """Require a number in [least, below) when a source is built, not at each of its images."""
+    kinds = int if whole else (int, float)
+    if isinstance(value, bool) or not isinstance(value, kinds) or not least <= value < below:
+        limit = '' if below == math.inf else f' and below {below:g}'
+        kind = 'whole number' if whole else 'number'
+        raise ValueError(f'{name}={value!r} must be a {kind}, at least {least:g}{limit}')
 
 
 def _check_images(images: Tensor) -> None:

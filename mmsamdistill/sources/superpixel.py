@@ -9,7 +9,7 @@ import torch
 from mmagic.registry import MODELS
 from torch import Tensor
 
-from mmsamdistill.sources.source import RegionSource, to_unit_range
+from mmsamdistill.sources.source import RegionSource, check_number, to_unit_range
 
 _DEFAULTS: dict[str, dict[str, float]] = {
     'felzenszwalb': {'scale': 50.0, 'sigma': 0.5, 'min_size': 10},
@@ -38,7 +38,7 @@ class SuperpixelRegions(RegionSource):
         compactness: slic: weight of nearness against colour. Default: 10.
 
     Raises:
-        ValueError: If the method is unknown or a parameter belongs to the other method.
+        ValueError: If the method is unknown, or a parameter is no number, or the other method's.
 
     Example:
         >>> image = torch.zeros(1, 3, 16, 16)
@@ -97,6 +97,9 @@ def _complete(method: str, given: dict[str, float | None]) -> dict[str, float]:
         raise ValueError(
             f'{method} does not use {", ".join(foreign)}; its parameters are {sorted(defaults)}'
         )
+    for name, value in chosen.items():
+        count = name in ('min_size', 'n_segments')
+        check_number(name, value, least=1 if name == 'n_segments' else 0, whole=count)
     return {**defaults, **chosen}
 
 

@@ -132,7 +132,13 @@ def locate_weights(
         published = _official_of_name(path.name)
         expected = sha256 or (published.sha256 if published else None)
         # Checked while it runs; it appears under its name only when it is whole.
-        torch.hub.download_url_to_file(url, str(path), hash_prefix=expected)
+        try:
+            torch.hub.download_url_to_file(url, str(path), hash_prefix=expected)
+        except OSError as error:
+            raise FileNotFoundError(
+                f'{url} cannot be downloaded ({error}); fetch it where there is a network and give '
+                f'its path as checkpoint, or take LearnedEdgeRegions or SuperpixelRegions'
+            ) from error
     return path
 
 

@@ -1,5 +1,7 @@
 """Superpixels against scikit-image."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -100,3 +102,14 @@ def test_errors():
         SuperpixelRegions('watershed')
     with pytest.raises(ValueError, match='slic does not use min_size, scale'):
         SuperpixelRegions('slic', scale=3, min_size=2)
+
+
+@pytest.mark.parametrize(
+    ('name', 'value'),
+    [('scale', 'abc'), ('scale', -1), ('sigma', [1, 2]), ('min_size', 2.5), ('min_size', True)],
+)
+def test_wrong_values_fail_when_it_is_built(name, value):
+    with pytest.raises(ValueError, match=f'{name}={re.escape(repr(value))} must be a'):
+        SuperpixelRegions(**{name: value})
+    with pytest.raises(ValueError, match='n_segments=0 must be a whole number, at least 1'):
+        SuperpixelRegions('slic', n_segments=0)
