@@ -168,8 +168,9 @@ def sam_sources(args: argparse.Namespace) -> dict[str, nn.Module]:
 def measure_sources(size: tuple[int, int], device: str, repeats: int) -> list[dict[str, Any]]:
     """Rows of the table of what a source takes for one image, per megapixel."""
     sources: dict[str, RegionSource] = {'superpixels': SuperpixelRegions()}
-    if edges_installed():
-        sources['learned edges'] = LearnedEdgeRegions()
+    edges = learned_edges()
+    if edges is not None:
+        sources['learned edges'] = edges
     image = torch.nn.functional.interpolate(torch.rand(1, 3, 24, 40), size, mode='bicubic')
     image = (image + 0.05 * torch.randn(1, 3, *size)).clamp(0, 1).to(device)
     calls = [functools.partial(source, image) for source in sources.values()]
@@ -180,13 +181,14 @@ def measure_sources(size: tuple[int, int], device: str, repeats: int) -> list[di
     ]
 
 
-def edges_installed() -> bool:
-    """Whether the learned edges can be measured here."""
+def learned_edges() -> RegionSource | None:
+    """The learned edges with their weights, if they can be measured here."""
+    edges = LearnedEdgeRegions()
     try:
-        LearnedEdgeRegions().prepare('cpu')
+        edges.prepare('cpu')
     except (FileNotFoundError, ImportError):
-        return False
-    return True
+        return None
+    return edges
 
 
 def measure_steps(

@@ -119,14 +119,14 @@ class _Painter:
         # Notes state the crops' factors, and need as many lines as the figure's width leaves them:
         # neither depends on how many lines there are.
         draft = self._lay_out(0)
-        letters = Lettering(style)
-        self.notes = letters.wrap([*notes, *self._own_notes(draft)], draft.width)
+        self.letters = Lettering(style)
+        self.notes = self.letters.wrap([*notes, *self._own_notes(draft)], draft.width)
         self.layout = self._lay_out(len(self.notes))
         # A Figure of its own instead of pyplot: no global state, no display. The little more than
         # whole pixels keeps rounding from losing one of them.
         size = (self.layout.width + 0.01, self.layout.height + 0.01)
         self.figure = Figure([side / style.dpi for side in size], dpi=style.dpi)
-        self.letters = letters.on(self.figure, self.layout)
+        self.letters.figure, self.letters.layout = self.figure, self.layout
 
     def paint(self) -> Any:
         # A title over each column; then row after row: its name, its panels, its captions.

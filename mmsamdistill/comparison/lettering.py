@@ -17,13 +17,9 @@ class Lettering:
     def __init__(self, style: FigureStyle) -> None:
         self.style = style
         self.small = style.font - 1
+        # Notes are broken into lines before there is a figure to write them into.
         self.figure: Any = None
-        self.layout: Any = None
-
-    def on(self, figure: Any, layout: Layout) -> Lettering:
-        """Write into a figure."""
-        self.figure, self.layout = figure, layout
-        return self
+        self.layout: Layout | None = None
 
     def title(self, text: str, centre: int) -> None:
         """Write a column's title."""
