@@ -16,6 +16,7 @@ from mmsamdistill.compat.remedies import (
     activate_in_spawned_workers,
     let_configs_inherit_from_this_package,
     let_ema_start_from_any_checkpoint,
+    name_fields_in_one_order,
     recompute_without_losing_gradients,
     refuse_damaged_images,
     replace_pkg_resources,
@@ -62,6 +63,7 @@ def activate() -> None:
     train_on_several_cpus()
     let_ema_start_from_any_checkpoint()
     recompute_without_losing_gradients()
+    name_fields_in_one_order()
     let_configs_inherit_from_this_package()
     refuse_damaged_images()
     make_registries_lazy(importlib.import_module('mmagic.registry'))

@@ -84,6 +84,27 @@ def _amend_ema_hook(module: ModuleType) -> None:
     module.EMAHook.after_load_checkpoint = after_load_checkpoint
 
 
+def name_fields_in_one_order() -> None:
+    """Have data samples name their fields in one order, whatever order they were set in."""
+    # MMEngine (to 0.10.7) lists sets. Of two samples with the same fields, set in another order,
+    # MMagic's collation then says that they differ, if Python's hash seed wants it so.
+    after_import('mmengine.structures.base_data_element', _amend_elements)
+
+
+def _amend_elements(module: ModuleType) -> None:
+    element = module.BaseDataElement
+    for name in ('keys', 'metainfo_keys'):
+        setattr(element, name, _sorted(getattr(element, name)))
+
+
+def _sorted(names: Callable[[Any], list]) -> Callable[[Any], list]:
+    @functools.wraps(names)
+    def method(element: Any) -> list:
+        return sorted(names(element))
+
+    return method
+
+
 def recompute_without_losing_gradients() -> None:
     """Let the config's ``activation_checkpointing`` use torch's present form of it."""
     # MMEngine (to 0.10.7) calls checkpoint with its old default. That form drops, without a word,
