@@ -20,9 +20,9 @@ from mmsamdistill.files import write_atomically
 
 FORMATS = ('.png', '.jpg', '.jpeg', '.pdf', '.svg')
 # Matplotlib's name of the error maps' colours: dark is right, and brightness alone tells the order.
-COLOUR_MAP = 'inferno'
+_COLOUR_MAP = 'inferno'
 _SHARE = 99.5  # in per cent: a scale that fits the very worst pixel would leave all others dark
-BOX_COLOURS = ('#ff3b30', '#00c8ff', '#ffcc00')
+_BOX_COLOURS = ('#ff3b30', '#00c8ff', '#ffcc00')
 _TIMES = '\N{MULTIPLICATION SIGN}'
 _LINE = 0.9  # points: boxes and the frames of crops
 
@@ -148,7 +148,7 @@ class _Painter:
         axes = self._show(fit_to_size(picture, whole.width, whole.height), whole)
         scale = whole.width / picture.shape[1], whole.height / picture.shape[0]
         for number, box in enumerate(row.boxes):
-            colour = BOX_COLOURS[number % len(BOX_COLOURS)]
+            colour = _BOX_COLOURS[number % len(_BOX_COLOURS)]
             self._mark(axes, box, scale, colour)
             crop, factor = place.crops[number][column], place.factors[number]
             self._frame(crop, colour)
@@ -157,14 +157,14 @@ class _Painter:
     def _paint_error(self, errors: np.ndarray | None, rect: Rect) -> None:
         if errors is not None:
             shown = fit_to_size(errors, rect.width, rect.height)
-            self._show(shown, rect, cmap=COLOUR_MAP, vmin=0, vmax=self.scale)
+            self._show(shown, rect, cmap=_COLOUR_MAP, vmin=0, vmax=self.scale)
             return
         # The truth has no error: its place tells the scale.
         from matplotlib.cm import ScalarMappable
         from matplotlib.colors import Normalize
 
         bar = Rect(rect.left, rect.top, max(1, rect.width // 12), rect.height)
-        colours = ScalarMappable(Normalize(0, self.scale), COLOUR_MAP)
+        colours = ScalarMappable(Normalize(0, self.scale), _COLOUR_MAP)
         colour_bar = self.figure.colorbar(colours, cax=self._axes(bar))
         self.letters.scale(colour_bar, self.scale)
 

@@ -17,8 +17,8 @@ from mmsamdistill.datasets.transforms.regions import IMAGE_KEYS
 BY_KEYS = {'FixedCrop': 'keys', 'Flip': 'keys', 'RandomTransposeHW': 'keys'}
 # Move pixels by index, but know two keys only, or draw a position for each key.
 REPLAYED = {'PairedRandomCrop', 'ModCrop', 'Crop', 'CenterCropLongEdge', 'RandomCropLongEdge'}
-ANEW_FOR_EACH_KEY = {'Crop', 'RandomCropLongEdge'}
-RANDOM_CROPS = {'PairedRandomCrop', *ANEW_FOR_EACH_KEY}
+_ANEW_FOR_EACH_KEY = {'Crop', 'RandomCropLongEdge'}
+_RANDOM_CROPS = {'PairedRandomCrop', *_ANEW_FOR_EACH_KEY}
 # Compute new pixel values out of several: there is no exact counterpart for labels.
 INTERPOLATING = {
     'MATLABLikeResize',
@@ -42,9 +42,9 @@ HARMLESS = {
     'SetValues',
     'UnsharpMasking',
 }
-WRAPPERS = {'Compose', 'RandomApply', 'RandomChoice'}
-REWRITTEN = {*BY_KEYS, *REPLAYED, *WRAPPERS, 'NumpyPad', 'PackInputs'}
-EXTENDING_PADS = {'edge', 'reflect', 'symmetric', 'wrap'}
+_WRAPPERS = {'Compose', 'RandomApply', 'RandomChoice'}
+_REWRITTEN = {*BY_KEYS, *REPLAYED, *_WRAPPERS, 'NumpyPad', 'PackInputs'}
+_EXTENDING_PADS = {'edge', 'reflect', 'symmetric', 'wrap'}
 
 Transform = Any
 Geometric = dict[str, str | bool]
@@ -117,13 +117,13 @@ def add_regions_to_pipeline(
 
 def _choose_crop(pipeline: Sequence[Transform], crop: Mapping[str, Any]) -> list[Transform]:
     for index, each in enumerate(pipeline):
-        known = isinstance(each, dict) and type_name(each) in RANDOM_CROPS
+        known = isinstance(each, dict) and type_name(each) in _RANDOM_CROPS
         if known and each.get('random_crop', True):
             chosen = {'type': 'RegionCrop', 'transforms': [each], **crop}
             return [*pipeline[:index], chosen, *pipeline[index + 1 :]]
     names = [type_name(transform) for transform in pipeline]
     raise ValueError(
-        f'crop={dict(crop)} needs one of {sorted(RANDOM_CROPS)}, there are only {names}'
+        f'crop={dict(crop)} needs one of {sorted(_RANDOM_CROPS)}, there are only {names}'
     )
 
 
@@ -162,10 +162,10 @@ class _Carrier:
         if how is not None:
             return self._declared(transform, how)
         wraps = getattr(kind, 'wraps', False)
-        if (name in REWRITTEN or wraps) and not isinstance(transform, dict):
+        if (name in _REWRITTEN or wraps) and not isinstance(transform, dict):
             raise ValueError(_no_configuration(name, self.key))
         # Of the rest each kind is rewritten in its own way.
-        if name in WRAPPERS or wraps:
+        if name in _WRAPPERS or wraps:
             inner = transform['transforms']
             # Of a choice each alternative is a list of its own.
             each = [self._all(one) for one in inner] if name == 'RandomChoice' else self._all(inner)
@@ -196,7 +196,7 @@ class _Carrier:
         # What draws once for all keys can be drawn again for the map.
         keys = _image_keys(transform)
         random_position = transform.get('random_crop', True)
-        if name in ANEW_FOR_EACH_KEY and random_position and len(keys) > 1:
+        if name in _ANEW_FOR_EACH_KEY and random_position and len(keys) > 1:
             raise ValueError(
                 f'{name} draws another position for each of {keys}, so that not even the images '
                 f'stay aligned; use PairedRandomCrop'
@@ -205,7 +205,7 @@ class _Carrier:
         return {**carried, 'image_keys': keys}
 
     def _padded(self, transform: Transform) -> list[Transform]:
-        if transform.get('mode') in EXTENDING_PADS:
+        if transform.get('mode') in _EXTENDING_PADS:
             return [self._with_key(transform, 'keys')]
         # Whatever the images are padded with, it is in no region.
         pad = {'type': transform['type'], 'keys': [self.key], 'padding': transform['padding']}

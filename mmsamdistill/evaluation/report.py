@@ -86,7 +86,7 @@ def write_report(
     table = io.StringIO()
     writer = csv.DictWriter(table, columns, lineterminator='\n')
     writer.writeheader()
-    writer.writerows({key: spreadsheet_cell(value) for key, value in row.items()} for row in rows)
+    writer.writerows({key: _spreadsheet_cell(value) for key, value in row.items()} for row in rows)
     # 2. The numbers with what they depend on.
     content = json.dumps({**meta, 'results': [_jsonable(row) for row in rows]}, indent=2)
     texts = {
@@ -102,7 +102,7 @@ def write_report(
     return paths
 
 
-def spreadsheet_cell(value: object) -> object:
+def _spreadsheet_cell(value: object) -> object:
     """Keep a text from being a formula: spreadsheets compute what begins with one of these."""
     is_formula = isinstance(value, str) and value.startswith(('=', '+', '-', '@', '\t', '\r'))
     return f"'{value}" if is_formula else value

@@ -12,7 +12,7 @@ _ENTRIES_PER_PIXEL = 4
 _SMALL_TABLE = 1 << 16
 
 
-class CompactLabels(NamedTuple):
+class _CompactLabels(NamedTuple):
     """Labels renumbered over a batch; of each region its image and its number of pixels."""
 
     ids: Tensor
@@ -20,17 +20,17 @@ class CompactLabels(NamedTuple):
     counts: Tensor
 
 
-def compact_over_batch(labels: Tensor) -> CompactLabels:
+def compact_over_batch(labels: Tensor) -> _CompactLabels:
     """Renumber label maps ``(N, H, W)`` so that every region of the batch has its own number.
 
     Numbers ``1..K`` are given in the order of the images, within an image in the order of the
     labels, with a counting table, so the cost is linear in pixels.
     """
-    labels = check_labels(labels)
+    labels = _check_labels(labels)
     num_images, pixels = labels.shape[0], labels.numel()
     if pixels == 0:
         empty = labels.new_zeros(0)
-        return CompactLabels(labels, empty, empty)
+        return _CompactLabels(labels, empty, empty)
     low, high = (int(bound) for bound in torch.aminmax(labels))
     if low < 0:
         raise ValueError(f'labels must be at least 0 (0 is "no region"), got {low}')
@@ -41,7 +41,7 @@ def compact_over_batch(labels: Tensor) -> CompactLabels:
     return _compact_by_counting(labels, high + 1)
 
 
-def check_labels(labels: Tensor) -> Tensor:
+def _check_labels(labels: Tensor) -> Tensor:
     """Refuse what is not a batch of label maps ``(N, H, W)``, and return it as int64."""
     if not isinstance(labels, Tensor):
         raise TypeError(f'label maps must be a torch.Tensor, got {type(labels).__name__}')
@@ -59,7 +59,7 @@ def _rank_by_sorting(image: Tensor) -> Tensor:
     return ranks + (values[0] != 0)
 
 
-def _compact_by_counting(labels: Tensor, span: int) -> CompactLabels:
+def _compact_by_counting(labels: Tensor, span: int) -> _CompactLabels:
     # 1. Labels of different images become different, and are counted.
     num_images = labels.shape[0]
     offsets = torch.arange(num_images, device=labels.device).view(-1, 1, 1) * span
@@ -70,4 +70,4 @@ def _compact_by_counting(labels: Tensor, span: int) -> CompactLabels:
     # 2. Those that occur are numbered in their order.
     numbers = found.flatten().cumsum(0).mul_(found.flatten())
     image_index = found.nonzero()[:, 0]
-    return CompactLabels(numbers[keys].view_as(labels), image_index, table[found])
+    return _CompactLabels(numbers[keys].view_as(labels), image_index, table[found])

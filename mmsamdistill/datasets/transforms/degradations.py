@@ -17,7 +17,7 @@ from mmagic.registry import TRANSFORMS
 from mmsamdistill.datasets.transforms.base import OwnTransform
 
 Range = float | tuple[float, float]
-Bounds = tuple[float, float]
+_Bounds = tuple[float, float]
 
 
 class Degradation(OwnTransform):
@@ -117,7 +117,7 @@ def seeded_generator(*parts: object) -> np.random.Generator:
     return np.random.default_rng(list(hashlib.sha256(text.encode()).digest()))
 
 
-def check_range(name: str, value: Range, low: float = 0.0, high: float = np.inf) -> Bounds:
+def check_range(name: str, value: Range, low: float = 0.0, high: float = np.inf) -> _Bounds:
     """Read a number or a ``(from, to)`` range."""
     bounds = list(value) if isinstance(value, (tuple, list)) else [value, value]
     if len(bounds) != 2 or not low <= bounds[0] <= bounds[1] <= high:

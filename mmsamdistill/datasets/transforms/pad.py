@@ -10,7 +10,7 @@ from mmagic.registry import TRANSFORMS
 
 from mmsamdistill.datasets.transforms.base import OwnTransform
 
-MODES = ('symmetric', 'reflect')
+_MODES = ('symmetric', 'reflect')
 
 
 @TRANSFORMS.register_module()
@@ -42,9 +42,9 @@ class PadToPatch(OwnTransform):
     """One more key is one more image: a region map is padded as they are."""
 
     def __init__(self, keys: Sequence[str], size: int, mode: str = 'symmetric') -> None:
-        if size < 1 or mode not in MODES:
+        if size < 1 or mode not in _MODES:
             raise ValueError(
-                f'size must be at least 1 and mode one of {MODES}, got {size} and {mode!r}'
+                f'size must be at least 1 and mode one of {_MODES}, got {size} and {mode!r}'
             )
         self.keys = [keys] if isinstance(keys, str) else list(keys)
         self.size = size

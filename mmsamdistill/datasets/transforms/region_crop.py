@@ -11,7 +11,7 @@ from mmcv.transforms import Compose
 
 from mmsamdistill.datasets.transforms.base import OwnTransform
 
-BY = ('regions', 'misplaced', 'contrast')
+_BY = ('regions', 'misplaced', 'contrast')
 
 
 @TRANSFORMS.register_module()
@@ -56,8 +56,8 @@ class RegionCrop(OwnTransform):
     ) -> None:
         if candidates < 1:
             raise ValueError(f'candidates must be above 0, got {candidates}')
-        if by not in BY:
-            raise ValueError(f'by={by!r} is not one of {BY}')
+        if by not in _BY:
+            raise ValueError(f'by={by!r} is not one of {_BY}')
         # Built here, since mmcv's Compose knows mmcv's transforms alone.
         self.transforms = Compose(
             [TRANSFORMS.build(step) if isinstance(step, dict) else step for step in transforms]

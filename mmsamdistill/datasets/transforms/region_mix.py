@@ -10,7 +10,7 @@ from mmagic.registry import TRANSFORMS
 from mmsamdistill.datasets.transforms.base import OwnTransform
 from mmsamdistill.datasets.transforms.degradations import Range, check_range, quantise
 
-PER = ('region', 'misplaced', 'image')
+_PER = ('region', 'misplaced', 'image')
 
 
 @TRANSFORMS.register_module()
@@ -59,8 +59,8 @@ class RegionMix(OwnTransform):
     ) -> None:
         if not 0 <= probability <= 1:
             raise ValueError(f'probability must be in 0..1, got {probability}')
-        if per not in PER:
-            raise ValueError(f'per={per!r} is not one of {PER}')
+        if per not in _PER:
+            raise ValueError(f'per={per!r} is not one of {_PER}')
         self.probability = probability
         self.strength = check_range('strength', strength)
         self.per = per

@@ -10,7 +10,7 @@ from mmagic.registry import TRANSFORMS
 from mmsamdistill.datasets.transforms.base import OwnTransform
 
 # What loading a truth leaves behind: samples of one batch have to have the same entries.
-TRACES = ('{}_path', 'ori_{}_shape', '{}_channel_order', '{}_color_type')
+_TRACES = ('{}_path', 'ori_{}_shape', '{}_channel_order', '{}_color_type')
 
 
 @TRANSFORMS.register_module()
@@ -44,7 +44,7 @@ class WithoutTruth(OwnTransform):
         """Put the mark in the truth's place."""
         image = self._get(results, self.key, 'put it after the transforms that load images')
         results[self.truth] = np.full(image.shape, np.nan, np.float32)
-        for trace in TRACES:
+        for trace in _TRACES:
             if trace.format(self.key) in results:
                 results.setdefault(trace.format(self.truth), results[trace.format(self.key)])
         return results
