@@ -10,10 +10,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from mmengine.dist import is_main_process
 from torch import nn
 
 from mmsamdistill.compat.import_hook import after_import
 from mmsamdistill.compat.saving import checkpoint_pattern
+from mmsamdistill.files import write_atomically
 from mmsamdistill.weights.dialects import (
     find_state_dict,
     is_cascade,
@@ -53,6 +55,10 @@ def _resume_newest(runner: Any) -> bool:
             skipped.append(f'  {error}')
         else:
             runner.logger.info(f'Resumed from the newest whole checkpoint {path}.')
+            # A kill can come between a checkpoint and its note, which the run, if it was at its
+            # end, would never write again.
+            if is_main_process():
+                write_atomically(Path(runner.work_dir, 'last_checkpoint'), str(path).encode())
             return True
     if skipped:
         raise CheckpointError(

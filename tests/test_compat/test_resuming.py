@@ -157,7 +157,8 @@ def test_what_was_written_after_the_note_is_newer_and_an_older_run_is_not(data, 
     (run / 'last_checkpoint').write_text(str(run / 'iter_2.pth'))
     os.utime(run / 'last_checkpoint', (1, 1))  # killed before the note was renewed
     assert started(data, run, resume=True).iter == 4
-    os.utime(run / 'last_checkpoint')
+    assert Path((run / 'last_checkpoint').read_text()).samefile(run / 'iter_4.pth')
+    (run / 'last_checkpoint').write_text(str(run / 'iter_2.pth'))
     os.utime(run / 'iter_4.pth', (1, 1))  # left over from an earlier, longer run
     assert started(data, run, resume=True).iter == 2
 
