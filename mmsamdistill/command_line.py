@@ -56,8 +56,26 @@ def describe(error: Exception) -> str:
     ours = (str(Path(__file__).parent), str(Path(sys.argv[0]).resolve().parent))
     if text and frame and os.path.realpath(frame[0].filename).startswith(ours):
         return text
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f'{error.filename}: {error.strerror}'
     where = f'{"/".join(Path(frame[0].filename).parts[-2:])}:{frame[0].lineno}, ' if frame else ''
+    where = _being_built(error) + where
     return f'{type(error).__name__}: {text or "no message"} ({where}--debug shows the way there)'
+
+
+def _being_built(error: Exception) -> str:
+    """What MMEngine was building from a config: the arguments are what the user can mend."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    known = [each.f_locals for each in frames if each.f_code.co_name == 'build_from_cfg']
+    if not known or 'obj_type' not in known[-1]:
+        return ''
+    given = [
+        f'{name}={value!r:.60}'
+        for name, value in known[-1]['args'].items()
+        if isinstance(value, str | int | float | list | tuple | dict | None)
+    ]
+    what = ', '.join([f'type={known[-1]["obj_type"]!r}', *given[:8]])
+    return f'while {what} was built, '
 
 
 def read_config(
@@ -79,6 +97,14 @@ def read_config(
         raise UsageError(f'config {path} is empty: it needs at least {", ".join(needs)}')
     known = {*inspect.signature(_runner()).parameters, *_OTHER_KEYS}
     new = {key.split('.')[0] for key in given} - set(cfg)
+    for key, value in given.items():
+        there = _value_at(cfg, key)
+        if isinstance(there, dict) and not isinstance(value, dict | list | tuple | None):
+            inside = f', such as {key}.{next(iter(there))}' if there else ''
+            raise UsageError(
+                f'--cfg-options {key}={value}: {key} is a dictionary in {path}; give what is in '
+                f'it{inside}'
+            )
     try:
         cfg.merge_from_dict(given)
     except Exception as error:
@@ -178,6 +204,12 @@ def _check_file(path: Path) -> None:
         raise UsageError(f'config {path} cannot be read: {error.strerror}') from error
     if empty:
         raise UsageError(f'config {path} is an empty file')
+
+
+def _value_at(cfg: Any, key: str) -> Any:
+    for part in key.split('.'):
+        cfg = cfg.get(part) if isinstance(cfg, dict) else None
+    return cfg
 
 
 def _did_you_mean(name: str, others: Sequence[str]) -> str:

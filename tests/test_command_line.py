@@ -98,6 +98,18 @@ def test_foreign_errors_tell_their_kind_and_place(monkeypatch):
     assert '--debug' in text
 
 
+def test_what_was_being_built_is_told(monkeypatch):
+    from mmagic.registry import MODELS
+
+    monkeypatch.setattr(sys, 'argv', ['/elsewhere/train.py'])
+    with pytest.raises(TypeError) as error:
+        MODELS.build({'type': 'ToyNet', 'channels': 'many'})
+    assert "while type='ToyNet', channels='many' was built" in describe(error.value)
+    with pytest.raises(OSError, match='nowhere') as error:
+        Path('/nowhere/a').write_text('')
+    assert describe(error.value) == '/nowhere/a: No such file or directory'
+
+
 @pytest.fixture
 def folder(tmp_path):
     (tmp_path / 'good.py').write_text("model = dict(type='A')\ntrain_cfg = dict(max_iters=1)\n")
@@ -134,6 +146,12 @@ def test_configs_that_cannot_be_read_are_named(folder, name, text):
     assert str(folder / name) in str(error.value)
     assert text in str(error.value)
     assert '\n' not in str(error.value)
+
+
+def test_an_option_cannot_replace_a_dictionary_by_a_value(folder):
+    with pytest.raises(UsageError, match=r'train_cfg=3: .* such as train_cfg\.max_iters'):
+        read_config(folder / 'good.py', ['train_cfg=3'])
+    assert read_config(folder / 'good.py', ['train_cfg=None']).train_cfg is None
 
 
 def test_misspelt_keys_are_remarked_on(folder, capsys):

@@ -60,6 +60,8 @@ def list_images(folder: Path) -> list[Path]:
 
 def plan(images: Path, out: Path, suffix: str, page: Path | None = None) -> dict[Path, Path]:
     """Decide where each result goes; what lies in ``out`` or ``page`` is no input."""
+    if '/' in suffix or '\\' in suffix:
+        raise UsageError(f'--suffix {suffix}: it is added to names, and can be no path')
     root = images if images.is_dir() else images.parent
     ours = {folder.resolve() for folder in (out, page) if folder} - {root.resolve()}
     results: dict[Path, Path] = {}

@@ -45,7 +45,7 @@ import mmsamdistill  # noqa: F401
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from mmsamdistill.command_line import check_launcher, read_config, run
+from mmsamdistill.command_line import UsageError, check_launcher, read_config, run
 from mmsamdistill.datasets.region_pipeline import type_name
 from mmsamdistill.engine import FiniteHook, InterruptionHook, RunRecordHook
 from mmsamdistill.evaluation.validation_sets import check_validation
@@ -56,6 +56,8 @@ def load_config(args: argparse.Namespace) -> Config:
     check_launcher(args.launcher)
     cfg = read_config(args.config, args.cfg_options, ('model', 'train_dataloader', 'train_cfg'))
     check_validation(cfg)
+    if not isinstance(cfg.get('randomness', {}).get('seed'), int | None):
+        raise UsageError(f'randomness.seed={cfg.randomness.seed!r} must be a whole number')
     cfg.launcher = args.launcher
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
@@ -70,7 +72,7 @@ def load_config(args: argparse.Namespace) -> Config:
         enable_amp(cfg)
     if args.auto_scale_lr:
         if 'auto_scale_lr' not in cfg:
-            raise SystemExit(
+            raise UsageError(
                 f'--auto-scale-lr: {args.config} has no `auto_scale_lr = dict(base_batch_size=...)`'
             )
         cfg.auto_scale_lr.enable = True
@@ -81,7 +83,7 @@ def enable_amp(cfg: Config) -> None:
     """Turn the config's optimiser wrapper into its mixed-precision form."""
     kind = type_name({'type': 'OptimWrapper', **cfg.optim_wrapper})
     if kind not in ('OptimWrapper', 'AmpOptimWrapper'):
-        raise SystemExit(f'--amp knows OptimWrapper, this config uses {kind}; set AMP there')
+        raise UsageError(f'--amp knows OptimWrapper, this config uses {kind}; set AMP there')
     cfg.optim_wrapper.type = 'AmpOptimWrapper'
     cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
 

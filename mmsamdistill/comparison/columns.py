@@ -178,11 +178,15 @@ def restore_column(
 
     Raises:
         FileNotFoundError: If there is no such config or checkpoint.
+        FloatingPointError: If a result is not finite.
         ValueError: If the weights do not fit, or an image cannot be read.
     """
     restorer = Restorer(read_config(config), checkpoint, **options)
     restored = {}
     for key, path in tqdm(degraded.items(), desc=name, unit='image', disable=None):
         restored[key] = Path(folder, f'{key}.png')
-        restore_file(restorer, path, restored[key])
+        try:
+            restore_file(restorer, path, restored[key])
+        except FloatingPointError as error:
+            raise FloatingPointError(f'column {name!r}, {path}: {error}') from error
     return restored

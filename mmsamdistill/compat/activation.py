@@ -17,6 +17,7 @@ from mmsamdistill.compat.remedies import (
     let_configs_inherit_from_this_package,
     let_ema_start_from_any_checkpoint,
     name_fields_in_one_order,
+    name_what_cannot_be_one_batch,
     recompute_without_losing_gradients,
     refuse_damaged_images,
     replace_pkg_resources,
@@ -66,6 +67,7 @@ def activate() -> None:
     name_fields_in_one_order()
     let_configs_inherit_from_this_package()
     refuse_damaged_images()
+    name_what_cannot_be_one_batch()
     make_registries_lazy(importlib.import_module('mmagic.registry'))
     activate_in_spawned_workers()
     _done.append(True)

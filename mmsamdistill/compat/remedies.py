@@ -7,7 +7,7 @@ import importlib
 import importlib.util
 import multiprocessing.context
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import ForkingPickler
@@ -259,3 +259,40 @@ def _get(backend: Any, name: str, options: dict[str, Any]) -> Any:
     # The library's own errors do not say of which database they are.
     except Exception as error:
         raise ValueError(f'{options.get("db_path")} cannot be read: {error}') from error
+
+
+def name_what_cannot_be_one_batch() -> None:
+    """Let samples that cannot be stacked say which files they are of, and what differs."""
+    # MMagic's assertion, and torch's error about tensors, name neither file nor key.
+    after_import('mmagic.structures.data_sample', _amend_stack)
+
+
+def _amend_stack(module: ModuleType) -> None:
+    original = module.DataSample.stack
+
+    def stack(data_samples: Sequence[Any]) -> Any:
+        first = data_samples[0]
+        for other in data_samples[1:]:
+            which = f'{_file_of(first)} and {_file_of(other)} cannot be in one batch: '
+            lone = sorted(set(first.keys()) ^ set(other.keys()))
+            if lone:
+                raise ValueError(
+                    f'{which}only one of them has {", ".join(lone)}. Give all images of a data set '
+                    "the same pipeline, or dict(type='WithoutTruth') to those without truth"
+                )
+            for key, value in first.items():
+                shapes = [tuple(getattr(each, 'shape', ())) for each in (value, other.get(key))]
+                if shapes[0] != shapes[1]:
+                    raise ValueError(
+                        f'{which}{key} is of {shapes[0]} and of {shapes[1]}; have the pipeline cut '
+                        'all to one size (PairedRandomCrop; before it PadToPatch, if they are '
+                        'small), or set batch_size=1'
+                    )
+        return original(data_samples)
+
+    module.DataSample.stack = staticmethod(stack)
+
+
+def _file_of(sample: Any) -> str:
+    paths = [sample.metainfo.get(f'{key}_path') for key in ('gt', 'img')]
+    return str(next((path for path in paths if path), 'an image'))

@@ -35,3 +35,31 @@ def test_what_the_fuzzer_looks_for_is_found(monkeypatch, capsys, kind):
     assert fuzz.main() == 1
     shown = capsys.readouterr().out
     assert ('UNDOCUMENTED: KeyError' if kind == 'error' else 'was executed') in shown
+
+
+@pytest.mark.slow  # a process for each call
+@pytest.mark.parametrize(
+    ('tool', 'arguments'),
+    [
+        ('compare', '--truth {gt} --degraded {images} --model a={plain},{nan} --out {out}/f.png'),
+        ('extract_regions', '{images} {out} --source superpixel --cfg-options scale=abc'),
+        ('check_data', '{damaged} --full'),
+        ('train', '{load_wide}'),
+    ],
+)
+def test_wrong_calls_end_in_a_message(tool, arguments, tmp_path, monkeypatch):
+    script = load('wrong_calls', monkeypatch)
+    (named,) = [named for *call, named in script.all_calls() if call == [tool, arguments]]
+    paths = script.build_world(tmp_path) | {'out': str(tmp_path / 'out')}
+    code, text = script.call(tool, arguments, paths, tmp_path)
+    assert script.judge(tool, code, text, named) is None, text
+    assert not (tmp_path / 'out/regions.json').exists()
+
+
+def test_what_a_wrong_call_must_not_do(monkeypatch):
+    judge = load('wrong_calls', monkeypatch).judge
+    assert judge('test', 1, 'test: net.pth is cut short', 'net.pth') is None
+    assert judge('test', 0, 'test: net.pth is cut short', 'net.pth') == 'accepted'
+    assert judge('test', 1, 'test: a file is cut short', 'net.pth') == "names no 'net.pth'"
+    assert judge('test', 1, 'Traceback (most recent call last):\nnet.pth', 'net.pth') == 'traceback'
+    assert judge('test', 1, 'test: net.pth\n' + 'no\n' * 99, 'net.pth') == 'long'

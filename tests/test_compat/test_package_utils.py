@@ -5,6 +5,7 @@ from pathlib import Path
 import mmengine
 import mmengine.config.config
 import pytest
+import torch
 
 from mmsamdistill import compat
 from mmsamdistill.compat import remedies
@@ -59,3 +60,18 @@ def test_patches_leave_other_code_alone():
     source = b'MMCV_MAX = "2.1.0"\nother.bool8\ndef f():\n    return 1\n'
     for patch in SOURCE_PATCHES.values():
         assert ast.dump(patch(source)) == ast.dump(ast.parse(source))
+
+
+def test_samples_that_cannot_be_one_batch_are_named():
+    from mmagic.structures import DataSample
+
+    def sample(name, **entries):
+        entries = {key: torch.zeros(3, *size) for key, size in entries.items()}
+        return DataSample(metainfo={'gt_path': f'gt/{name}.png'}, **entries)
+
+    both = [sample('a', gt_img=(4, 4), regions=(4, 4)), sample('b', gt_img=(4, 4))]
+    with pytest.raises(ValueError, match=r'gt/a\.png and gt/b\.png .* one of them has regions'):
+        DataSample.stack(both)
+    with pytest.raises(ValueError, match=r'gt/b\.png .*gt_img is of \(3, 4, 4\) and of \(3, 4, 6'):
+        DataSample.stack([both[1], both[1], sample('c', gt_img=(4, 6))])
+    assert DataSample.stack([both[1], both[1]]).gt_img.shape == (2, 3, 4, 4)

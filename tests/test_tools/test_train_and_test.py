@@ -9,6 +9,8 @@ import pytest
 import torch
 from toy import cascade_model, config, plain_model, write_data
 
+from mmsamdistill.command_line import UsageError
+
 pytestmark = pytest.mark.slow  # whole runs
 TOOLS = Path(__file__).parents[2] / 'tools'
 
@@ -102,10 +104,10 @@ def test_scaled_learning_rate_and_amp_reach_the_config(configs, monkeypatch):
     amp = load('--amp').optim_wrapper
     assert (amp.type, amp.loss_scale) == ('AmpOptimWrapper', 'dynamic')
     assert load().optim_wrapper.type == 'OptimWrapper'
-    with pytest.raises(SystemExit, match='ApexOptimWrapper'):
+    with pytest.raises(UsageError, match='ApexOptimWrapper'):
         load('--amp', '--cfg-options', 'optim_wrapper.type=ApexOptimWrapper')
     configs['plain'].write_text(configs['plain'].read_text().replace('auto_scale_lr', 'unused'))
-    with pytest.raises(SystemExit, match='auto_scale_lr'):
+    with pytest.raises(UsageError, match='auto_scale_lr'):
         load('--auto-scale-lr')
 
 
