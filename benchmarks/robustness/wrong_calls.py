@@ -214,7 +214,7 @@ CALLS: dict[str, list[tuple[str, str]]] = {
     'compare': [
         ('', '--truth'),
         ('--truth /nowhere --degraded {images} --out {out}/f.png', '/nowhere'),
-        ('--truth {gt} --out {out}/f.png', 'truth'),
+        ('--truth {gt} --out {out}/f.png', '--column'),
         ('--truth {gt} --degraded {images}', '--out'),
         ('--truth {gt} --degraded {nothing} --out {out}/f.png', 'nothing'),
         ('--truth {gt} --column a --out {out}/f.png', 'NAME=FOLDER'),
@@ -505,6 +505,7 @@ def call(tool: str, arguments: str, paths: dict[str, str], output: Path) -> tupl
         for descriptor, name in ((1, 'stdout'), (2, 'stderr')):
             opened = os.open(output / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             os.dup2(opened, descriptor)
+        sys.stdout, sys.stderr = (open(number, 'w', closefd=False) for number in (1, 2))  # noqa: SIM115
         os.chdir(paths['world'])
         sys.argv = [str(ROOT / f'tools/{tool}.py'), *shlex.split(arguments.format(**paths))]
         _exit_as(lambda: runpy.run_path(sys.argv[0], run_name='__main__'))

@@ -43,7 +43,6 @@ def test_what_the_fuzzer_looks_for_is_found(monkeypatch, capsys, kind):
     [
         ('compare', '--truth {gt} --degraded {images} --model a={plain},{nan} --out {out}/f.png'),
         ('extract_regions', '{images} {out} --source superpixel --cfg-options scale=abc'),
-        ('check_data', '{damaged} --full'),
         ('train', '{load_wide}'),
     ],
 )
