@@ -98,7 +98,7 @@ def read_config(
     known = {*inspect.signature(_runner()).parameters, *_OTHER_KEYS}
     new = {key.split('.')[0] for key in given} - set(cfg)
     for key, value in given.items():
-        there = _value_at(cfg, key)
+        there = _value_at(cfg._cfg_dict, key)
         if isinstance(there, dict) and not isinstance(value, dict | list | tuple | None):
             inside = f', such as {key}.{next(iter(there))}' if there else ''
             raise UsageError(
