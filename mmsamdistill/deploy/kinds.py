@@ -11,7 +11,6 @@ from PIL import Image
 from torch import Tensor
 
 _WHITES = {np.dtype('uint8'): 255.0, np.dtype('uint16'): 65535.0}
-_PIL_MODES = {1: 'L', 2: 'LA', 3: 'RGB', 4: 'RGBA'}
 
 
 @dataclass

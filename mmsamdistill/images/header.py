@@ -142,12 +142,6 @@ def png_chunks(data: bytes, path: str | Path) -> Iterator[tuple[bytes, bytes]]:
         position = end
 
 
-def check_png(data: bytes, path: str | Path) -> None:
-    """Refuse a PNG that is truncated or whose checksums are wrong."""
-    for _ in png_chunks(data, path):
-        pass
-
-
 def check_pixels(height: int, width: int, path: str | Path) -> None:
     """Refuse an image that claims more than :data:`MAX_PIXELS`, or none at all."""
     if min(height, width) < 1:

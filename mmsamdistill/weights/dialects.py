@@ -217,11 +217,6 @@ def load_plain(model: nn.Module, source: str | Path | Mapping[str, Any], ema: bo
     model.load_state_dict(weights, strict=True)
 
 
-def student_part(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Take the student's weights out of a cascade's; a plain restorer's stay as they are."""
-    return _below(state_dict, _STUDENT) if _has(state_dict, _STUDENT) else dict(state_dict)
-
-
 def is_cascade(weights: Mapping[str, Any]) -> bool:
     """Whether weights are those of a whole cascade."""
     return _has(weights, _STUDENT)

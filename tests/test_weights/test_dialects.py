@@ -4,7 +4,6 @@ from mmengine.hooks import EMAHook
 from torch import nn
 
 from mmsamdistill.weights import find_state_dict, to_plain_state_dict
-from mmsamdistill.weights.dialects import student_part
 
 RAW = {'generator.w': torch.zeros(2), 'generator.b': torch.zeros(1)}
 AVERAGED = {key: value + 1 for key, value in RAW.items()}
@@ -109,8 +108,6 @@ def test_takes_the_student_of_a_cascade():
     }
     assert same(to_plain_state_dict(cascade, RAW), AVERAGED)
     assert same(to_plain_state_dict(prefixed('module.', cascade), RAW), AVERAGED)
-    assert same(student_part(cascade), AVERAGED)
-    assert same(student_part(AVERAGED), AVERAGED)
 
 
 def test_bare_network_and_whole_model_translate_both_ways():
