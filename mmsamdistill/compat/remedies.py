@@ -114,7 +114,7 @@ def recompute_without_losing_gradients() -> None:
 
 
 def _amend_recomputation(module: ModuleType) -> None:
-    module.checkpoint = functools.partial(checkpoint, use_reentrant=False)
+    module.checkpoint = functools.partial(checkpoint, use_reentrant=False)  # type: ignore[attr-defined]
 
 
 def let_configs_inherit_from_this_package() -> None:
