@@ -6,6 +6,7 @@ A tool parses its arguments before it imports anything heavy, and ends with ``ru
 from __future__ import annotations
 
 import difflib
+import importlib.util
 import inspect
 import os
 import sys
@@ -59,6 +60,9 @@ def describe(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return f'{error.filename}: {error.strerror}'
     where = f'{"/".join(Path(frame[0].filename).parts[-2:])}:{frame[0].lineno}, ' if frame else ''
+    innermost = [frame for frame, _ in traceback.walk_tb(error.__traceback__)][-1:]
+    if innermost and 'self' in innermost[0].f_locals:
+        where = f'in {type(innermost[0].f_locals["self"]).__name__}, {where}'
     where = _being_built(error) + where
     return f'{type(error).__name__}: {text or "no message"} ({where}--debug shows the way there)'
 
@@ -95,6 +99,9 @@ def read_config(
         raise UsageError(f'config {path} cannot be read: {_cause(error)}') from error
     if not len(cfg):
         raise UsageError(f'config {path} is empty: it needs at least {", ".join(needs)}')
+    scope = cfg.get('default_scope')
+    if scope is not None and importlib.util.find_spec(str(scope)) is None:
+        raise UsageError(f"config {path}: there is no package default_scope={scope!r}; 'mmagic' is")
     known = {*inspect.signature(_runner()).parameters, *_OTHER_KEYS}
     new = {key.split('.')[0] for key in given} - set(cfg)
     for key, value in given.items():

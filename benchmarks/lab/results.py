@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmsamdistill.files import write_atomically
+from mmsamdistill.files import parse_json, write_atomically
 
 Scores = Mapping[str, Mapping[str, float]]
 
@@ -112,10 +112,32 @@ def read_results(paths: Iterable[str | Path]) -> list[Result]:
 
 def _read(path: Path) -> Result:
     try:
-        content = json.loads(path.read_text(encoding='utf-8'))
-        return Result(**content)
+        content = parse_json(path.read_bytes(), path)
+        return _checked(Result(**content))
     except (TypeError, ValueError) as error:
         raise ValueError(f'{path} is no result of benchmarks/run_table.py: {error}') from error
+
+
+def _checked(result: Result) -> Result:
+    """Require the types that tables are made from."""
+    kinds = {'table': str, 'row': str, 'seed': int, 'iterations': int, 'config': str}
+    kinds |= {'seconds_per_iteration': int | float, 'seconds_before': int | float}
+    kinds |= {'environment': dict, 'student': dict, 'teacher': dict}
+    for name, kind in kinds.items():
+        if not isinstance(getattr(result, name), kind):
+            raise TypeError(f'{name} is {getattr(result, name)!r:.60}')
+    odd = {
+        key: value for key, value in result.environment.items() if isinstance(value, dict | list)
+    }
+    if odd:
+        raise TypeError(f'environment has {odd!r:.60}')
+    points = result.curve if isinstance(result.curve, list | tuple) else [None]
+    for scores in (*result.student.values(), *result.teacher.values(), *points):
+        if not isinstance(scores, dict) or not all(
+            isinstance(value, int | float | None) for value in scores.values()
+        ):
+            raise TypeError(f'scores are {scores!r:.60}')
+    return result
 
 
 def _strict(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Give damaged files to every reader of images, region maps, masks, manifests and databases.
+"""Give damaged files to every reader of images, region maps, masks, results and databases.
 
 Each input is a sound file with a few random changes: bits, cut ends, lost and doubled pieces, and,
 since checksums would stop these at the door, changed contents of PNG chunks with right checksums
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import dataclasses
 import io
 import json
 import os
@@ -36,12 +37,18 @@ from PIL import Image
 import mmsamdistill  # noqa: F401  (makes MMagic importable)
 
 # isort: split
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from mmagic.registry import TRANSFORMS
 
+from lab.results import Result, read_results
+from lab.summary import summarise
 from mmsamdistill.cache import RegionStore, extract, verify
 from mmsamdistill.cache.map_file import read_masks, write_masks
 from mmsamdistill.cache.store import fitting_command
+from mmsamdistill.compat.resuming import _named_in
 from mmsamdistill.data_check import check_data
+from mmsamdistill.deploy.formats import tested_numbers
+from mmsamdistill.engine.hooks.run_record import _earlier
 from mmsamdistill.images import decode_image, find_images
 from mmsamdistill.sources import SuperpixelRegions
 
@@ -243,6 +250,35 @@ class World:
         path = self._write('x.masks.json', change((self.root / 'a.masks.json').read_bytes(), rng))
         yield lambda: read_masks(path)
 
+    def results(self, rng: random.Random) -> Iterator[Callable[[], Any]]:
+        """What runs and tests wrote of themselves: report, card, record of a run."""
+        scores = {'test': {'PSNR': 27.5, 'SSIM': 0.7}}
+        sound: dict[str, Any] = rng.choice(
+            [
+                dataclasses.asdict(
+                    Result(
+                        table='t',
+                        row='plain',
+                        seed=0,
+                        seconds_before=1.0,
+                        student=scores,
+                        teacher=scores,
+                        curve=[{'iteration': 1, 'PSNR': 20.0}],
+                        config='model = dict()',
+                        environment={'torch': '2'},
+                    )
+                ),
+                {'protocols': {}, 'results': [{'PSNR': 1.0}], 'checkpoint': 'net.pth'},
+                {'config': 'x', 'seed': 0, 'earlier': [{'seed': 1}]},
+            ]
+        )
+        change = rng.choice([change_json, change_json, change_bytes])
+        path = self._write('x.json', change(json.dumps(sound).encode(), rng))
+        yield lambda: summarise(read_results([path]), {'plain': 'Plain'}, 'test')
+        yield lambda: tested_numbers(path, 'net.pth')
+        yield lambda: _earlier(path)
+        yield lambda: _named_in(path)
+
     def lmdb(self, rng: random.Random) -> Iterator[Callable[[], Any]]:
         """Databases: data check and loader, each in a process of its own."""
         database = rng.choice(self.databases)
@@ -305,7 +341,7 @@ class World:
         return path
 
 
-KINDS = {'image': 3, 'map': 3, 'manifest': 2, 'masks': 1, 'lmdb': 1}
+KINDS = {'image': 3, 'map': 3, 'manifest': 2, 'masks': 1, 'results': 1, 'lmdb': 1}
 """How many inputs there are of each kind, relative to the others."""
 
 

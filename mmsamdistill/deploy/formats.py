@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from mmsamdistill.deploy.cost import count_flops, count_parameters, package_version
 from mmsamdistill.deploy.graph import onnx_bytes, onnx_reader, require
-from mmsamdistill.files import hash_file
+from mmsamdistill.files import hash_file, parse_json
 from mmsamdistill.restorers.local_statistics import has_local_statistics
 from mmsamdistill.weights import read_checkpoint
 
@@ -208,10 +208,10 @@ def describe_export(
 def tested_numbers(report: str | Path, checkpoint: str | Path) -> dict[str, Any]:
     """Take protocols and numbers out of a report, if it is this checkpoint's."""
     try:
-        content = json.loads(Path(report).read_text())
+        content = parse_json(Path(report).read_bytes(), report)
         tested = {key: content[key] for key in ('protocols', 'results')}
         of = Path(content['checkpoint']).name
-    except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f'{report} is no .json report of tools/test.py --out') from error
     if of != Path(checkpoint).name:
         raise ValueError(f'{report} has the numbers of {of}, not of {Path(checkpoint).name}')

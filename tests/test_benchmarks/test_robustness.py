@@ -1,6 +1,7 @@
 """The robustness scripts in little."""
 
 import importlib.util
+import json
 import sys
 from pathlib import Path
 
@@ -62,3 +63,23 @@ def test_what_a_wrong_call_must_not_do(monkeypatch):
     assert judge('test', 1, 'test: a file is cut short', 'net.pth') == "names no 'net.pth'"
     assert judge('test', 1, 'Traceback (most recent call last):\nnet.pth', 'net.pth') == 'traceback'
     assert judge('test', 1, 'test: net.pth\n' + 'no\n' * 99, 'net.pth') == 'long'
+
+
+@pytest.mark.parametrize(
+    ('change', 'told'),
+    [
+        ({'seed': 'one'}, 'seed is'),
+        ({'student': {'test': 3}}, 'scores are 3'),
+        ({'environment': {'torch': {}}}, 'environment has'),
+    ],
+)
+def test_results_of_other_types_are_refused_by_name(tmp_path, monkeypatch, change, told):
+    fuzz = load('fuzz_regions', monkeypatch)
+    sound = {'table': 't', 'row': 'r', 'seed': 0, 'seconds_before': 1.0, 'config': ''}
+    sound |= {'student': {'test': {'PSNR': 20.0}}, 'teacher': {}, 'environment': {}}
+    path = tmp_path / 'seed0.json'
+    path.write_text(json.dumps(sound))
+    assert fuzz.read_results([path])[0].student['test']['PSNR'] == 20
+    path.write_text(json.dumps(sound | change))
+    with pytest.raises(ValueError, match=rf'seed0\.json is no result .*{told}'):
+        fuzz.read_results([path])

@@ -20,7 +20,7 @@ from mmengine.dist import get_world_size, is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from mmsamdistill.files import write_atomically
+from mmsamdistill.files import parse_json, write_atomically
 from mmsamdistill.images.finding import walk_folder
 
 _PACKAGES = (
@@ -152,7 +152,7 @@ def _files_below(path: Path) -> Iterator[tuple[str, int]]:
 
 def _earlier(path: Path) -> list[dict[str, Any]]:
     try:
-        last = json.loads(path.read_text())
+        last = parse_json(path.read_bytes(), path)
         earlier = last.pop('earlier')
         last.pop('config')
         return [*earlier, last]
