@@ -23,7 +23,7 @@ SECTIONS = {
     'Guide': [
         *('docs/start', 'docs/install', 'docs/your_data', 'docs/your_restorer'),
         *('docs/region_sources', 'docs/data', 'docs/deploy'),
-        *('docs/distributed', 'docs/troubleshooting'),
+        *('docs/distributed', 'docs/troubleshooting', 'docs/versions'),
     ],
     'Recipes': ['docs/recipes', *pages('configs/*/README.md')],
     'Measured': ['docs/results', 'benchmarks/README', *pages('benchmarks/*/reports/*.md')],

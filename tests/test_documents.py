@@ -8,7 +8,9 @@ import yaml
 from test_architecture import FLOORS
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = ['README.md', 'CONTRIBUTING.md', 'docs/architecture.md', 'docs/install.md']
+DOCUMENTS = sorted(
+    path.relative_to(ROOT).as_posix() for path in [*ROOT.glob('[RC]*.md'), *ROOT.glob('docs/*.md')]
+)
 
 
 def paths_of(document):
@@ -17,17 +19,23 @@ def paths_of(document):
     for link in re.findall(r'\]\(([^)#]+)\)', text):
         if '://' not in link:
             yield (ROOT / document).parent / link
-    # Files in code, of the repository or of the package; links have their own text.
+    # Files in code, of the repository or of the package; links have their own text, and other
+    # folders are a run's or of other projects.
     prose = re.sub(r'\[[^]]*\]\([^)]*\)', '', text)
     for code in re.findall(r'`([a-z_0-9./]+/[a-z_0-9.]+)`', prose):
-        yield ROOT / code if (ROOT / code).exists() else ROOT / 'mmsamdistill' / code
+        first = code.partition('/')[0]
+        homes = [home for home in (ROOT, ROOT / 'mmsamdistill') if (home / first).is_dir()]
+        if homes and first != 'work_dirs':
+            yield next((home / code for home in homes if (home / code).exists()), ROOT / code)
 
 
 @pytest.mark.parametrize('document', DOCUMENTS)
 def test_every_file_that_is_named_exists(document):
-    paths = list(paths_of(document))
-    assert paths
-    assert [path for path in paths if not path.exists()] == []
+    assert [path for path in paths_of(document) if not path.exists()] == []
+
+
+def test_files_are_named():
+    assert sum(1 for document in DOCUMENTS for _ in paths_of(document)) > 100
 
 
 def test_every_target_of_make_that_is_named_exists():

@@ -44,7 +44,7 @@ ENVIRONMENTS = {
     ),
     'transformers': Environment(
         '3.12',
-        ('torch torchvision', '.[onedl,transformers,tensorboard] diffusers', MMAGIC),
+        ('torch torchvision', '.[onedl,sam,transformers,tensorboard] diffusers', MMAGIC),
         ('transformers',),
     ),
     'mim': Environment('3.11', ('torch torchvision', '.[mmlab,mim]', MMAGIC), ('mim',)),
@@ -165,7 +165,7 @@ def run_environment(name: str, folder: Path) -> dict[str, str]:
         row['result'] = 'works: {:.0f} s to install, {:.0f} s for the job'.format(*seconds)
     except (RuntimeError, OSError) as error:
         print(f'{name} failed: {error}', file=sys.stderr)
-        row['result'] = f'FAILED: {str(error).splitlines()[0]}'
+        row['result'] = f'FAILED: {str(error).splitlines()[-1].strip()}'
     return row
 
 

@@ -50,6 +50,5 @@ def test_a_step_that_fails_is_named_in_the_row(matrix, tmp_path, monkeypatch, ca
     monkeypatch.setattr(matrix, 'call', fail)
     monkeypatch.setattr(matrix, 'find_python', lambda version: version)
     row = matrix.run_environment('newest', tmp_path)
-    assert row['result'].startswith('FAILED: ')
-    assert row['result'].endswith('env broke')
-    assert 'because' in capsys.readouterr().err
+    assert row['result'] == 'FAILED: because'
+    assert 'env broke' in capsys.readouterr().err
