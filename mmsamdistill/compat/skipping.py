@@ -89,7 +89,8 @@ def _run(run: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(run)
     def method(loop: Any) -> Any:
         batches = _numbered(loop)
-        if batches is not None:
+        # onedl-mmengine can be told to begin the data anew.
+        if batches is not None and not getattr(loop, 'fast_forward_on_resume', False):
             loop.dataloader_iterator.skip(loop._iter)
         return run(loop)
 
@@ -128,6 +129,10 @@ def _amend_loops(module: ModuleType) -> None:
         def skip(self, count: int) -> None:
             """Have the next ``count`` batches, which the loop asks for, cost nothing."""
             self._seen = self._to_pass = count
+
+        def skip_iter(self, count: int) -> None:
+            """What the loop of onedl-mmengine calls once, instead of asking ``count`` times."""
+            self._to_pass = 0
 
         def __next__(self) -> Any:
             if self._to_pass:

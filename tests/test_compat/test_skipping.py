@@ -9,7 +9,7 @@ import pytest
 import torch
 from mmagic.registry import TRANSFORMS
 from mmengine.hooks import Hook
-from mmengine.runner import Runner
+from mmengine.runner import Runner, loops
 from toy import config, plain_model, write_data
 
 from mmsamdistill.compat.skipping import NumberedBatches, SeededBatch
@@ -122,3 +122,18 @@ def test_a_batch_brings_its_random_numbers_along():
     assert draws(next(iter(batches))) == wanted
     assert draws(SeededBatch([3], 6, 0, 2)) != wanted
     assert batches.skip(7) == 4
+
+
+@pytest.mark.parametrize('fork', [False, True])
+def test_both_ways_of_loops_to_skip_end_at_the_same_batch(fork):
+    numbers = list(range(10))
+    loader = torch.utils.data.DataLoader(numbers, batch_size=2)
+    batches = NumberedBatches(loader.batch_sampler, 0)
+    object.__setattr__(loader, 'batch_sampler', batches)
+    iterator = loops._InfiniteDataloaderIterator(loader)
+    iterator.skip(3)
+    if fork:  # onedl-mmengine says once how many are to be skipped
+        iterator.skip_iter(3)
+    else:
+        assert [next(iterator) for _ in range(3)] == [None] * 3
+    assert next(iterator).tolist() == [6, 7]
