@@ -26,7 +26,12 @@ SECTIONS = {
         *('docs/distributed', 'docs/troubleshooting', 'docs/versions'),
     ],
     'Recipes': ['docs/recipes', *pages('configs/*/README.md')],
-    'Measured': ['docs/results', 'benchmarks/README', *pages('benchmarks/*/reports/*.md')],
+    'Measured': [
+        'docs/results',
+        'docs/robustness',
+        'benchmarks/README',
+        *pages('benchmarks/*/reports/*.md'),
+    ],
     'Project': ['docs/architecture', 'CONTRIBUTING', 'CHANGELOG'],
     'API': ['docs/api', *pages('docs/api/*.md')],
 }

@@ -54,6 +54,8 @@ class MaskGeneratorRegions(RegionSource):
         super().__init__()
         if network is not None and (checkpoint is not None or sha256 is not None):
             raise ValueError('give either sam or checkpoint and sha256, not both')
+        if not isinstance(generator, dict | None):
+            raise TypeError(f'generator={generator!r} must be a dictionary of its arguments')
         if 'output_mode' in (generator or {}):
             raise ValueError('output_mode cannot be chosen: the masks are painted, not encoded')
         self.checkpoint = checkpoint
