@@ -120,7 +120,13 @@ def _read(path: Path) -> Result:
 
 def _checked(result: Result) -> Result:
     """Require the types that tables are made from."""
-    kinds = {'table': str, 'row': str, 'seed': int, 'iterations': int, 'config': str}
+    kinds: dict[str, Any] = {
+        'table': str,
+        'row': str,
+        'seed': int,
+        'iterations': int,
+        'config': str,
+    }
     kinds |= {'seconds_per_iteration': int | float, 'seconds_before': int | float}
     kinds |= {'environment': dict, 'student': dict, 'teacher': dict}
     for name, kind in kinds.items():

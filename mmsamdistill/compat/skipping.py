@@ -119,7 +119,7 @@ def _run_epoch(run_epoch: Callable[..., Any]) -> Callable[..., Any]:
 def _amend_loops(module: ModuleType) -> None:
     original = module._InfiniteDataloaderIterator
 
-    class ResumableIterator(original):
+    class ResumableIterator(original):  # type: ignore[valid-type, misc]
         """Starts to load when the first batch is wanted; MMEngine's starts before it resumes."""
 
         def __init__(self, dataloader: DataLoader) -> None:
@@ -153,7 +153,7 @@ def _amend_loops(module: ModuleType) -> None:
                             sampler.set_epoch(self._epoch)
             self._iterator = iter(loader)
 
-    module._InfiniteDataloaderIterator = ResumableIterator
+    module._InfiniteDataloaderIterator = ResumableIterator  # type: ignore[attr-defined]
     module.IterBasedTrainLoop.run = _run(module.IterBasedTrainLoop.run)
     module.EpochBasedTrainLoop.run_epoch = _run_epoch(module.EpochBasedTrainLoop.run_epoch)
 
