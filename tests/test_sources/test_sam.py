@@ -230,7 +230,7 @@ class TestCheckpoints:
 
         monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path))
         monkeypatch.setattr(torch.hub, 'download_url_to_file', download)
-        with pytest.raises(ConnectionError, match='reached'):
+        with pytest.raises(FileNotFoundError, match='reached'):
             SAMRegions('vit_b')(images)
 
     def test_missing_file(self, images, tmp_path):

@@ -143,7 +143,7 @@ class TestWithAStandIn:
 
         monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path))
         monkeypatch.setattr(torch.hub, 'download_url_to_file', download)
-        with pytest.raises(ConnectionError, match='reached'):
+        with pytest.raises(FileNotFoundError, match='reached'):
             SAM2Regions()(IMAGES)
 
     def test_damaged_and_wrong_files(self, package, checkpoint, tmp_path):
