@@ -4,8 +4,6 @@ And the arguments that tools have in common. It lies beside the package, not in 
 anything of the package costs torch, and a list of tools or a tool's help should not.
 """
 
-from __future__ import annotations
-
 import argparse
 import ast
 import importlib.util

@@ -6,8 +6,6 @@ distilled step run in turns in one process; the figure shows both times and thei
     python benchmarks/cost_growth.py CONFIG --figure growth.png
 """
 
-from __future__ import annotations
-
 import argparse
 import statistics
 from collections.abc import Sequence

@@ -7,8 +7,6 @@ test photographs, count what any of five humans drew, and are therefore higher. 
 strength to threshold: their boundaries are matched as they are.
 """
 
-from __future__ import annotations
-
 import argparse
 import shlex
 import sys

@@ -8,8 +8,6 @@ segmented by several people; its region map is the segmentation of median granul
 the lower one of an even number. The validation part of the archive is left alone.
 """
 
-from __future__ import annotations
-
 import argparse
 from collections import Counter
 from pathlib import Path

@@ -6,8 +6,6 @@ Gains are paired by seed, with their standard error; nothing is typed by hand. O
 those that have no results yet are left out, and an overview of the gains in domain is added.
 """
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 

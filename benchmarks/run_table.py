@@ -6,8 +6,6 @@ One row and seed alone, for a cluster's scheduler: --rows plain --seeds 0. The t
 by benchmarks/report.py from the results.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import sys

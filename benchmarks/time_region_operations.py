@@ -9,8 +9,6 @@ first. What would need more memory than --gigabytes, or far longer than the rest
     python benchmarks/time_region_operations.py --sizes 256 512 --backward
 """
 
-from __future__ import annotations
-
 import argparse
 import time
 from collections.abc import Callable, Sequence

@@ -9,8 +9,6 @@ images. Without a configuration, the demo's small NAFNet and synthetic images in
 are used.
 """
 
-from __future__ import annotations
-
 import argparse
 import copy
 import functools

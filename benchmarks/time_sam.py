@@ -7,8 +7,6 @@ all. Random masks would be speckled and slow to encode; equal weights within eac
 upscaling make them smooth like a trained model's.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

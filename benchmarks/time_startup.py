@@ -12,8 +12,6 @@ eager      the same, after every package that MMagic's registries import at thei
     python benchmarks/time_startup.py configs/demo/nafnet_denoise_samdistill.py --repeats 3
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import resource

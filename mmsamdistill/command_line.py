@@ -3,8 +3,6 @@
 A tool parses its arguments before it imports anything heavy, and ends with ``run(main)``.
 """
 
-from __future__ import annotations
-
 import difflib
 import importlib.util
 import inspect

@@ -4,8 +4,6 @@ Each check yields findings: a verdict (``OK``, ``REMARK`` or ``FAILED``), what w
 what was found, with the cure if there is something to be cured.
 """
 
-from __future__ import annotations
-
 import math
 import time
 import warnings

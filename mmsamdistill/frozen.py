@@ -1,7 +1,5 @@
 """A frozen network that its owner uses but does not own."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch
@@ -44,7 +42,7 @@ class FrozenNetwork(nn.Module):
             raise RuntimeError(f'{type(self).__name__} holds no network yet; call hold() first')
         return self._held[0]
 
-    def _apply(self, fn: Callable, *args: object, **kwargs: object) -> FrozenNetwork:
+    def _apply(self, fn: Callable, *args: object, **kwargs: object) -> 'FrozenNetwork':
         super()._apply(fn, *args, **kwargs)
         for network in self._held:
             network._apply(fn, *args, **kwargs)
@@ -59,7 +57,7 @@ class FrozenMaskNetwork(FrozenNetwork):
         """Whether there is no network yet."""
         return not self._held
 
-    def _apply(self, fn: Callable, *args: object, **kwargs: object) -> FrozenMaskNetwork:
+    def _apply(self, fn: Callable, *args: object, **kwargs: object) -> 'FrozenMaskNetwork':
         for network in self._held:
             probe = next(network.parameters())
             network.to(fn(torch.empty(0, device=probe.device)).device)

@@ -1,7 +1,5 @@
 """Which value is white: 255, 1 or 65535, told once from how a restorer normalises its images."""
 
-from __future__ import annotations
-
 from typing import Any
 
 # Images scaled to 1, and those of 8, 10, 12, 14 and 16 bits.

@@ -1,7 +1,5 @@
 """Compare what a restorer costs, deployed and in training, plain against distilled."""
 
-from __future__ import annotations
-
 import argparse
 import json
 import statistics

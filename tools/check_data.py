@@ -1,7 +1,5 @@
 """Check the data of a config before training: folders, pairs, files, sizes and region maps."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Iterable, Sequence
 from typing import Any

@@ -5,8 +5,6 @@ together by their paths below these folders without suffix. What is drawn is cho
 the figure states, or by hand, which it states as well.
 """
 
-from __future__ import annotations
-
 import argparse
 import tempfile
 from collections.abc import Mapping

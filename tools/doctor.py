@@ -1,7 +1,5 @@
 """Tell whether a training can run here: versions, weights, data, region cache, memory, a step."""
 
-from __future__ import annotations
-
 import argparse
 import re
 import sys

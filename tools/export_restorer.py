@@ -1,7 +1,5 @@
 """Export the student of a distilled checkpoint as a plain restorer's."""
 
-from __future__ import annotations
-
 import argparse
 import json
 

@@ -1,7 +1,5 @@
 """Compute the region maps of a folder of images once, so that training only has to read them."""
 
-from __future__ import annotations
-
 import argparse
 import os
 import sys

@@ -1,7 +1,5 @@
 """Prove that an exported restorer is the plain one: same keys, cost and speed, same output."""
 
-from __future__ import annotations
-
 import argparse
 
 from mmsamdistill_command import add_config_options

@@ -1,7 +1,5 @@
 """Restore an image or a whole folder of images with a trained restorer."""
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Draw a region cache: overlays on some images, and statistics of all of its maps."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Iterable, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Test a restorer, plain or distilled, on every test set of its config, into one table."""
 
-from __future__ import annotations
-
 import argparse
 import math
 import os

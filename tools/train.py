@@ -1,7 +1,5 @@
 """Train a restorer, plain or distilled, from a config."""
 
-from __future__ import annotations
-
 import argparse
 import os
 from pathlib import Path

@@ -1,7 +1,5 @@
 """How much of the exact result an inexact generator keeps: measured, never assumed."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -5,8 +5,6 @@ and Zitnick, ICCV 2013. Matching is one to one; the original minimises the dista
 well, ours only finds as many pairs as there can be.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np
@@ -37,7 +35,7 @@ class Counts(NamedTuple):
         total = self.found + self.human
         return 2 * self.matched / total if total else 1.0
 
-    def plus(self, other: Counts) -> Counts:
+    def plus(self, other: 'Counts') -> 'Counts':
         """Counts of both."""
         return Counts(*(a + b for a, b in zip(self, other, strict=True)))
 

@@ -1,7 +1,5 @@
 """A table's gains as a figure: every seed a point, every row a mean with its error."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path

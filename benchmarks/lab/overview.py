@@ -1,7 +1,5 @@
 """Several tables beside each other: what each way of training gains in each domain."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 from lab.results import Result

@@ -1,7 +1,5 @@
 """What ``time_regions.py`` reads: a training set, synthetic without one, and two caches."""
 
-from __future__ import annotations
-
 import argparse
 import copy
 import tempfile

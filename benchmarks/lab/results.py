@@ -1,7 +1,5 @@
 """What a run leaves behind: one JSON file, from which every table and figure is made."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import math

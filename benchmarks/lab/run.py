@@ -1,7 +1,5 @@
 """One run of a table: train, test student and teacher, write the result."""
 
-from __future__ import annotations
-
 import copy
 import os
 import platform

@@ -1,7 +1,5 @@
 """What one process of ``time_sam.py`` measures: one generator on one image, by stages."""
 
-from __future__ import annotations
-
 import argparse
 import resource
 import time

@@ -1,7 +1,5 @@
 """The order of a table's runs, several at a time."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """A control without any second network: a restorer drawn to the average of itself."""
 
-from __future__ import annotations
-
 from typing import Any
 
 # First, since it makes MMagic importable; the forks of MMCV need that.

@@ -1,7 +1,5 @@
 """From the results of runs to the rows of a table: means, spreads and differences."""
 
-from __future__ import annotations
-
 import dataclasses
 import statistics
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """What a table of runs is: a plain config, and rows that say how they differ from it."""
 
-from __future__ import annotations
-
 import copy
 import dataclasses
 from collections.abc import Mapping, Sequence

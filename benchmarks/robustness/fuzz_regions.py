@@ -10,8 +10,6 @@ can be told again; the exit code is 1 if there was an undocumented outcome.
     python benchmarks/robustness/fuzz_regions.py --count 6000
 """
 
-from __future__ import annotations
-
 import argparse
 import collections
 import dataclasses

@@ -5,8 +5,6 @@ A reader may load what it is given, or refuse it by a documented error that name
 message that advises unsafe loading, and a marker file that a pickle has made. Exit code 1 then.
 """
 
-from __future__ import annotations
-
 import argparse
 import copy
 import functools

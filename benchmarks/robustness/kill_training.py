@@ -7,8 +7,6 @@ networks are the toy ones of the tests, plain and distilled in turn; writing is 
 a kill has something to hit. Exit code 1 if anything was torn, lost or different.
 """
 
-from __future__ import annotations
-
 import argparse
 import importlib.util
 import os

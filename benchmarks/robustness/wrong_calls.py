@@ -7,8 +7,6 @@ one that has everything imported. Exit code 1 if a call ended otherwise.
     python benchmarks/robustness/wrong_calls.py [--tools train test] [--show]
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

@@ -1,7 +1,5 @@
 """Whether a region cache fits: one check, for the tool, for a training, and for extraction."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import random

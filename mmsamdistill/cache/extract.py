@@ -1,7 +1,5 @@
 """Computing the region maps of a folder of images, resumable and in any number of processes."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field

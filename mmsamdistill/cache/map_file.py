@@ -8,8 +8,6 @@ Reading a map must cost next to nothing beside decoding a photograph: the rows a
 they are inflated and are there, a third of the time of a general decoder, from smaller files.
 """
 
-from __future__ import annotations
-
 import json
 import struct
 import zlib

@@ -7,8 +7,6 @@ description. Its index is derived and is never asked whether an entry is done: i
 other programs, and remembers the size and times of each image's file when its hash was last seen.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -1,7 +1,5 @@
 """The semantic analyser: frozen VGG features of the student's and the teacher's images."""
 
-from __future__ import annotations
-
 import math
 import warnings
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """A target that stands still: networks averaged over the steps of their training."""
 
-from __future__ import annotations
-
 import copy
 import functools
 import weakref
@@ -40,7 +38,7 @@ class AveragedNetworks(nn.Module):
         self.eval()
         _after_steps().add(self)
 
-    def train(self, mode: bool = True) -> AveragedNetworks:
+    def train(self, mode: bool = True) -> 'AveragedNetworks':
         """Stay in evaluation mode: what stands still draws no random numbers."""
         return super().train(False)
 

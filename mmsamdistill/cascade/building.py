@@ -1,7 +1,5 @@
 """Building the parts of a cascade from their configs, and what it refuses."""
 
-from __future__ import annotations
-
 import copy
 import logging
 from collections.abc import Mapping, Sequence

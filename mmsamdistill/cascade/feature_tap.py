@@ -1,7 +1,5 @@
 """Reading what happens inside a network without changing it."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Callable, Sequence
 from types import TracebackType
@@ -40,7 +38,7 @@ class FeatureTap:
         self._handles: list[RemovableHandle] = []
         self.features: dict[str, Tensor] = {}
 
-    def __enter__(self) -> FeatureTap:
+    def __enter__(self) -> 'FeatureTap':
         for name, module in self._modules.items():
             self._handles.append(module.register_forward_hook(self._collector(name)))
         return self

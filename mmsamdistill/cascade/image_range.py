@@ -1,7 +1,5 @@
 """From the restorer's own range of values to the one every pretrained network expects."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

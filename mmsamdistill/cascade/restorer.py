@@ -1,7 +1,5 @@
 """The method itself: a restorer taught by a region-aware copy of itself."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch
@@ -249,7 +247,7 @@ class SAMDistillRestorer(BaseModel):
         student, teacher, truth = of_images([restored, target, truth], labelled)
         return losses | logged_psnr(truth, self.data_preprocessor, student=student, teacher=teacher)
 
-    def train(self, mode: bool = True) -> SAMDistillRestorer:
+    def train(self, mode: bool = True) -> 'SAMDistillRestorer':
         """Switch to training mode, except for what the stage keeps fixed."""
         super().train(mode)
         for part in self._fixed_parts():

@@ -4,8 +4,6 @@ Pure functions from image and regions to prior maps, and the head that fuses the
 (N, C, H, W), priors (N, P, H, W) and zero where there is no region.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Collection, Sequence
 

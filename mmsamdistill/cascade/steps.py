@@ -1,7 +1,5 @@
 """What a training step of a cascade is made of: truth, outputs, regions, and whether it teaches."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Which images a figure shows and which parts of them it enlarges, by rules that it can state."""
 
-from __future__ import annotations
-
 import re
 import statistics
 from collections.abc import Mapping, Sequence
@@ -34,7 +32,7 @@ class Box(NamedTuple):
         """The part itself, a view of the picture of shape (H, W, ...)."""
         return picture[self.top : self.top + self.size, self.left : self.left + self.size]
 
-    def check(self, name: str, shape: tuple[int, ...]) -> Box:
+    def check(self, name: str, shape: tuple[int, ...]) -> 'Box':
         """Refuse a box that is not wholly inside an image of this name and shape."""
         height, width = shape[:2]
         if self.left + self.size > width or self.top + self.size > height:

@@ -1,7 +1,5 @@
 """Images of several folders or models that belong together: one column each, the truth last."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -63,7 +61,7 @@ class Columns:
             candidates = [DEGRADED, *candidates]
         return (candidates[0], candidates[-1]) if len(candidates) > 1 else None
 
-    def only(self, keys: Sequence[str]) -> Columns:
+    def only(self, keys: Sequence[str]) -> 'Columns':
         """The same columns with fewer images."""
         return dataclasses.replace(self, keys=tuple(keys))
 

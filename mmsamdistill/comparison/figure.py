@@ -1,7 +1,5 @@
 """The comparison figure of a restoration paper: one row an image, one column a method."""
 
-from __future__ import annotations
-
 import io
 import math
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """A whole test set as a web page that needs neither server nor network."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

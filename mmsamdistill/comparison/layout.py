@@ -4,8 +4,6 @@ Whole pixels, because a zoomed crop is only honest if each of its pixels becomes
 same number of pixels in the figure.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """What is written in a comparison figure."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The gallery's page, filled in."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Mapping, Sequence

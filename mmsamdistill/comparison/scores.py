@@ -1,7 +1,5 @@
 """Numbers of every image in every column."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

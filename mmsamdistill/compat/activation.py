@@ -1,7 +1,5 @@
 """Put every remedy in force, and say what of MMagic cannot be used here all the same."""
 
-from __future__ import annotations
-
 import contextlib
 import importlib
 import importlib.util

@@ -1,7 +1,5 @@
 """Checkpoints read and written so that no pickle in them can run code."""
 
-from __future__ import annotations
-
 import functools
 import io
 import os

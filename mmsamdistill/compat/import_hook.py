@@ -1,7 +1,5 @@
 """One import hook for what must happen while a module of MMagic or MMEngine is being imported."""
 
-from __future__ import annotations
-
 import importlib.abc
 import importlib.machinery
 import sys

@@ -1,7 +1,5 @@
 """Packages whose ``__init__`` only gathers names: gather each name when it is asked for."""
 
-from __future__ import annotations
-
 import ast
 import importlib
 import importlib.util

@@ -1,7 +1,5 @@
 """MMagic's registries, made to import the module that registers a name when it is asked for."""
 
-from __future__ import annotations
-
 import contextlib
 import difflib
 import importlib

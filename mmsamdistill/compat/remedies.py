@@ -1,7 +1,5 @@
 """Small faults of MMEngine and MMagic: one remedy a function, each with its reason."""
 
-from __future__ import annotations
-
 import functools
 import importlib
 import importlib.util

@@ -1,7 +1,5 @@
 """Runs that start from complete weights, and go on from the newest whole checkpoint."""
 
-from __future__ import annotations
-
 import functools
 import os
 import re

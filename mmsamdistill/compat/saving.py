@@ -1,7 +1,5 @@
 """Checkpoints that are whole or not there, removed only when a newer one is, and only our own."""
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import io

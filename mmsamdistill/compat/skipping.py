@@ -1,7 +1,5 @@
 """Resumed runs go on in the middle of their data, without loading what was seen."""
 
-from __future__ import annotations
-
 import functools
 import random
 from collections.abc import Callable, Iterable, Iterator

@@ -1,7 +1,5 @@
 """Modules of MMagic that need one line changed before they can be executed."""
 
-from __future__ import annotations
-
 import ast
 import importlib.util
 import re

@@ -1,7 +1,5 @@
 """What is wrong with the data of a config, found before a training finds it hours later."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack

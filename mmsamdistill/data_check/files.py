@@ -1,7 +1,5 @@
 """Which files the datasets of a config read, by the datasets themselves, and which they do not."""
 
-from __future__ import annotations
-
 import contextlib
 import copy
 from collections import Counter

@@ -1,7 +1,5 @@
 """What could end a test half way, found before it starts."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """Headers of images in folders and LMDBs, and of region maps, each file read once."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -52,7 +50,7 @@ class LmdbReader:
         except (lmdb.Error, OSError) as error:
             raise ValueError(f'{path} is no LMDB: {error}') from error
 
-    def __enter__(self) -> LmdbReader:
+    def __enter__(self) -> 'LmdbReader':
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -1,7 +1,5 @@
 """What was found of a data set."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,7 +56,7 @@ class DataReport:
         """Whether a training or test can run on it, every sample as meant."""
         return not any(getattr(self, name) for name in _FATAL)
 
-    def add(self, other: DataReport) -> None:
+    def add(self, other: 'DataReport') -> None:
         """Add what was found of another part of the same data set."""
         self.samples += other.samples
         self.files |= other.files

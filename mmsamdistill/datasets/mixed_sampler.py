@@ -1,7 +1,5 @@
 """Batches of several data sets in a given ratio."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 from mmagic.registry import DATA_SAMPLERS

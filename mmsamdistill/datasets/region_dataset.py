@@ -1,7 +1,5 @@
 """Any dataset, with region maps in its samples."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Rewriting a pipeline's configuration so that region maps travel with the images."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Mapping, Sequence
 from types import FunctionType

@@ -1,7 +1,5 @@
 """What a restorer costs, parameters, FLOPs, time and memory, and on what that was measured."""
 
-from __future__ import annotations
-
 import os
 import platform
 import statistics

@@ -1,7 +1,5 @@
 """Where a training step's arithmetic and time go, by part of the cascade."""
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager

@@ -1,7 +1,5 @@
 """From a distilled checkpoint to the plain restorer that is deployed."""
 
-from __future__ import annotations
-
 import copy
 import os
 import tempfile

@@ -1,7 +1,5 @@
 """The forms in which a plain restorer is written, the readers that each is for, and the card."""
 
-from __future__ import annotations
-
 import io
 import json
 from collections.abc import Callable, Mapping

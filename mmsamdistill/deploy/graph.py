@@ -1,7 +1,5 @@
 """The deployed network as an ONNX graph, which runs without Python's classes."""
 
-from __future__ import annotations
-
 import contextlib
 import copy
 import importlib

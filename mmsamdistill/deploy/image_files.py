@@ -1,7 +1,5 @@
 """From image files to restored image files: depth, transparency, colour profile, orientation."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import re
@@ -64,7 +62,7 @@ def restore_file(restorer: Restorer, path: Path, result: Path) -> None:
 
 def _restore_part(
     restorer: Restorer, part: list[tuple[Path, Any]]
-) -> Iterable[tuple[Path, Picture | Exception]]:
+) -> 'Iterable[tuple[Path, Picture | Exception]]':
     if any(isinstance(outcome, Exception) for _, outcome in part):
         return part
     try:
@@ -79,14 +77,14 @@ def _restore_part(
     return part
 
 
-def _try_to_read(path: Path) -> tuple[Path, Picture | Exception]:
+def _try_to_read(path: Path) -> 'tuple[Path, Picture | Exception]':
     try:
         return path, read_picture(path)
     except Exception as error:
         return path, error
 
 
-def _likeness(outcome: Picture | Exception) -> tuple:
+def _likeness(outcome: 'Picture | Exception') -> tuple:
     if isinstance(outcome, Exception):
         return ('failed', id(outcome))
     return outcome.pixels.shape, outcome.pixels.dtype

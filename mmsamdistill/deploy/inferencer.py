@@ -1,7 +1,5 @@
 """The restorer as an inferencer by MMEngine's conventions."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Images of several kinds as stacks of colours, and back: PIL, NumPy, tensors."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

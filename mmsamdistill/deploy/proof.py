@@ -1,7 +1,5 @@
 """The proof that what is deployed is the plain restorer: same keys, same cost, same output."""
 
-from __future__ import annotations
-
 from functools import partial
 from pathlib import Path
 

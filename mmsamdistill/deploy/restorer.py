@@ -1,7 +1,5 @@
 """Restoring images with a trained model, exactly as its config tests it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from itertools import groupby
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What a config says about running its restorer: how it loads, what it sees, its statistics."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Restoring an image that is too large for the memory, in overlapping windows."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable
 from functools import partial

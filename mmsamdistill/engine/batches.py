@@ -1,7 +1,5 @@
 """Changing a raw batch between dataloader and model: images, truths and region maps alike."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Gradient clipping that keeps the student's recipe intact."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable
 

@@ -1,7 +1,5 @@
 """Pixel values as the evaluation scripts of the papers see them."""
 
-from __future__ import annotations
-
 from torch import Tensor
 
 # Luma of ITU-R BT.601 in studio range, in thousandths: Y = 16 + (65.481 R + ...) / 255.

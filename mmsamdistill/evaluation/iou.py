@@ -1,7 +1,5 @@
 """Intersection over union from counts, which add up over images and processes."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """Semantic label maps on disk, as classes that a network predicts."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Learned perceptual distance between restored and clean images."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The numbers of single images, which paired comparisons between models need."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Named ways to measure: what exactly a paper's PSNR and SSIM are."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Where in the image does a restorer do well? PSNR by region size, and at region boundaries."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any

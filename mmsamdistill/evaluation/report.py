@@ -1,7 +1,5 @@
 """Test results as a table that can be read, parsed and pasted."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json

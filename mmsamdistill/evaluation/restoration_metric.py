@@ -1,7 +1,5 @@
 """PSNR and SSIM by a named protocol, in MMagic's validation and test loops."""
 
-from __future__ import annotations
-
 import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence

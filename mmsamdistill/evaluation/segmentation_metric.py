@@ -1,7 +1,5 @@
 """Does a restored image help whoever looks at it next? IoU of a frozen segmentation network."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Frozen segmentation networks, to see how much of a scene a restored image gives back."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Structural similarity in the variants that papers report."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Names of a validation's metrics, checked before a run that would end at its first validation."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from typing import Any
 

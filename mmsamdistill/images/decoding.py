@@ -1,7 +1,5 @@
 """Reading an image file so that damage is an error: every reader of the package goes this way."""
 
-from __future__ import annotations
-
 import io
 import struct
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What an image file says of itself, and what is too large: read before anything is decoded."""
 
-from __future__ import annotations
-
 import io
 import struct
 import zlib

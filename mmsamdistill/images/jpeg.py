@@ -5,8 +5,6 @@ stripes. What a file consists of is followed here; what it decodes to is judged 
 warnings, which simplejpeg alone passes on.
 """
 
-from __future__ import annotations
-
 import re
 import struct
 from collections.abc import Iterator

@@ -7,8 +7,6 @@ here first, within bounds. Only the structure is read, not what is stored.
 Source: the format of LMDB 0.9, ``mdb.c`` of openldap.
 """
 
-from __future__ import annotations
-
 import mmap
 import struct
 from pathlib import Path

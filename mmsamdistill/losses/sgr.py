@@ -5,8 +5,6 @@ cosines. The student's cosines are drawn towards the teacher's: not what a regio
 taught, but which regions look alike. :class:`FeatureLoss` does without regions, for comparison.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

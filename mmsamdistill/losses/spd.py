@@ -5,8 +5,6 @@ gates, (N, 1, H, W). Where a gate is closed the target becomes the student's own
 that every distance is at its minimum there and has no gradient.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 

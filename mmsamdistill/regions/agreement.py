@@ -1,7 +1,5 @@
 """How far two label maps agree."""
 
-from __future__ import annotations
-
 import numpy as np
 
 

@@ -1,7 +1,5 @@
 """Renumbering of arbitrary labels, the step every region operation starts with."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import torch

@@ -1,7 +1,5 @@
 """Between binary masks and label maps, and label maps without gaps."""
 
-from __future__ import annotations
-
 from typing import TypeVar
 
 import numpy as np

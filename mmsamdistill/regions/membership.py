@@ -1,7 +1,5 @@
 """How much of each cell of a coarser grid belongs to which region."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

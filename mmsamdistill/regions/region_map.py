@@ -1,7 +1,5 @@
 """The region map: a batch of label maps and everything that is computed with it."""
 
-from __future__ import annotations
-
 from functools import cached_property
 
 import torch
@@ -50,7 +48,7 @@ class RegionMap:
         self._counts = counts
 
     @classmethod
-    def from_labels(cls, labels: Tensor | RegionMap) -> RegionMap:
+    def from_labels(cls, labels: 'Tensor | RegionMap') -> 'RegionMap':
         """Number the regions of a batch of label maps.
 
         Args:
@@ -77,7 +75,7 @@ class RegionMap:
         """Where the map lies."""
         return self.ids.device
 
-    def to(self, device: torch.device | str) -> RegionMap:
+    def to(self, device: torch.device | str) -> 'RegionMap':
         """Copy of the map on another device; itself if it lies there already."""
         if self.ids.device == torch.device(device):
             return self

@@ -1,7 +1,5 @@
 """HINet: two U-Nets in a row whose encoders normalise half of their channels."""
 
-from __future__ import annotations
-
 import torch
 from mmagic.registry import MODELS
 from torch import Tensor, nn

@@ -1,7 +1,5 @@
 """Statistics of a neighbourhood instead of the whole image, at test time and without retraining."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from functools import partial, wraps
 from typing import Any

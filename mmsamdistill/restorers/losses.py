@@ -1,7 +1,5 @@
 """Losses that MMagic lacks: structural similarity, fine detail, and several losses as one."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import torch

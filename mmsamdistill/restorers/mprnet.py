@@ -1,7 +1,5 @@
 """MPRNet: three stages that see quarters, halves and the whole of an image."""
 
-from __future__ import annotations
-
 import torch
 from mmagic.registry import MODELS
 from torch import Tensor, nn

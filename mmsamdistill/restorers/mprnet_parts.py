@@ -1,7 +1,5 @@
 """Blocks of MPRNet (Zamir et al., CVPR 2021): channel attention, the U-Nets, the last stage."""
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 
 
@@ -20,7 +18,7 @@ class BlockMaker:
         half = self.kernel_size // 2
         return nn.Conv2d(channels, out_channels, self.kernel_size, padding=half, bias=bias)
 
-    def block(self, channels: int) -> _ChannelAttentionBlock:
+    def block(self, channels: int) -> '_ChannelAttentionBlock':
         """Make one block."""
         return _ChannelAttentionBlock(self, channels)
 

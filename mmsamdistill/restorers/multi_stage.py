@@ -1,7 +1,5 @@
 """Restorers of several outputs. Imports MMagic's models, so it is itself imported at use."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What restorers of several stages share."""
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 from torch.nn import functional as F
 

@@ -1,7 +1,5 @@
 """PReNet: one small residual network, applied several times with a memory between."""
 
-from __future__ import annotations
-
 import torch
 from mmagic.registry import MODELS
 from torch import Tensor, nn

@@ -1,7 +1,5 @@
 """An expensive source in some steps of a training, a cheap one in the others."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -1,7 +1,5 @@
 """Region maps that were computed beforehand and travel with the images."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

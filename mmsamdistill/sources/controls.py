@@ -1,7 +1,5 @@
 """Regions that carry no information, to find out whether information is what helps."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

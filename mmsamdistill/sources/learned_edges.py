@@ -1,7 +1,5 @@
 """Regions between the edges that a trained network sees."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

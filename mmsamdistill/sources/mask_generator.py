@@ -1,7 +1,5 @@
 """What every source with an automatic mask generator shares: SAM, its relatives, and SAM 2."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable, Mapping
 from importlib import import_module

@@ -1,7 +1,5 @@
 """Regions from Segment Anything and Segment Anything 2, by their authors' packages."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable
 from importlib import import_module

@@ -1,7 +1,5 @@
 """Regions from every Segment Anything that the library transformers has."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The interface of everything that finds regions in images."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Superpixels: regions from colour alone, without weights."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Automatic mask generation with transformers' models, several images at a time."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

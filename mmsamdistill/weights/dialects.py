@@ -9,8 +9,6 @@ weights give bit-identical outputs in them, which was tried with random weights 
 them (MPRNet: in float64; in float32 they differ by rounding, since ours batches its patches).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any

@@ -4,8 +4,6 @@ A VGG-16 with five side outputs (Xie and Tu, Holistically-Nested Edge Detection,
 by the wheel's author on BSDS500. The file is plain HDF5: arrays with names, nothing to execute.
 """
 
-from __future__ import annotations
-
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any

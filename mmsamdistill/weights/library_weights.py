@@ -1,7 +1,5 @@
 """Weights of the networks of torchvision and transformers: by path or by their own names."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path

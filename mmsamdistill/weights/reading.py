@@ -3,8 +3,6 @@
 MMEngine's checkpoints hold more than tensors: the exact types that they need are allowed here.
 """
 
-from __future__ import annotations
-
 import copy
 import io
 import os

@@ -1,7 +1,5 @@
 """Finding, checking and safely reading the weights of the Segment Anything Model."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What our transforms share."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from mmcv.transforms import BaseTransform

@@ -4,8 +4,6 @@ Values are on the scale of 8-bit images, 0 to 255, whatever the array's dtype. T
 ours: they follow the usual models, not any data set's generator.
 """
 
-from __future__ import annotations
-
 import hashlib
 from abc import abstractmethod
 from pathlib import Path

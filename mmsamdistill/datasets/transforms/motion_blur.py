@@ -1,7 +1,5 @@
 """Blur by a camera that moves while the shutter is open."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import cv2

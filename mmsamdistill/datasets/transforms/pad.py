@@ -1,7 +1,5 @@
 """Making small images large enough for a patch."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, ClassVar
 

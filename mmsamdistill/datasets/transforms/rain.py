@@ -1,7 +1,5 @@
 """Rain streaks."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import cv2

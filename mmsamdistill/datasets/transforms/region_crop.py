@@ -1,7 +1,5 @@
 """Random crops that prefer places with many regions."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, ClassVar
 

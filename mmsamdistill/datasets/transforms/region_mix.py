@@ -1,7 +1,5 @@
 """Degradations whose strength changes from region to region."""
 
-from __future__ import annotations
-
 from typing import Any, ClassVar
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Loading region maps, and moving them exactly as their images are moved."""
 
-from __future__ import annotations
-
 import copy
 import random
 from collections.abc import Iterator, Sequence

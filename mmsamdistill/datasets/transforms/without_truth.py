@@ -1,7 +1,5 @@
 """Images without a ground truth, among others that have one."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """torch.compile for the networks of a model, in training alone."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any
 

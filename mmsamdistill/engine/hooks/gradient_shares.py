@@ -1,7 +1,5 @@
 """Which loss term moves the student? Shares of its gradient, and a remark when one is alone."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -1,7 +1,5 @@
 """A training that has gone wrong says so itself, and steps that are no numbers are not taken."""
 
-from __future__ import annotations
-
 import functools
 import math
 from collections import deque

@@ -1,7 +1,5 @@
 """A run that is told to stop saves first."""
 
-from __future__ import annotations
-
 import os
 import signal
 import threading

@@ -1,7 +1,5 @@
 """Test-time local conversion as a setting of the config."""
 
-from __future__ import annotations
-
 from mmagic.registry import HOOKS
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper

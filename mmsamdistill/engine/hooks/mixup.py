@@ -1,7 +1,5 @@
 """Mixing the images of a batch."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """See the distillation while it trains: what is restored, and where the student is taught."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Patches that grow while the batch shrinks."""
 
-from __future__ import annotations
-
 import bisect
 import itertools
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """The random state of the model, the same after an interruption as without one."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

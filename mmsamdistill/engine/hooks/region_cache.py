@@ -1,7 +1,5 @@
 """Refusing to train with the wrong regions."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any

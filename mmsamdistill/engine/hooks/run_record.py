@@ -1,7 +1,5 @@
 """What was run, so that it can be run again."""
 
-from __future__ import annotations
-
 import hashlib
 import importlib.metadata
 import json

@@ -1,7 +1,5 @@
 """How good is the teacher?"""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 
