@@ -19,6 +19,7 @@ import mmsamdistill  # noqa: F401
 import torch
 from mmengine.config import Config
 
+from mmsamdistill.command_line import check_output, run
 from mmsamdistill.deploy.cost import describe_machine, peak_memory, time_in_turns
 from mmsamdistill.deploy.cost_by_part import training_step
 from mmsamdistill.deploy.export import build_model, is_distilled, plain_config
@@ -98,6 +99,8 @@ def draw(rows: dict[str, list[dict[str, Any]]], path: Path) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print the tables, draw the figure."""
     args = parse_args(arguments)
+    if args.figure:
+        check_output('--figure', args.figure, ('.png', '.pdf', '.svg'))
     torch.set_num_threads(args.threads)
     cfg, device = Config.fromfile(args.config), torch.device(args.device)
     if not is_distilled(cfg):
@@ -122,4 +125,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run(main)

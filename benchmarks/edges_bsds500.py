@@ -26,6 +26,7 @@ from mmagic.registry import TRANSFORMS
 from tqdm import tqdm
 
 from lab.boundary_score import Counts, boundaries, match, ridges, thin
+from mmsamdistill.command_line import check_output, run
 from mmsamdistill.deploy.cost import describe_machine
 from mmsamdistill.evaluation.report import to_markdown
 from mmsamdistill.files import write_atomically
@@ -119,6 +120,8 @@ def rows_of(condition: str, totals: dict) -> list[dict[str, object]]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Count, print, write."""
     args = parse_args(arguments)
+    if args.out:
+        check_output('--out', args.out)
     every = sorted((args.data / 'images').glob('*.*'))
     if not every:
         print(f'edges_bsds500: {args.data / "images"} holds no images', file=sys.stderr)
@@ -145,4 +148,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    run(main)

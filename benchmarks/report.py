@@ -18,6 +18,7 @@ from lab.overview import overview
 from lab.results import Result, read_results
 from lab.summary import compare_rows, summarise
 from lab.table import Table, load_table
+from mmsamdistill.command_line import check_output, run
 from mmsamdistill.evaluation.report import to_markdown, write_report
 
 
@@ -61,6 +62,8 @@ def report_table(table: Table, results: list[Result], out: str | None) -> None:
 def main() -> None:
     """Read, compute, write."""
     args = parse_args()
+    if args.out:
+        check_output('--out', args.out, folder=True)
     tables = [load_table(path) for path in args.tables if not Path(path).name.startswith('_')]
     if len(tables) > 1:
         tables = [table for table in tables if Path(args.results, table.name).is_dir()]
@@ -84,4 +87,4 @@ def _distinct(environments: list) -> list[dict]:
 
 
 if __name__ == '__main__':
-    main()
+    run(main)

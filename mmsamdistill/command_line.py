@@ -3,11 +3,14 @@
 A tool parses its arguments before it imports anything heavy, and ends with ``run(main)``.
 """
 
+import ast
 import difflib
 import importlib.util
 import inspect
 import os
+import re
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,6 +27,9 @@ _LAUNCHERS = {
     'slurm': (('SLURM_PROCID', 'SLURM_NTASKS'), 'srun python {tool} ...'),
     'mpi': (('OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE'), 'mpirun -np N python {tool} ...'),
 }
+
+# {'a': 1} and {a: 1}, in lists too, and dict(a=1); not the {:04d} and {} of file names.
+_DICTIONARY = re.compile(r"""\{\s*['"]|\bdict\(|^\s*\{\s*\w+\s*:.*\}\s*$""")
 
 
 class UsageError(ValueError):
@@ -126,7 +132,11 @@ def read_config(
 
 
 def read_options(texts: Sequence[str] | None) -> dict[str, Any]:
-    """Understand ``KEY=VALUE`` texts as MMEngine's own ``DictAction`` does."""
+    """Understand ``KEY=VALUE`` texts as MMEngine's ``DictAction`` does, and dictionaries besides.
+
+    >>> read_options(["optim_wrapper.clip_grad={'max_norm': 1}"])
+    {'optim_wrapper.clip_grad': {'max_norm': 1}}
+    """
     options: dict[str, Any] = {}
     for text in texts or ():
         key, separator, value = text.partition('=')
@@ -134,11 +144,35 @@ def read_options(texts: Sequence[str] | None) -> dict[str, Any]:
             raise UsageError(
                 f'--cfg-options {text!r} is not KEY=VALUE, such as train_cfg.max_iters=1000'
             )
+        # MMEngine cuts a dictionary into texts at its commas, or follows it without end.
+        as_python = _DICTIONARY.search(value) is not None
+        parse = ast.literal_eval if as_python else DictAction._parse_iterable
         try:
-            options[key] = DictAction._parse_iterable(value)
-        except AssertionError as error:
-            raise UsageError(f'--cfg-options {text!r}: {error}') from error
+            options[key] = parse(value)
+        except (AssertionError, SyntaxError, ValueError, RecursionError) as error:
+            problem = "write a dictionary as {'max_norm': 1}" if as_python else f'{error}'
+            raise UsageError(f'--cfg-options {text!r} cannot be read: {problem}') from error
     return options
+
+
+def check_output(
+    option: str, path: str | Path, suffixes: Sequence[str] = (), folder: bool = False
+) -> None:
+    """Require that a file, or a folder, can be written: called before the work is done."""
+    path = Path(path)
+    if suffixes and path.suffix.lower() not in suffixes:
+        raise UsageError(f'{option} {path}: its suffix must be one of {", ".join(suffixes)}')
+    parent = path if folder else path.parent
+    try:
+        if path.exists() and path.is_dir() != folder:
+            kind = 'folder, not a file' if folder else 'file, not a folder'
+            raise UsageError(f'{option} {path}: give the path of a {kind}')
+        # What is missing will be made; whether it can be, only an attempt tells.
+        around = next(each for each in (parent, *parent.parents) if each.exists())
+        with tempfile.TemporaryFile(dir=around):
+            pass
+    except OSError as error:
+        raise UsageError(f'{option} {path} cannot be written: {error.strerror}') from error
 
 
 def check_launcher(launcher: str) -> None:

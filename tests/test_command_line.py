@@ -13,6 +13,7 @@ from mmengine.config import Config
 from mmsamdistill.command_line import (
     UsageError,
     check_launcher,
+    check_output,
     describe,
     read_config,
     read_options,
@@ -182,12 +183,44 @@ def test_options_override(folder):
     cfg = read_config(folder / 'good.py', ['train_cfg.max_iters=7', 'model.sizes=[1,2]'])
     assert cfg.train_cfg.max_iters == 7
     assert cfg.model.sizes == [1, 2]
+    options = ["train_cfg={'max_iters': 3, 'begin': (1, 2)}", "hooks=[{'type': 'A', 'n': 1}]"]
+    cfg = read_config(folder / 'good.py', [*options, 'model.name={}_x{:04d}.png'])
+    assert cfg.train_cfg == {'max_iters': 3, 'begin': (1, 2)}
+    assert cfg.hooks == [{'type': 'A', 'n': 1}]
+    assert cfg.model.name == '{}_x{:04d}.png'
 
 
-@pytest.mark.parametrize('text', ['train_cfg.max_iters', '=3', '.a=3', 'a..b=3', 'a=[1,(2]'])
+@pytest.mark.parametrize(
+    'text',
+    [
+        *('train_cfg.max_iters', '=3', '.a=3', 'a..b=3', 'a=[1,(2]', 'a=x(1,2)', 'a=dict(b=1,c=2)'),
+        *("a={'b': 1", 'a={b: 1, c: 2}', 'a={b: 1}', f'a={"[" * 9999}{"]" * 9999}'),
+    ],
+)
 def test_options_without_sense(text):
-    with pytest.raises(UsageError, match='--cfg-options'):
+    with pytest.raises(UsageError, match='--cfg-options') as error:
         read_options([text])
+    meant = any(start in text for start in ('{', 'dict('))
+    assert ("{'max_norm': 1}" in str(error.value)) == meant
+
+
+def test_what_cannot_be_written_is_told_before_the_work(tmp_path):
+    (tmp_path / 'file').touch()
+    check_output('--out', tmp_path / 'new/folders/figure.PNG', ['.png'])
+    check_output('--out', tmp_path / 'file')
+    check_output('--out', tmp_path, folder=True)
+    check_output('--out', 'name')
+    assert [path.name for path in tmp_path.iterdir()] == ['file']
+    for path, options, text in [
+        (tmp_path / 'figure.xyz', {'suffixes': ['.png', '.pdf']}, 'one of .png, .pdf'),
+        (tmp_path, {}, 'path of a file'),
+        (tmp_path / 'file', {'folder': True}, 'path of a folder'),
+        (tmp_path / 'file/below/a.json', {}, 'Not a directory'),
+        (tmp_path / ('n' * 300), {}, 'File name too long'),
+        ('/proc/none/a.json', {}, 'cannot be written'),
+    ]:
+        with pytest.raises(UsageError, match=f'--out {path}.*{text}'):
+            check_output('--out', path, **options)
 
 
 def test_an_option_below_a_number(folder):

@@ -40,7 +40,7 @@ import torch
 from mmengine.runner import turn_on_activation_checkpointing
 from torch import Tensor, nn
 
-from mmsamdistill.command_line import read_config, run
+from mmsamdistill.command_line import check_output, read_config, run
 from mmsamdistill.deploy.cost import (
     count_flops,
     count_parameters,
@@ -174,6 +174,10 @@ def main() -> None:
     args = parse_args()
     if min(*args.shape, args.batch_size, args.steps) < 1:
         raise SystemExit('--shape (pixels), --batch-size and --steps must be at least 1')
+    if args.json:
+        check_output('--json', args.json)
+    if args.figure:
+        check_output('--figure', args.figure, ('.png', '.pdf', '.svg'))
     cfg = read_config(args.config, args.cfg_options)
     device = torch.device(args.device or ('cuda' if torch.cuda.is_available() else 'cpu'))
     configs = {'plain': plain_config(cfg)}

@@ -114,7 +114,7 @@ if __name__ == '__main__':  # before anything heavy is imported, so that help co
     parse_args()
 
 import mmsamdistill  # noqa: F401  (makes MMagic importable)
-from mmsamdistill.command_line import run
+from mmsamdistill.command_line import check_output, run
 from mmsamdistill.comparison import (
     DEGRADED,
     TRUTH,
@@ -160,8 +160,10 @@ def check(args: argparse.Namespace) -> dict[str, Source]:
         raise ValueError('--model restores the degraded images: give their folder by --degraded')
     if args.out:
         check_format(args.out)
+        check_output('--out', args.out)
     if args.gallery:
         check_gallery(args.gallery)
+        check_output('--gallery', args.gallery, folder=True)
     folders = [args.truth, *(source.folder for source in sources if source.folder)]
     for folder in folders:
         for out in filter(None, (args.out, args.gallery)):

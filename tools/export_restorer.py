@@ -44,7 +44,7 @@ if __name__ == '__main__':  # before anything heavy is imported, so that help co
     parse_args()
 
 import mmsamdistill  # noqa: F401  (makes MMagic importable)
-from mmsamdistill.command_line import read_config, run
+from mmsamdistill.command_line import check_output, read_config, run
 from mmsamdistill.deploy.export import card_path, export_checkpoint
 from mmsamdistill.deploy.settings import set_local_window
 
@@ -52,6 +52,7 @@ from mmsamdistill.deploy.settings import set_local_window
 def main() -> None:
     """Export, and say what was written and proved."""
     args = parse_args()
+    check_output('OUT', args.out)
     cfg = read_config(args.config, args.cfg_options)
     set_local_window(cfg, args.local)
     path = export_checkpoint(

@@ -88,7 +88,7 @@ from tqdm import tqdm
 
 from mmsamdistill.cache.check import verify
 from mmsamdistill.cache.extract import extract
-from mmsamdistill.command_line import UsageError, read_options, run
+from mmsamdistill.command_line import UsageError, check_output, read_options, run
 from mmsamdistill.sources import RegionSource
 
 
@@ -161,6 +161,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args.device = args.device or own_gpu()
     if args.module is not None:
         __import__(args.module)
+    if args.verify is None:
+        check_output('OUT', args.out, folder=True)
     source = build_source(args)
     return (run_extraction if args.verify is None else run_verification)(args, source)
 

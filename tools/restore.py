@@ -40,7 +40,7 @@ if __name__ == '__main__':  # before anything heavy is imported, so that help co
 from tqdm import tqdm
 
 import mmsamdistill  # noqa: F401  (makes MMagic importable)
-from mmsamdistill.command_line import UsageError, read_config, run
+from mmsamdistill.command_line import UsageError, check_output, read_config, run
 from mmsamdistill.comparison import DEGRADED, Columns, check_gallery, write_gallery
 from mmsamdistill.deploy.image_files import restore_files
 from mmsamdistill.deploy.restorer import Restorer
@@ -102,8 +102,10 @@ def write_page(results: dict[Path, Path], args: argparse.Namespace) -> None:
 def main() -> None:
     """Restore, then account for every file."""
     args = parse_args()
+    check_output('OUT', args.out, folder=True)
     results = plan(args.images, args.out, args.suffix, args.page)
     if args.page:
+        check_output('--page', args.page, folder=True)
         check_gallery(args.page, [*results, *results.values()])
     restorer = load_restorer(args)
     notes: dict[str, list[Path]] = {}

@@ -29,7 +29,7 @@ from tqdm import tqdm
 
 import mmsamdistill  # noqa: F401  (makes MMagic importable)
 from mmsamdistill.cache.store import RegionStore
-from mmsamdistill.command_line import UsageError, run
+from mmsamdistill.command_line import UsageError, check_output, run
 from mmsamdistill.images import decode_image, find_images
 from mmsamdistill.regions import RegionMap
 
@@ -141,6 +141,7 @@ def draw_statistics(found: Statistics, out: Path) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Draw both figures."""
     args = parse_args(arguments)
+    check_output('OUT', args.out, folder=True)
     store, images = RegionStore(args.cache), find_images(args.images).files
     cached = store.keys()
     keys = [key for key in cached if key in images]

@@ -44,7 +44,7 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from tqdm import tqdm
 
-from mmsamdistill.command_line import check_launcher, read_config, run
+from mmsamdistill.command_line import check_launcher, check_output, read_config, run
 from mmsamdistill.data_check.preflight import check_prefixes, check_test_files, without_missing_sets
 from mmsamdistill.deploy.export import plain_config
 from mmsamdistill.evaluation import protocol_labels
@@ -55,12 +55,15 @@ from mmsamdistill.weights import load_plain
 def load_config(args: argparse.Namespace) -> Config:
     """Merge the config file with the command line."""
     check_launcher(args.launcher)
+    if args.out:
+        check_output('--out', f'{args.out}.json')
     cfg = read_config(args.config, args.cfg_options, ('model', 'test_dataloader', 'test_evaluator'))
     cfg.launcher = args.launcher
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:
         cfg.work_dir = str(Path('work_dirs', Path(args.config).stem))
+    check_output('--work-dir', cfg.work_dir, folder=True)
     # Weights are loaded here, in any dialect and completely; the Runner would do neither.
     cfg.load_from = None
     cfg.resume = False

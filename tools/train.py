@@ -43,7 +43,7 @@ import mmsamdistill  # noqa: F401
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from mmsamdistill.command_line import UsageError, check_launcher, read_config, run
+from mmsamdistill.command_line import UsageError, check_launcher, check_output, read_config, run
 from mmsamdistill.datasets.region_pipeline import type_name
 from mmsamdistill.engine import FiniteHook, InterruptionHook, RunRecordHook
 from mmsamdistill.evaluation.validation_sets import check_validation
@@ -61,6 +61,7 @@ def load_config(args: argparse.Namespace) -> Config:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:
         cfg.work_dir = str(Path('work_dirs', Path(args.config).stem))
+    check_output('--work-dir', cfg.work_dir, folder=True)
     if args.resume is not None:
         # With 'auto' the config's own `load_from` is what the run starts from the first time.
         cfg.resume = 'auto' if args.resume == 'auto' else True

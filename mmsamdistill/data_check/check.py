@@ -102,6 +102,11 @@ class _Checker:
         if not samples:
             found = ''.join(f'; {remark}' for remark in report.remarks)
             report.errors.append(f'its folders contain no images that the dataset takes{found}')
+        known = {name for info in samples for name in info}
+        for key in self.leaf.loaders() if samples else ():
+            if f'{key}_path' not in known:
+                prefixes = ', '.join(dataset.data_prefix)
+                report.errors.append(f'its pipeline loads {key!r}, data_prefix has only {prefixes}')
         report.extra += self._extra(listed, samples)
         # 3. Every file of every sample.
         title = f'{report.split}, {report.name}'

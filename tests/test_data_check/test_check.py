@@ -219,6 +219,14 @@ def test_templates_prefixes_and_lists_of_files_count_as_in_training(root):
     assert (found(part), part.samples) == ({}, 3)
 
 
+@pytest.mark.parametrize('prefix', [{'img': 'img'}, {'img': 'img', 'truth': 'gt'}])
+def test_what_the_pipeline_loads_and_no_prefix_names_is_an_error(root, prefix):
+    report = check(dataset_config(root, data_prefix=prefix))
+    only = ', '.join(prefix)
+    assert report.errors == [f"its pipeline loads 'gt', data_prefix has only {only}"]
+    assert not report.ok
+
+
 def test_nested_datasets_are_taken_apart(root, tmp_path):
     inner = dataset_config(root)
     nested = {
