@@ -188,7 +188,7 @@ class Demo:
             return []
         weights = Path(weights).resolve() if weights else 'edges'
         layers = 'model.analyzer.layers=(relu2_2,relu3_3)'
-        return [f'model.analyzer.weights={weights}', layers, 'model.analyzer.scale=0.5']
+        return [f'model.analyzer.weights={weights}', layers]
 
     def train(self, name: str) -> None:
         """Train, from scratch on every call: the demo shows what training does."""

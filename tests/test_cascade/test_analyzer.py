@@ -20,7 +20,7 @@ EARLY = ('relu1_1', 'relu1_2')
 def random_analyzer(layers=EARLY, **kwargs):
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
-        return VGGAnalyzer(layers=layers, weights='random', **kwargs)
+        return VGGAnalyzer(**{'layers': layers, 'weights': 'random', 'scale': 1.0, **kwargs})
 
 
 def torchvision_features(depth):
@@ -54,7 +54,7 @@ def test_positions_are_torchvisions(depth):
 
 
 def test_features_equal_torchvisions(file16, weights16):
-    analyzer = VGGAnalyzer(layers=['relu2_2', 'relu1_1', 'relu3_1'], weights=file16)
+    analyzer = VGGAnalyzer(scale=1.0, layers=['relu2_2', 'relu1_1', 'relu3_1'], weights=file16)
     images = torch.rand(2, 3, 9, 12)
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     x = ((images.movedim(1, -1) - mean) / std).movedim(-1, 1)
@@ -71,7 +71,7 @@ def test_safetensors_are_read(weights16, file16, tmp_path):
     path = tmp_path / 'vgg16.safetensors'
     save_file(weights16, path)
     images = torch.rand(1, 3, 8, 8)
-    ours, theirs = VGGAnalyzer(weights=str(path)), VGGAnalyzer(weights=file16)
+    ours, theirs = VGGAnalyzer(scale=1.0, weights=str(path)), VGGAnalyzer(scale=1.0, weights=file16)
     assert torch.equal(ours(images)[1], theirs(images)[1])
 
 
@@ -81,13 +81,14 @@ def test_every_argument_changes_the_result(file16):
     assert [f.shape for f in deep(images)] == [(1, 256, 2, 2)]
     early, late = random_analyzer(['relu1_1']), random_analyzer(['relu1_2'])
     assert not torch.equal(early(images)[0], late(images)[0])
-    from_file = VGGAnalyzer(layers=['relu1_1'], weights=file16)
+    from_file = VGGAnalyzer(scale=1.0, layers=['relu1_1'], weights=file16)
     assert not torch.equal(early(images)[0], from_file(images)[0])
 
 
 def test_scale_shrinks_the_images_by_their_mean():
     images = torch.rand(1, 3, 12, 16)
     whole, half = random_analyzer(), random_analyzer(scale=0.5)
+    assert VGGAnalyzer(weights='edges').scale == 0.5
     shrunk = images.unflatten(3, (8, 2)).mean(4).unflatten(2, (6, 2)).mean(3)
     for expected, features in zip(whole(shrunk), half(images), strict=True):
         torch.testing.assert_close(features, expected)
@@ -157,7 +158,7 @@ def test_random_warns_repeats_itself_and_disturbs_nothing():
     torch.manual_seed(3)
     state = torch.random.get_rng_state()
     with pytest.warns(UserWarning, match='random weights'):
-        first = VGGAnalyzer(layers=EARLY, weights='random')
+        first = VGGAnalyzer(scale=1.0, layers=EARLY, weights='random')
     torch.manual_seed(4)
     images = torch.rand(1, 3, 8, 8)
     assert torch.equal(first(images)[1], random_analyzer()(images)[1])
@@ -181,13 +182,13 @@ def test_imagenet_is_downloaded_at_first_use_only(monkeypatch, tmp_path, file16)
             copy_of_file.write(file16.read_bytes())
 
     monkeypatch.setattr(torch.hub, 'download_url_to_file', download)
-    analyzer = VGGAnalyzer(layers=EARLY).to(torch.float64)
+    analyzer = VGGAnalyzer(scale=1.0, layers=EARLY).to(torch.float64)
     assert calls == []
     images = torch.rand(1, 3, 8, 8)
-    expected = VGGAnalyzer(layers=EARLY, weights=file16).to(torch.float64)(images)
+    expected = VGGAnalyzer(scale=1.0, layers=EARLY, weights=file16).to(torch.float64)(images)
     for _ in range(2):
         assert torch.equal(analyzer(images)[1], expected[1])
-    assert VGGAnalyzer(layers=EARLY)(images)[0].dtype == torch.float32
+    assert VGGAnalyzer(scale=1.0, layers=EARLY)(images)[0].dtype == torch.float32
     ((url, digest),) = calls
     assert url.endswith(f'vgg16-{digest}.pth')
     assert len(digest) == 8
@@ -278,7 +279,7 @@ class TestEdgeTrunk:
     def test_features_are_exact_up_to_the_border(self, size, arrays, file):
         images = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(1))
         expected = transcription(arrays, images)[0]
-        features = VGGAnalyzer(layers=self.LAYERS, weights=file)(images)
+        features = VGGAnalyzer(scale=1.0, layers=self.LAYERS, weights=file)(images)
         for ours, theirs in zip(features, expected, strict=False):
             torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
 
@@ -290,11 +291,13 @@ class TestEdgeTrunk:
             return file, ''
 
         monkeypatch.setattr('mmsamdistill.cascade.analyzer.locate_edge_weights', locate)
-        analyzer = VGGAnalyzer(layers=self.LAYERS, weights='edges')
+        analyzer = VGGAnalyzer(scale=1.0, layers=self.LAYERS, weights='edges')
         assert asked == []
         images = torch.rand(1, 3, 8, 8)
         for ours, theirs in zip(
-            analyzer(images), VGGAnalyzer(layers=self.LAYERS, weights=file)(images), strict=True
+            analyzer(images),
+            VGGAnalyzer(scale=1.0, layers=self.LAYERS, weights=file)(images),
+            strict=True,
         ):
             assert torch.equal(ours, theirs)
         analyzer(images)
@@ -303,4 +306,4 @@ class TestEdgeTrunk:
     def test_it_is_a_vgg_16(self, file):
         for weights in ('edges', file):
             with pytest.raises(ValueError, match='the edge network is a VGG-16, got depth=19'):
-                VGGAnalyzer(depth=19, weights=weights)
+                VGGAnalyzer(scale=1.0, depth=19, weights=weights)

@@ -14,8 +14,8 @@ human = dict(regions='regions')
 
 # One half of the method alone, and both. The analyser is the trunk of a VGG-16 trained for edges.
 fusion = dict(type='SPFHead', channels=16)
-learned = dict(type='VGGAnalyzer', weights='edges')
-half = dict(scale=0.5, **learned)
+learned = dict(type='VGGAnalyzer', weights='edges', scale=1.0)
+half = dict(type='VGGAnalyzer', weights='edges', scale=0.5)
 spd = dict(spf=fusion, sgr_loss=None)
 sgr = dict(spf=fusion, spd_loss=None, analyzer=learned)
 # Without the average: the target is the teacher of the very step.
@@ -106,6 +106,13 @@ rows = dict(
     ),
     crop=dict(title='region crop, tight regions', crop=dict(), **tight),
     crop_of_four=dict(title='region crop of four, tight regions', crop=dict(candidates=4), **tight),
+    crop_edges=dict(title='region crop, learned edges', crop=dict(), **edges),
+    crop_both=dict(
+        title='region crop, SPD and SGR at half resolution, tight regions',
+        crop=dict(),
+        distill=dict(regions=cached, spf=fusion, analyzer=half),
+        **tight,
+    ),
     crop_human=dict(title='region crop, human regions', crop=dict(), regions='regions'),
     crop_misplaced=dict(title='region crop, misplaced regions', crop=dict(by='misplaced'), **tight),
     crop_contrast=dict(title='region crop, by contrast', crop=dict(by='contrast'), **tight),
@@ -154,6 +161,8 @@ compare = [
     ('crop', 'crop_contrast'),
     ('crop', 'mse'),
     ('crop_of_four', 'crop'),
+    ('crop_edges', 'crop'),
+    ('crop_both', 'crop'),
     ('crop_mix', 'crop'),
     # Out of domain a plain network may do harm: is the result better than what it was given?
     ('crop_mix', 'degraded'),

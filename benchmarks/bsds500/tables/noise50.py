@@ -12,12 +12,29 @@ sgr = _base_.sgr
 by_region = dict(type='SPDLoss', gate='region')
 gated = dict(type='SPDLoss', loss_weight=1.0)
 by_pixel = dict(type='SGRLoss', form='pixel_to_prototype')
-random = dict(type='VGGAnalyzer', weights='random')
-shallow = dict(type='VGGAnalyzer', weights='edges', layers=('relu1_2', 'relu2_2'))
+random = dict(type='VGGAnalyzer', weights='random', scale=1.0)
+shallow = dict(type='VGGAnalyzer', weights='edges', layers=('relu1_2', 'relu2_2'), scale=1.0)
 half = _base_.half
-deep = dict(type='VGGAnalyzer', weights='edges', layers=('relu3_3', 'relu4_3'))
+deep = dict(type='VGGAnalyzer', weights='edges', layers=('relu3_3', 'relu4_3'), scale=1.0)
+# Another learning rate and another batch: is the default as harmless there?
+slow = {'optim_wrapper.optimizer.lr': 4e-3}
+small = {'train_dataloader.batch_size': 4}
 
 rows = dict(
+    plain_slow=dict(title='plain, half the learning rate', changes=slow),
+    both_slow=dict(
+        title='SPD and SGR at half resolution, half the learning rate',
+        distill=dict(regions=cached, spf=_base_.fusion, analyzer=half),
+        changes=slow,
+        **tight,
+    ),
+    plain_small=dict(title='plain, half the batch', changes=small),
+    both_small=dict(
+        title='SPD and SGR at half resolution, half the batch',
+        distill=dict(regions=cached, spf=_base_.fusion, analyzer=half),
+        changes=small,
+        **tight,
+    ),
     spd_heavy=dict(
         title='SPD of weight 1', distill=dict(regions=cached, spd_loss=gated, **spd), **tight
     ),
@@ -105,4 +122,10 @@ rows = dict(
         ),
     ),
 )
-compare = [*_base_.compare, ('sgr', 'sgr_random'), ('sgr_heavy', 'features_strong')]
+compare = [
+    *_base_.compare,
+    ('both_slow', 'plain_slow'),
+    ('both_small', 'plain_small'),
+    ('sgr', 'sgr_random'),
+    ('sgr_heavy', 'features_strong'),
+]
