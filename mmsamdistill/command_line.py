@@ -106,7 +106,10 @@ def read_config(
     scope = cfg.get('default_scope')
     if scope is not None and importlib.util.find_spec(str(scope)) is None:
         raise UsageError(f"config {path}: there is no package default_scope={scope!r}; 'mmagic' is")
-    known = {*inspect.signature(_runner()).parameters, *_OTHER_KEYS}
+    # Costs a second, which only those pay who have read a config.
+    from mmengine.runner import Runner
+
+    known = {*inspect.signature(Runner).parameters, *_OTHER_KEYS}
     new = {key.split('.')[0] for key in given} - set(cfg)
     for key, value in given.items():
         there = _value_at(cfg._cfg_dict, key)
@@ -208,13 +211,6 @@ def _named(value: Any, key: str = '') -> Any:
     package, name = value.module.split('.')[0], str(value)
     known = package in ('mmagic', 'mmsamdistill') and name[:1].isupper()
     return name if known else f'{value.module}.{name}'
-
-
-def _runner() -> type:
-    # Costs a second, which only those pay who have read a config.
-    from mmengine.runner import Runner
-
-    return Runner
 
 
 def _end(text: str, code: int) -> SystemExit:

@@ -8,7 +8,6 @@ import math
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -72,7 +71,7 @@ def check_machine() -> Iterator[Finding]:
 
 def check_data_of(cfg: Config) -> Iterator[Finding]:
     """Folders, pairs, files and region maps, and who made these."""
-    with _scope(cfg):
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmagic')):
         reports = check_data(cfg)
         for report in reports:
             verdict = FAILED if not report.ok else REMARK if report.remarks else OK
@@ -180,12 +179,6 @@ def _check_memory(cfg: Config, model: nn.Module, step: Any, device: torch.device
         if needed > 0.9 * there:
             return REMARK, 'memory', f'{text}; the GPU has {_gib(there)}: a smaller batch, or --amp'
     return OK, 'memory', text
-
-
-@contextmanager
-def _scope(cfg: Config) -> Iterator[None]:
-    with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmagic')):
-        yield
 
 
 def _gib(size: int) -> str:

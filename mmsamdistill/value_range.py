@@ -25,10 +25,9 @@ def value_range(data_preprocessor: Any) -> float:
     found = [white for white in WHITES if 0.6 * white <= mean + std <= 1.6 * white]
     if not found or (mean, std) == (0.0, 1.0):
         raise ValueError(
-            f'data_preprocessor with mean {mean:g} and std {std:g} does not tell whether white is '
-            '1, 255 or 65535, and regions, VGG features and scores need to know: give mean and std '
-            'of the images as they are read (mean=[0, 0, 0], std=[255, 255, 255] for 8 bits), or '
-            'value_range=255 to SAMDistillRestorer'
+            f'data_preprocessor: mean {mean:g} and std {std:g} do not tell which value is white: '
+            'give those of the images as they are read (mean=[0, 0, 0], std=[255, 255, 255] for 8 '
+            'bits), or value_range=255 to SAMDistillRestorer'
         )
     return found[0]
 
@@ -38,6 +37,5 @@ def require_restorable(white: float) -> None:
     if white > 255:
         raise ValueError(
             f'white is {white:g} by mean and std of the data_preprocessor, but MMagic clips '
-            'restored images to 0..255: scale them to 0..1 or to 8 bits when they are loaded, and '
-            'set mean and std to that'
+            'restored images to 0..255: load images of 0..1 or 8 bits, and set mean and std to that'
         )

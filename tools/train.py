@@ -4,7 +4,7 @@ import argparse
 import os
 from pathlib import Path
 
-from mmsamdistill_command import add_config_options
+from mmsamdistill_command import add_config_options, add_launcher
 
 
 def parse_args() -> argparse.Namespace:
@@ -22,11 +22,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--auto-scale-lr', action='store_true', help="scale the learning rate by the batch's size"
     )
-    parser.add_argument(
-        '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='launcher'
-    )
-    # torchrun's older siblings pass one of these spellings.
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+    add_launcher(parser)
     add_config_options(parser)
     args = parser.parse_args()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))

@@ -119,7 +119,7 @@ def extract(
             _open_cache(Path(out), description, Path(images), overwrite)
             is_open = True
         try:
-            index[key] = writer.write(key, entry)
+            index[key] = writer.write(key, *entry)
             report.written.append(key)
         except Exception as error:
             report.failed[str(found[key])] = f'{type(error).__name__}: {error}'
@@ -137,17 +137,6 @@ def shard_of(keys: Sequence[str], index: int, count: int) -> list[str]:
 
 
 @dataclass
-class _Entry:
-    """What was computed of one image."""
-
-    image: Path
-    stamp: list[int]
-    digest: str
-    labels: np.ndarray
-    masks: list[dict[str, Any]]
-
-
-@dataclass
 class _Writer:
     """Computes and writes single entries."""
 
@@ -157,31 +146,32 @@ class _Writer:
     masks: bool
     device: str | torch.device
 
-    def compute(self, image: Path) -> _Entry:
-        """Find the regions of an image, from one reading of its file."""
+    def compute(self, image: Path) -> tuple[dict[str, Any], list[int], np.ndarray, list]:
+        """Record, stamp, labels and masks of an image, from one reading of its file."""
         stamp, data = stamp_of(image), image.read_bytes()
-        labels, masks = find_regions(
-            decode_image(data, image), self.source, self.masks, self.device
-        )
-        return _Entry(image, stamp, hashlib.sha256(data).hexdigest(), labels, masks)
-
-    def write(self, key: str, entry: _Entry) -> dict[str, Any]:
-        """Write the map; what the index should say of it."""
+        pixels = decode_image(data, image)
+        labels, masks = find_regions(pixels, self.source, self.masks, self.device)
         record = {
             'fingerprint': self.mark,
-            'image': entry.image.name,
-            'image_sha256': entry.digest,
-            'size': list(entry.labels.shape),
-            'regions': int(entry.labels.max()),
+            'image': image.name,
+            'image_sha256': hashlib.sha256(data).hexdigest(),
+            'size': list(labels.shape),
+            'regions': int(labels.max()),
         }
+        return record, stamp, labels, masks
+
+    def write(
+        self, key: str, record: dict[str, Any], stamp: list[int], labels: np.ndarray, masks: list
+    ) -> dict[str, Any]:
+        """Write the map; what the index should say of it."""
         if self.masks:
             # First, because the map is what marks an entry as done.
-            write_masks(self.mask_path(key), entry.masks)
+            write_masks(self.mask_path(key), masks)
         else:
             # Of another image or source by now; beside the new map they would pass for its own.
             self.mask_path(key).unlink(missing_ok=True)
-        write_map(self.store.path(key), entry.labels, record)
-        return index_entry(record, entry.stamp)
+        write_map(self.store.path(key), labels, record)
+        return index_entry(record, stamp)
 
     def mask_path(self, key: str) -> Path:
         return self.store.root / f'{key}{MASK_SUFFIX}'
@@ -211,8 +201,7 @@ def _ready_source(
         raise TypeError(f'{type(source).__name__} does not look at images; choose another source')
     if masks and not hasattr(source, 'records'):
         raise TypeError(
-            f'{type(source).__name__} has no method records(image), so there are no full masks to '
-            f'write; leave masks out or use SAMRegions'
+            f'{type(source).__name__} has no records(image): leave masks out or use SAMRegions'
         )
     return source.to(device).eval()
 
@@ -221,8 +210,7 @@ def _refuse_overlap(images: Path, out: Path) -> None:
     inner, outer = images.resolve(), out.resolve()
     if inner == outer or inner in outer.parents or outer in inner.parents:
         raise ValueError(
-            f'{out} and {images} contain each other, so that maps and images would be taken for '
-            f'one another; choose a folder beside the images'
+            f'{out} and {images} contain each other; choose a folder beside the images'
         )
 
 

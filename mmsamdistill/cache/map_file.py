@@ -20,7 +20,7 @@ import numpy as np
 
 from mmsamdistill.fast_sam.results import run_lengths
 from mmsamdistill.files import parse_json, write_atomically
-from mmsamdistill.images.header import PNG_SIGNATURE, check_pixels, png_chunk, png_chunks
+from mmsamdistill.images.header import PNG_SIGNATURE, check_pixels, png_chunk, png_chunks, png_size
 from mmsamdistill.regions.masks import compact_labels
 
 MAX_REGIONS = 65535
@@ -39,8 +39,7 @@ def write_map(path: str | Path, labels: np.ndarray, record: dict[str, Any]) -> N
         raise ValueError(f'a label map is (H, W) integers, got {labels.dtype} {labels.shape}')
     if labels.min() < 0 or labels.max() > MAX_REGIONS:
         raise ValueError(
-            f'labels must lie in 0..{MAX_REGIONS} to fit into a 16-bit PNG, got '
-            f'{labels.min()}..{labels.max()}; merge regions or use a coarser source'
+            f'labels {labels.min()}..{labels.max()} do not fit into 0..{MAX_REGIONS}; merge regions'
         )
     # Half the bytes are inflated in less than half the time, and few SAM maps need more.
     bits = 8 if labels.max() < 256 else 16
@@ -58,7 +57,7 @@ def read_map(path: str | Path) -> np.ndarray:
     # Decoders differ in what they make of a truncated file; some fill up with zeros.
     chunks = list(png_chunks(data, path))
     # Before memory is asked for: a few bytes can claim, and inflate to, many gigabytes.
-    _declared_size(chunks[0], path)
+    png_size(chunks[0], path)
     labels = decode_labels(chunks)
     if labels is not None:
         return labels
@@ -71,8 +70,7 @@ def read_map(path: str | Path) -> np.ndarray:
         raise ValueError(f'{path} is damaged: it cannot be decoded')
     if labels.ndim != 2 or labels.dtype not in (np.uint8, np.uint16):
         raise ValueError(
-            f'{path} is no label map: expected one channel of 8 or 16 bits, got '
-            f'{labels.dtype} {labels.shape}'
+            f'{path} is no label map of 8 or 16 bits, but {labels.dtype} {labels.shape}'
         )
     return labels.astype(np.int32)
 
@@ -93,7 +91,7 @@ def read_size(path: str | Path) -> tuple[int, int]:
     with Path(path).open('rb') as file:
         begin = file.read(len(PNG_SIGNATURE) + 25)
     header = begin[len(PNG_SIGNATURE) + 4 :]
-    return _declared_size((header[:4], header[4:17]), path)
+    return png_size((header[:4], header[4:17]), path)
 
 
 def encode_labels(
@@ -148,15 +146,6 @@ def _deflated(stream: bytes) -> memoryview:
     if len(stream) < 6 or stream[0] & 0x0F != 8 or stream[1] & 0x20:
         raise zlib.error('no zlib stream without dictionary')
     return memoryview(stream)[2:-4]
-
-
-def _declared_size(chunk: tuple[bytes, bytes], path: str | Path) -> tuple[int, int]:
-    kind, header = chunk
-    if kind != b'IHDR' or len(header) != 13:
-        raise ValueError(f'{path} is damaged or no PNG')
-    width, height = struct.unpack('>II', header[:8])
-    check_pixels(height, width, path)
-    return height, width
 
 
 def decode_rle(encoded: dict[str, Any]) -> np.ndarray:

@@ -69,8 +69,7 @@ class RegionStore:
         path = self.path(key)
         if not path.is_file():
             raise FileNotFoundError(
-                f'region map {path} does not exist; tools/extract_regions.py, run as for the rest '
-                f'of {self.root}, adds what is missing'
+                f'region map {path} does not exist; tools/extract_regions.py adds what is missing'
             )
         return read_map(path)
 
@@ -195,8 +194,7 @@ def _check_entries(path: Path, manifest: dict[str, Any]) -> None:
     ):
         if not isinstance(manifest.get(name), kind) or '\0' in str(manifest.get('images')):
             raise ValueError(
-                f'{path} is damaged: {name!r} must be {what}; extract the regions again by '
-                f'tools/extract_regions.py with --overwrite'
+                f'{path} is damaged: {name!r} must be {what}; extract the regions with --overwrite'
             )
     for key, entry in manifest['files'].items():
         if not isinstance(entry, dict):

@@ -10,6 +10,7 @@ from mmagic.registry import MODELS
 from torch import Tensor, nn
 
 from mmsamdistill.frozen import FrozenNetwork
+from mmsamdistill.weights import require_same_keys
 from mmsamdistill.weights.edge_weights import BGR_MEAN, locate_edge_weights, read_edge_weights
 from mmsamdistill.weights.library_weights import (
     IMAGENET_MEAN,
@@ -164,16 +165,10 @@ class VGGAnalyzer(FrozenNetwork):
         """Copy weights into the network where it lies: device and dtype are its own."""
         with torch.device('meta'):
             whole = _trunk(self.depth, max(vgg_layers(self.depth).values()))
-        expected = {f'features.{key}': tensor.shape for key, tensor in whole.state_dict().items()}
-        given = {k: tensor.shape for k, tensor in weights.items() if k.startswith('features.')}
-        if given != expected:
-            wrong = [key for key in expected | given if expected.get(key) != given.get(key)]
-            raise ValueError(
-                f"the weights are not those of torchvision's VGG-{self.depth}: missing, unexpected "
-                f'or of another shape are {len(wrong)} keys, such as {", ".join(wrong[:4])}'
-            )
+        given = {k[9:]: v for k, v in weights.items() if k.startswith('features.')}
+        require_same_keys(given, whole.state_dict(), f"torchvision's VGG-{self.depth}")
         trunk = self.network.features
-        trunk.load_state_dict({key: weights[f'features.{key}'] for key in trunk.state_dict()})
+        trunk.load_state_dict({key: given[key] for key in trunk.state_dict()})
 
 
 class _NormalisedTrunk(nn.Module):

@@ -2,7 +2,6 @@
 
 import difflib
 from collections.abc import Callable, Sequence
-from types import TracebackType
 
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
@@ -43,12 +42,7 @@ class FeatureTap:
             self._handles.append(module.register_forward_hook(self._collector(name)))
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         while self._handles:
             self._handles.pop().remove()
         self.features.clear()

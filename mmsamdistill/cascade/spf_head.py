@@ -175,8 +175,7 @@ class SPFHead(nn.Module):
         super().__init__()
         if min(in_channels, channels, depth) < 1:
             raise ValueError(
-                'in_channels, channels and depth must be above 0, '
-                f'got {in_channels}, {channels} and {depth}'
+                f'in_channels={in_channels}, channels={channels} and depth={depth} must be above 0'
             )
         if isinstance(priors, str) or not set(priors) <= set(PRIORS):
             raise ValueError(f'priors={priors!r} must be a sequence of names out of {PRIORS}')
@@ -219,6 +218,5 @@ class SPFHead(nn.Module):
         expected = (regions.shape[0], self.in_channels, *regions.shape[1:])
         if tuple(image.shape) != expected:
             raise ValueError(
-                f'expected images of shape {expected}, as in_channels and the regions say, '
-                f'got {tuple(image.shape)}'
+                f'expected images of shape {expected}, as the regions, got {tuple(image.shape)}'
             )

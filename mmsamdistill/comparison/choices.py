@@ -37,9 +37,8 @@ class Box(NamedTuple):
         height, width = shape[:2]
         if self.left + self.size > width or self.top + self.size > height:
             raise ValueError(
-                f'crop {self.left},{self.top},{self.size} reaches outside of {name} with its '
-                f'{width} x {height} pixels: X + SIZE must be at most {width} and Y + SIZE at most '
-                f'{height}'
+                f'crop {self.left},{self.top},{self.size} reaches outside of {name}: X + SIZE must '
+                f'be at most {width} and Y + SIZE at most {height}'
             )
         return self
 
@@ -186,8 +185,7 @@ def pick_images(scores: Scores, rule: str, count: int) -> list[str]:
     gains = scores.gains
     if not gains:
         raise ValueError(
-            f'rule {rule!r} compares two columns, but there is one: add the degraded images or '
-            f'another model'
+            f'rule {rule!r} compares two columns: add the degraded images or another model'
         )
     # Each rule is an order, of which the first are shown.
     middle = statistics.median(gains.values())

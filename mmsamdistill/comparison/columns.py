@@ -73,9 +73,8 @@ class Columns:
             if picture.shape != (height, width, 3):
                 raise ValueError(
                     f'{self.files[name][key]} has {picture.shape[1]} x {picture.shape[0]} pixels, '
-                    f'but the truth {self.files[TRUTH][key]} has {width} x {height}: pixels can '
-                    f'only be compared at one size. Cut what was padded or scaled, in all of '
-                    f'column {name!r}'
+                    f'but the truth {self.files[TRUTH][key]} has {width} x {height}: cut what was '
+                    f'padded or scaled, in all of column {name!r}'
                 )
         return pictures
 
@@ -139,16 +138,14 @@ def _check_partners(
     missing = [key for key in keys if key not in files[name]]
     if missing:
         raise FileNotFoundError(
-            f'{files[TRUTH][missing[0]]} has no partner {missing[0]}.* in {folders[name]}, the '
-            f'folder of column {name!r} ({len(missing)} of {len(keys)} are missing there): restore '
-            f'these images too, or name the images to compare'
+            f'{files[TRUTH][missing[0]]} has no partner {missing[0]}.* in {folders[name]}, column '
+            f'{name!r} (missing: {len(missing)} of {len(keys)}): restore them, or name the images'
         )
     extra = [key for key in files[name] if key not in files[TRUTH]] if whole else []
     if extra:
         raise FileNotFoundError(
             f'{files[name][extra[0]]} of column {name!r} has no partner {extra[0]}.* in '
-            f'{folders[TRUTH]}, the folder of the truth ({len(extra)} have none): move it out of '
-            f'the folder, or name the images to compare'
+            f'{folders[TRUTH]} ({len(extra)} have none): move it away, or name the images'
         )
 
 

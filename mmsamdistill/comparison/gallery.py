@@ -86,8 +86,7 @@ def check_gallery(out: str | Path, sources: Sequence[str | Path] = ()) -> None:
     strange = [name for name in found if name not in _CONTENT]
     if strange or (found and 'index.html' not in found):
         raise ValueError(
-            f'{out} holds {(strange or found)[0]!r} and is no gallery: choose another folder, or '
-            f'empty this one'
+            f'{out} holds {(strange or found)[0]!r} and is no gallery: choose another folder'
         )
     for source in sources:
         if out.resolve() in Path(source).resolve().parents:

@@ -4,9 +4,4 @@ from mmsamdistill.compat.activation import activate, unavailable_editors
 from mmsamdistill.compat.lazy_package import MissingDependencyError
 from mmsamdistill.compat.lazy_registry import register_late
 
-__all__ = [
-    'MissingDependencyError',
-    'activate',
-    'register_late',
-    'unavailable_editors',
-]
+__all__ = ['MissingDependencyError', 'activate', 'register_late', 'unavailable_editors']

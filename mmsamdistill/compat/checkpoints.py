@@ -3,6 +3,7 @@
 import functools
 import io
 import os
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -10,7 +11,7 @@ from urllib.parse import urlparse
 
 import torch
 
-from mmsamdistill.compat.import_hook import after_import
+from mmsamdistill.compat.import_hook import after_import, wrap_after_import
 from mmsamdistill.weights.reading import (
     CheckpointError,
     allow_mmengine_types,
@@ -80,34 +81,29 @@ def _safe_torch_load(file: Any, map_location: Any = None, weights_only: Any = No
     return load_stream(file, 'the stream', map_location)
 
 
-def _without_config_text(loader: type) -> None:
+def _without_config_text(load: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Drop what MMEngine would parse as Python, and import, when it resumes or infers."""
-    load = loader.load_checkpoint.__func__  # type: ignore[attr-defined]
-
-    @functools.wraps(load)
-    def load_checkpoint(cls: type, *args: Any, **kwargs: Any) -> Any:
-        checkpoint = load(cls, *args, **kwargs)
-        meta = checkpoint.get('meta') if isinstance(checkpoint, dict) else None
-        if isinstance(meta, dict):
-            meta.pop('config', None)
-        return checkpoint
-
-    loader.load_checkpoint = classmethod(load_checkpoint)  # type: ignore[attr-defined]
+    checkpoint = load(*args, **kwargs)
+    meta = checkpoint.get('meta') if isinstance(checkpoint, dict) else None
+    if isinstance(meta, dict):
+        meta.pop('config', None)
+    return checkpoint
 
 
-def _amend_inferencer(module: ModuleType) -> None:
-    init_model = module.BaseInferencer._init_model
-
-    @functools.wraps(init_model)
-    def _init_model(inferencer: Any, cfg: Any, weights: Any, device: str = 'cpu') -> Any:
-        if not cfg:
-            raise ValueError(
-                f'{weights}: the configuration stored in a checkpoint is not executed; give the '
-                "model's config file"
-            )
-        return init_model(inferencer, cfg, weights, device)
-
-    module.BaseInferencer._init_model = _init_model
+def _with_config(
+    init_model: Callable[..., Any],
+    inferencer: Any,
+    cfg: Any,
+    weights: Any,
+    *args: Any,
+    **kwargs: Any,
+) -> Any:
+    if not cfg:
+        raise ValueError(
+            f'{weights}: the configuration stored in a checkpoint is not executed; give the '
+            "model's config file"
+        )
+    return init_model(inferencer, cfg, weights, *args, **kwargs)
 
 
 def _amend_checkpoint_module(module: ModuleType) -> None:
@@ -120,7 +116,6 @@ def _amend_checkpoint_module(module: ModuleType) -> None:
     # MMEngine's loaders for torchvision:// and mmcls:// call this one by its global name.
     module.load_from_http = load_from_http  # type: ignore[attr-defined]
     module._safe_torch_load = _safe_torch_load  # type: ignore[attr-defined]
-    _without_config_text(module.CheckpointLoader)
 
 
 def use_safe_checkpoint_io() -> None:
@@ -132,4 +127,5 @@ def use_safe_checkpoint_io() -> None:
     allow_mmengine_types()
     write_history_as_lists()
     after_import(MODULE, _amend_checkpoint_module)
-    after_import('mmengine.infer.infer', _amend_inferencer)
+    wrap_after_import(MODULE, 'CheckpointLoader.load_checkpoint', _without_config_text)
+    wrap_after_import('mmengine.infer.infer', 'BaseInferencer._init_model', _with_config)

@@ -1,12 +1,15 @@
 """One import hook for what must happen while a module of MMagic or MMEngine is being imported."""
 
+import functools
 import importlib.abc
 import importlib.machinery
+import inspect
 import sys
 import warnings
 from collections.abc import Callable, Sequence
 from importlib.machinery import ModuleSpec, SourceFileLoader
-from types import CodeType, ModuleType
+from types import CodeType, FunctionType, ModuleType
+from typing import Any
 
 from mmsamdistill.compat.lazy_package import LazyPackage, read_table
 from mmsamdistill.compat.source_patches import SOURCE_PATCHES
@@ -109,6 +112,30 @@ def after_import(name: str, amend: Callable[[ModuleType], None]) -> None:
     AFTER_IMPORT.setdefault(name, []).append(amend)
     if name in sys.modules:
         amend(sys.modules[name])
+
+
+def wrap_after_import(module: str, name: str, wrapper: Callable[..., Any]) -> None:
+    """Have ``wrapper(original, *arguments)`` take the place of a function or method of a module."""
+
+    def amend(loaded: ModuleType) -> None:
+        *path, last = name.split('.')
+        owner: Any = functools.reduce(getattr, path, loaded)
+        new: Any = wrapped(getattr(owner, last), wrapper)
+        # A static or class method is called without what it was looked up in.
+        plain = isinstance(inspect.getattr_static(owner, last), FunctionType)
+        setattr(owner, last, new if plain else staticmethod(new))
+
+    after_import(module, amend)
+
+
+def wrapped(original: Callable[..., Any], wrapper: Callable[..., Any]) -> Callable[..., Any]:
+    """The function that calls ``wrapper(original, *arguments)``, under the original's name."""
+
+    @functools.wraps(original)
+    def function(*args: Any, **kwargs: Any) -> Any:
+        return wrapper(original, *args, **kwargs)
+
+    return function
 
 
 def replace_in_modules(package: str, old: object, new: object) -> None:

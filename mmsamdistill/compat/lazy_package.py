@@ -6,10 +6,11 @@ import importlib.util
 import sys
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+from mmsamdistill.version import package_version
 
 _failures: dict[str, str] = {}
 
@@ -188,15 +189,9 @@ def explain(error: BaseException) -> str:
     if isinstance(error, ModuleNotFoundError) and module and module == package:
         return f'the package {package!r} is not installed'
     if isinstance(error, ImportError) and package and package != 'mmagic':
-        return f'{package} {_version(package)} is too old or too new for MMagic 1.2: {message}'
+        found = package_version(package) or '(version unknown)'
+        return f'{package} {found} is too old or too new for MMagic 1.2: {message}'
     return f'{type(error).__name__}: {message}'
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return '(version unknown)'
 
 
 def remember_failure(module: str, error: BaseException) -> str:

@@ -1,6 +1,5 @@
 """Small faults of MMEngine and MMagic: one remedy a function, each with its reason."""
 
-import functools
 import importlib
 import importlib.util
 import multiprocessing.context
@@ -10,27 +9,29 @@ from importlib import metadata
 from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
-from mmengine.config import Config
 from mmengine.config import utils as config_utils
-from torch.utils.checkpoint import checkpoint
 
-from mmsamdistill.compat.import_hook import after_import, replace_in_modules
+from mmsamdistill.compat.import_hook import replace_in_modules, wrap_after_import
 from mmsamdistill.images import check_whole
 from mmsamdistill.images.lmdb_file import check_lmdb
 
 _PACKAGE = 'mmsamdistill'
+# What was seen to be whole stays so for the run: read in each epoch, it is checked once a process.
+_whole: set[tuple[str, str]] = set()
+
+Original = Callable[..., Any]
 
 
 def train_on_several_cpus() -> None:
     """Have ``--launcher pytorch`` start processes that talk over gloo where there is no GPU."""
     # MMEngine's launcher (to 0.10.7) sets a CUDA device before anything else, and hands the number
     # of one to DistributedDataParallel.
-    after_import('mmengine.dist.utils', _amend_init)
-    after_import('mmengine.model.wrappers.distributed', _amend_wrapper)
+    wrap_after_import('mmengine.dist.utils', '_init_dist_pytorch', _init_dist)
+    wrapper = 'mmengine.model.wrappers.distributed'
+    wrap_after_import(wrapper, 'MMDistributedDataParallel.__init__', _init_wrapper)
 
 
 def _without_gpu() -> bool:
@@ -40,67 +41,42 @@ def _without_gpu() -> bool:
     return not torch.cuda.is_available() and not any(there() for there in others)
 
 
-def _amend_init(module: ModuleType) -> None:
-    init = module._init_dist_pytorch
-
-    @functools.wraps(init)
-    def _init_dist_pytorch(backend: str, init_backend: str = 'torch', **kwargs: Any) -> None:
-        if _without_gpu():
-            torch.distributed.init_process_group(backend='gloo', **kwargs)
-        else:
-            init(backend, init_backend=init_backend, **kwargs)
-
-    module._init_dist_pytorch = _init_dist_pytorch  # type: ignore[attr-defined]
+def _init_dist(init: Original, backend: str, init_backend: str = 'torch', **kwargs: Any) -> None:
+    if _without_gpu():
+        torch.distributed.init_process_group(backend='gloo', **kwargs)
+    else:
+        init(backend, init_backend=init_backend, **kwargs)
 
 
-def _amend_wrapper(module: ModuleType) -> None:
-    init: Callable[..., None] = module.MMDistributedDataParallel.__init__
-
-    @functools.wraps(init)
-    def initialise(wrapper: Any, module: torch.nn.Module, *args: Any, **kwargs: Any) -> None:
-        if all(parameter.device.type == 'cpu' for parameter in module.parameters()):
-            kwargs['device_ids'] = None
-        init(wrapper, module, *args, **kwargs)
-
-    module.MMDistributedDataParallel.__init__ = initialise
+def _init_wrapper(
+    init: Original, wrapper: Any, module: torch.nn.Module, *args: Any, **kwargs: Any
+) -> None:
+    if all(parameter.device.type == 'cpu' for parameter in module.parameters()):
+        kwargs['device_ids'] = None
+    init(wrapper, module, *args, **kwargs)
 
 
 def let_ema_start_from_any_checkpoint() -> None:
     """Give ``EMAHook`` a checkpoint without ``state_dict`` as the Runner gives it to the model."""
     # Of a checkpoint without state_dict, as BasicSR's are, MMEngine (to 0.10.7) hands everything
     # over to the model, while its EMAHook stops with a KeyError.
-    after_import('mmengine.hooks.ema_hook', _amend_ema_hook)
+    wrap_after_import('mmengine.hooks.ema_hook', 'EMAHook.after_load_checkpoint', _load_ema)
 
 
-def _amend_ema_hook(module: ModuleType) -> None:
-    load = module.EMAHook.after_load_checkpoint
-
-    @functools.wraps(load)
-    def after_load_checkpoint(hook: Any, runner: Any, checkpoint: dict) -> None:
-        load(hook, runner, checkpoint if 'state_dict' in checkpoint else {'state_dict': checkpoint})
-
-    module.EMAHook.after_load_checkpoint = after_load_checkpoint
+def _load_ema(load: Original, hook: Any, runner: Any, checkpoint: dict) -> None:
+    load(hook, runner, checkpoint if 'state_dict' in checkpoint else {'state_dict': checkpoint})
 
 
 def name_fields_in_one_order() -> None:
     """Have data samples name their fields in one order, whatever order they were set in."""
     # MMEngine (to 0.10.7) lists sets. Of two samples with the same fields, set in another order,
     # MMagic's collation then says that they differ, if Python's hash seed wants it so.
-    after_import('mmengine.structures.base_data_element', _amend_elements)
-
-
-def _amend_elements(module: ModuleType) -> None:
-    element = module.BaseDataElement
     for name in ('keys', 'metainfo_keys'):
-        setattr(element, name, _sorted(getattr(element, name)))
-
-
-def _sorted(names: Callable[[Any], list]) -> Callable[[Any], list]:
-    @functools.wraps(names)
-    def method(element: Any) -> list:
-        return sorted(names(element))
-
-    return method
+        wrap_after_import(
+            'mmengine.structures.base_data_element',
+            f'BaseDataElement.{name}',
+            lambda names, element: sorted(names(element)),
+        )
 
 
 def recompute_without_losing_gradients() -> None:
@@ -108,11 +84,11 @@ def recompute_without_losing_gradients() -> None:
     # MMEngine (to 0.10.7) calls checkpoint with its old default. That form drops, without a word,
     # the gradient of outputs inside of a list, as the analyser's are, and of modules whose input
     # wants none, as the student's.
-    after_import('mmengine.runner.activation_checkpointing', _amend_recomputation)
-
-
-def _amend_recomputation(module: ModuleType) -> None:
-    module.checkpoint = functools.partial(checkpoint, use_reentrant=False)  # type: ignore[attr-defined]
+    wrap_after_import(
+        'mmengine.runner.activation_checkpointing',
+        'checkpoint',
+        lambda checkpoint, *args: checkpoint(*args, use_reentrant=False),
+    )
 
 
 def let_configs_inherit_from_this_package() -> None:
@@ -121,14 +97,12 @@ def let_configs_inherit_from_this_package() -> None:
     # then marks every part of the config as belonging to that package's registry. Our parts are
     # registered in MMagic's registries, so MMagic's is the scope to mark.
     config_utils.MODULE2PACKAGE.setdefault(_PACKAGE, _PACKAGE)
-    original = Config._get_cfg_path
+    wrap_after_import('mmengine.config.config', 'Config._get_cfg_path', _get_cfg_path)
 
-    @functools.wraps(original)
-    def find(cfg_path: str, filename: str) -> tuple[str, str | None]:
-        path, scope = original(cfg_path, filename)
-        return path, 'mmagic' if scope == _PACKAGE else scope
 
-    Config._get_cfg_path = staticmethod(find)
+def _get_cfg_path(find: Original, cfg_path: str, filename: str) -> tuple[str, str | None]:
+    path, scope = find(cfg_path, filename)
+    return path, 'mmagic' if scope == _PACKAGE else scope
 
 
 def replace_pkg_resources() -> None:
@@ -201,52 +175,52 @@ def refuse_damaged_images() -> None:
     """Let ``LoadImageFromFile`` stop at a damaged image, whoever builds it."""
     # OpenCV fills in what it cannot decode, so that a training learns stripes and grey areas, and
     # its own errors do not say which file is meant.
-    after_import('mmagic.datasets.transforms.loading', _amend)
+    loading = 'mmagic.datasets.transforms.loading'
+    wrap_after_import(loading, 'LoadImageFromFile._load_image', _load_image)
 
 
-def _amend(module: ModuleType) -> None:
+def _load_image(_: Original, loader: Any, filename: str) -> Any:
+    """Stand for the loader's own method."""
+    import mmcv
     from mmengine.fileio import get_file_backend
 
-    # What is whole stays so for the run: read again in each epoch, it is checked once a process.
-    whole: set[tuple[str, str]] = set()
-
-    def _load_image(self: Any, filename: str) -> Any:
-        options = self.backend_args or {}
-        if self.file_backend is None:
-            self.file_backend = get_file_backend(uri=filename, backend_args=self.backend_args)
-        name = filename
-        if options.get('backend') == 'lmdb':
-            name = os.path.splitext(os.path.basename(filename))[0]
-            database = (str(options.get('db_path')), '')
-            if database not in whole:
-                check_lmdb(database[0])
-                whole.add(database)
-        data = self.cache.get(name)
-        if data is None:
-            data = _get(self.file_backend, name, options)
-        if data is None:
-            raise FileNotFoundError(f'there is no {name} in {options.get("db_path")}')
-        if self.use_cache:
-            self.cache[name] = data
-        which = (str(options.get('db_path')), filename)
-        if which not in whole:
-            check_whole(bytes(data), filename)
-            whole.add(which)
-        try:
-            image = module.mmcv.imfrombytes(
-                content=data,
-                flag=self.color_type,
-                channel_order=self.channel_order,
-                backend=self.imdecode_backend,
-            )
-        # What a decoder gives for a broken file depends on the decoder: None, or its own error.
-        except Exception as error:
-            raise ValueError(f'{filename} cannot be read as an image: {error}') from error
-        if image is None:
-            raise ValueError(f'{filename} cannot be read as an image')
-        return image
-
-    module.LoadImageFromFile._load_image = _load_image
+    # 1. Where the file is: on its own, or in a database, which is checked before it is opened.
+    options = loader.backend_args or {}
+    if loader.file_backend is None:
+        loader.file_backend = get_file_backend(uri=filename, backend_args=loader.backend_args)
+    name = filename
+    if options.get('backend') == 'lmdb':
+        name = os.path.splitext(os.path.basename(filename))[0]
+        database = (str(options.get('db_path')), '')
+        if database not in _whole:
+            check_lmdb(database[0])
+            _whole.add(database)
+    # 2. Its content, which must be whole.
+    data = loader.cache.get(name)
+    if data is None:
+        data = _get(loader.file_backend, name, options)
+    if data is None:
+        raise FileNotFoundError(f'there is no {name} in {options.get("db_path")}')
+    if loader.use_cache:
+        loader.cache[name] = data
+    which = (str(options.get('db_path')), filename)
+    if which not in _whole:
+        check_whole(bytes(data), filename)
+        _whole.add(which)
+    # 3. The image.
+    try:
+        image = mmcv.imfrombytes(
+            content=data,
+            flag=loader.color_type,
+            channel_order=loader.channel_order,
+            backend=loader.imdecode_backend,
+        )
+    # What a decoder gives for a broken file depends on the decoder: None, or its own error.
+    except Exception as error:
+        raise ValueError(f'{filename} cannot be read as an image: {error}') from error
+    if image is None:
+        raise ValueError(f'{filename} cannot be read as an image')
+    return image
 
 
 def _get(backend: Any, name: str, options: dict[str, Any]) -> Any:
@@ -262,33 +236,28 @@ def _get(backend: Any, name: str, options: dict[str, Any]) -> Any:
 def name_what_cannot_be_one_batch() -> None:
     """Let samples that cannot be stacked say which files they are of, and what differs."""
     # MMagic's assertion, and torch's error about tensors, name neither file nor key.
-    after_import('mmagic.structures.data_sample', _amend_stack)
+    wrap_after_import('mmagic.structures.data_sample', 'DataSample.stack', _stack)
 
 
-def _amend_stack(module: ModuleType) -> None:
-    original = module.DataSample.stack
-
-    def stack(data_samples: Sequence[Any]) -> Any:
-        first = data_samples[0]
-        for other in data_samples[1:]:
-            which = f'{_file_of(first)} and {_file_of(other)} cannot be in one batch: '
-            lone = sorted(set(first.keys()) ^ set(other.keys()))
-            if lone:
+def _stack(stack: Original, data_samples: Sequence[Any]) -> Any:
+    first = data_samples[0]
+    for other in data_samples[1:]:
+        which = f'{_file_of(first)} and {_file_of(other)} cannot be in one batch: '
+        lone = sorted(set(first.keys()) ^ set(other.keys()))
+        if lone:
+            raise ValueError(
+                f'{which}only one of them has {", ".join(lone)}. Give all images of a data set '
+                "the same pipeline, or dict(type='WithoutTruth') to those without truth"
+            )
+        for key, value in first.items():
+            shapes = [tuple(getattr(each, 'shape', ())) for each in (value, other.get(key))]
+            if shapes[0] != shapes[1]:
                 raise ValueError(
-                    f'{which}only one of them has {", ".join(lone)}. Give all images of a data set '
-                    "the same pipeline, or dict(type='WithoutTruth') to those without truth"
+                    f'{which}{key} is of {shapes[0]} and of {shapes[1]}; have the pipeline cut all '
+                    'to one size (PairedRandomCrop; before it PadToPatch, if they are small), or '
+                    'set batch_size=1'
                 )
-            for key, value in first.items():
-                shapes = [tuple(getattr(each, 'shape', ())) for each in (value, other.get(key))]
-                if shapes[0] != shapes[1]:
-                    raise ValueError(
-                        f'{which}{key} is of {shapes[0]} and of {shapes[1]}; have the pipeline cut '
-                        'all to one size (PairedRandomCrop; before it PadToPatch, if they are '
-                        'small), or set batch_size=1'
-                    )
-        return original(data_samples)
-
-    module.DataSample.stack = staticmethod(stack)
+    return stack(data_samples)
 
 
 def _file_of(sample: Any) -> str:

@@ -1,17 +1,15 @@
 """Runs that start from complete weights, and go on from the newest whole checkpoint."""
 
-import functools
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from mmengine.dist import is_main_process
 from torch import nn
 
-from mmsamdistill.compat.import_hook import after_import
+from mmsamdistill.compat.import_hook import wrap_after_import
 from mmsamdistill.compat.saving import checkpoint_pattern
 from mmsamdistill.files import write_atomically
 from mmsamdistill.weights.dialects import (
@@ -24,9 +22,13 @@ from mmsamdistill.weights.reading import CheckpointError
 
 RUNNER = 'mmengine.runner.runner'
 DEFAULT_NAMES = ('iter_{}.pth', 'epoch_{}.pth')
+_HINT = (
+    '\nonly a checkpoint of the same model can be resumed; to start from its weights, give it as '
+    'load_from instead'
+)
 
 
-def _load_or_resume(runner: Any) -> None:
+def _load_or_resume(_: Callable[..., None], runner: Any) -> None:
     """Resume, else start from ``load_from``; stands for ``Runner.load_or_resume``."""
     # resume='auto' differs from resume=True in that load_from is what a run starts from while there
     # is nothing to resume, and not the file to resume.
@@ -125,54 +127,51 @@ def _step_of(path: Path, patterns: list[re.Pattern]) -> int:
     return steps[0] if steps else -1
 
 
-def _marked(resume: Callable[..., None]) -> Callable[..., None]:
-    @functools.wraps(resume)
-    def method(runner: Any, *args: Any, **kwargs: Any) -> None:
-        runner._resuming = True
-        try:
-            resume(runner, *args, **kwargs)
-        finally:
-            runner._resuming = False
-
-    return method
+def _resume(resume: Callable[..., None], runner: Any, *args: Any, **kwargs: Any) -> None:
+    runner._resuming = True
+    try:
+        resume(runner, *args, **kwargs)
+    finally:
+        runner._resuming = False
 
 
-def _complete(load_checkpoint: Callable[..., Any], module: ModuleType) -> Callable[..., Any]:
-    @functools.wraps(load_checkpoint)
-    def method(
-        runner: Any,
-        filename: str,
-        map_location: Any = 'cpu',
-        strict: bool = False,
-        revise_keys: Any = ((r'^module\.', ''),),
-    ) -> Any:
-        # 1. Read it; 2. complete weights in the model's own names, or an error that names the file.
-        checkpoint = module._load_checkpoint(filename, map_location=map_location)
-        model = getattr(runner.model, 'module', runner.model)
-        try:
-            if getattr(runner, '_resuming', False):
-                _require_state(checkpoint, filename)
-                # What a model says that older checkpoints may lack, it completes itself.
-                optional = tuple(getattr(model, 'may_be_missing', ()))
-                given, reference = (
-                    {key: value for key, value in state.items() if not key.startswith(optional)}
-                    for state in (checkpoint['state_dict'], model.state_dict())
-                )
-                require_same_keys(given, reference, 'this model')
-            else:
-                checkpoint = _weights_alone(checkpoint, model, runner, filename)
-        except CheckpointError:
-            raise
-        except ValueError as error:
-            raise ValueError(f'{filename}: {error}{_mend(checkpoint, runner)}') from error
-        # 3. Averaged weights start from the same; 4. load, all of them.
-        runner.call_hook('after_load_checkpoint', checkpoint=checkpoint)
-        module._load_checkpoint_to_model(model, checkpoint, True)
-        runner._has_loaded = True
-        runner.logger.info(f'Load checkpoint from {filename}')
-        return checkpoint
+def _load_complete(
+    _: Callable[..., Any],
+    runner: Any,
+    filename: str,
+    map_location: Any = 'cpu',
+    strict: bool = False,
+    revise_keys: Any = None,
+) -> Any:
+    """Stand for ``Runner.load_checkpoint``, whose options say how incomplete it may be."""
+    from mmengine.runner import checkpoint as host
 
-    return method
+    # 1. Read it; 2. complete weights in the model's own names, or an error that names the file.
+    checkpoint = host._load_checkpoint(filename, map_location=map_location)
+    model = getattr(runner.model, 'module', runner.model)
+    resuming = getattr(runner, '_resuming', False)
+    try:
+        if resuming:
+            _require_state(checkpoint, filename)
+            # What a model says that older checkpoints may lack, it completes itself.
+            optional = tuple(getattr(model, 'may_be_missing', ()))
+            given, reference = (
+                {key: value for key, value in state.items() if not key.startswith(optional)}
+                for state in (checkpoint['state_dict'], model.state_dict())
+            )
+            require_same_keys(given, reference, 'this model')
+        else:
+            checkpoint = _weights_alone(checkpoint, model, runner, filename)
+    except CheckpointError:
+        raise
+    except ValueError as error:
+        raise ValueError(f'{filename}: {error}{_HINT if resuming else ""}') from error
+    # 3. Averaged weights start from the same; 4. load, all of them.
+    runner.call_hook('after_load_checkpoint', checkpoint=checkpoint)
+    host._load_checkpoint_to_model(model, checkpoint, True)
+    runner._has_loaded = True
+    runner.logger.info(f'Load checkpoint from {filename}')
+    return checkpoint
 
 
 def _weights_alone(checkpoint: Any, model: nn.Module, runner: Any, filename: str) -> dict[str, Any]:
@@ -206,33 +205,23 @@ def _require_state(checkpoint: Any, filename: str) -> None:
         )
 
 
-def _mend(checkpoint: Any, runner: Any) -> str:
-    if not getattr(runner, '_resuming', False):
-        return ''
-    return (
-        '\nonly a checkpoint of the same model can be resumed; to start from its weights, give it '
-        'as load_from instead'
-    )
+def _initialise(_: Callable[..., None], init: Any, model: nn.Module) -> None:
+    """Stand for ``PretrainedInit.__call__``."""
+    from mmengine.model.weight_init import update_init_info
+    from mmengine.runner import checkpoint as host
 
-
-def _amend_pretrained(module: ModuleType) -> None:
-    def initialise(init: Any, model: nn.Module) -> None:
-        from mmengine.runner import checkpoint as host
-
-        checkpoint = host._load_checkpoint(init.checkpoint, map_location=init.map_location)
-        try:
-            weights = find_state_dict(checkpoint)
-            if init.prefix is not None:
-                weights = _below(weights, init.prefix.rstrip('.') + '.')
-            if not _translates(model):
-                weights = to_plain_state_dict(weights, model.state_dict(), surplus=True)
-        except ValueError as error:
-            raise ValueError(f'init_cfg: {init.checkpoint}: {error}') from error
-        host.load_state_dict(model, weights, strict=True, logger='current')
-        if hasattr(model, '_params_init_info'):
-            module.update_init_info(model, init_info=init._get_init_info())
-
-    module.PretrainedInit.__call__ = initialise
+    checkpoint = host._load_checkpoint(init.checkpoint, map_location=init.map_location)
+    try:
+        weights = find_state_dict(checkpoint)
+        if init.prefix is not None:
+            weights = _below(weights, init.prefix.rstrip('.') + '.')
+        if not _translates(model):
+            weights = to_plain_state_dict(weights, model.state_dict(), surplus=True)
+    except ValueError as error:
+        raise ValueError(f'init_cfg: {init.checkpoint}: {error}') from error
+    host.load_state_dict(model, weights, strict=True, logger='current')
+    if hasattr(model, '_params_init_info'):
+        update_init_info(model, init_info=init._get_init_info())
 
 
 def _below(weights: Mapping[str, Any], prefix: str) -> dict[str, Any]:
@@ -242,13 +231,6 @@ def _below(weights: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     return below
 
 
-def _amend_runner(module: ModuleType) -> None:
-    runner = module.Runner
-    runner.load_or_resume = _load_or_resume
-    runner.resume = _marked(runner.resume)
-    runner.load_checkpoint = _complete(runner.load_checkpoint, module)
-
-
 def load_complete_checkpoints() -> None:
     """Have MMEngine load all weights of a model or none, and resume from what is whole."""
     # MMEngine (to 0.10.7) loads with strict=False, so that a plain model starts from random weights
@@ -256,5 +238,7 @@ def load_complete_checkpoints() -> None:
     # torn or not. Now load_from and init_cfg understand every dialect and are complete or refused
     # (what init_cfg does not need of a file it may have), and resume without a file tries the
     # newest first and says which it skipped.
-    after_import(RUNNER, _amend_runner)
-    after_import('mmengine.model.weight_init', _amend_pretrained)
+    wrap_after_import(RUNNER, 'Runner.load_or_resume', _load_or_resume)
+    wrap_after_import(RUNNER, 'Runner.resume', _resume)
+    wrap_after_import(RUNNER, 'Runner.load_checkpoint', _load_complete)
+    wrap_after_import('mmengine.model.weight_init', 'PretrainedInit.__call__', _initialise)

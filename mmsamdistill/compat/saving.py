@@ -1,7 +1,6 @@
 """Checkpoints that are whole or not there, removed only when a newer one is, and only our own."""
 
 import contextlib
-import functools
 import io
 import os
 import re
@@ -10,8 +9,14 @@ from types import ModuleType
 from typing import IO, Any
 
 import torch
+from mmengine.dist import is_main_process
 
-from mmsamdistill.compat.import_hook import after_import, replace_in_modules
+from mmsamdistill.compat.import_hook import (
+    after_import,
+    replace_in_modules,
+    wrap_after_import,
+    wrapped,
+)
 from mmsamdistill.files import atomic_file, write_atomically
 from mmsamdistill.weights.dialects import first_not_finite
 from mmsamdistill.weights.reading import plain_numbers
@@ -26,22 +31,19 @@ def checkpoint_pattern(template: str) -> re.Pattern:
     return re.compile(rf'(best_.+_)?{re.escape(before)}(\d+){re.escape(after)}')
 
 
-def _save_whole(save: Callable[..., None]) -> Callable[..., None]:
-    @functools.wraps(save)
-    def save_checkpoint(
-        checkpoint: dict,
-        filename: str,
-        file_client_args: dict | None = None,
-        backend_args: dict | None = None,
-    ) -> None:
-        checkpoint = plain_numbers(checkpoint)
-        if _is_local(filename, file_client_args, backend_args):
-            with atomic_file(filename) as file:
-                torch.save(checkpoint, file)
-        else:
-            save(checkpoint, filename, file_client_args, backend_args)
-
-    return save_checkpoint
+def _save_whole(
+    save: Callable[..., None],
+    checkpoint: dict,
+    filename: str,
+    file_client_args: dict | None = None,
+    backend_args: dict | None = None,
+) -> None:
+    checkpoint = plain_numbers(checkpoint)
+    if _is_local(filename, file_client_args, backend_args):
+        with atomic_file(filename) as file:
+            torch.save(checkpoint, file)
+    else:
+        save(checkpoint, filename, file_client_args, backend_args)
 
 
 def _is_local(filename: str, client_args: dict | None, backend_args: dict | None) -> bool:
@@ -83,24 +85,21 @@ class _RemovingLater:
         self.doomed.append(path)
 
 
-def _remove_afterwards(save: Callable[..., None]) -> Callable[..., None]:
+def _remove_afterwards(
+    save: Callable[..., None], hook: Any, runner: Any, *args: Any, **kwargs: Any
+) -> None:
     """Let one of the hook's saving methods write first and remove then."""
-
-    @functools.wraps(save)
-    def method(hook: Any, runner: Any, *args: Any, **kwargs: Any) -> None:
-        backend = hook.file_backend
-        if isinstance(backend, _RemovingLater):  # a best one saves the last one again
-            save(hook, runner, *args, **kwargs)
-            return
-        hook.file_backend = later = _RemovingLater(backend)
-        try:
-            save(hook, runner, *args, **kwargs)
-        finally:
-            hook.file_backend = backend
-        for path in later.doomed:
-            _remove(hook, runner, path)
-
-    return method
+    backend = hook.file_backend
+    if isinstance(backend, _RemovingLater):  # a best one saves the last one again
+        save(hook, runner, *args, **kwargs)
+        return
+    hook.file_backend = later = _RemovingLater(backend)
+    try:
+        save(hook, runner, *args, **kwargs)
+    finally:
+        hook.file_backend = backend
+    for path in later.doomed:
+        _remove(hook, runner, path)
 
 
 def _remove(hook: Any, runner: Any, path: Any) -> None:
@@ -135,31 +134,29 @@ def is_own_checkpoint(hook: Any, path: Any) -> bool:
     return os.path.realpath(folder) == os.path.realpath(hook.out_dir)
 
 
-def _trust_own_files(before_train: Callable[..., None]) -> Callable[..., None]:
+def _trust_own_files(before_train: Callable[..., None], hook: Any, runner: Any) -> None:
     """Let the hook take over from a resumed message hub only what this run may remove."""
-
-    @functools.wraps(before_train)
-    def method(hook: Any, runner: Any) -> None:
-        known = runner.message_hub.runtime_info
-        kept = known.get('keep_ckpt_ids')
-        surplus: list[int] = []
-        if kept is not None and hook.max_keep_ckpts > 0:
-            steps = [s for s in kept if type(s) is int] if isinstance(kept, (list, tuple)) else []
-            surplus = steps[: -hook.max_keep_ckpts]
-            known['keep_ckpt_ids'] = steps[-hook.max_keep_ckpts :]
-        before_train(hook, runner)
-        _require_known_metric(hook, runner)
-        for name, path in _bests(hook).items():
-            if path is not None and not is_own_checkpoint(hook, path):
-                runner.logger.info(f'{path} is of another run: it stays, and is no best of this')
-                _forget_best(hook, name)
-                known.pop(name, None)
-        if _is_main():
-            for step in surplus:
-                path = hook.file_backend.join_path(hook.out_dir, hook.filename_tmpl.format(step))
-                _remove(hook, runner, path)
-
-    return method
+    # 1. Which checkpoints are kept, as far as that can be believed.
+    known = runner.message_hub.runtime_info
+    kept = known.get('keep_ckpt_ids')
+    surplus: list[int] = []
+    if kept is not None and hook.max_keep_ckpts > 0:
+        steps = [s for s in kept if type(s) is int] if isinstance(kept, (list, tuple)) else []
+        surplus = steps[: -hook.max_keep_ckpts]
+        known['keep_ckpt_ids'] = steps[-hook.max_keep_ckpts :]
+    before_train(hook, runner)
+    _require_known_metric(hook, runner)
+    # 2. The best ones are this run's own.
+    for name, path in _bests(hook).items():
+        if path is not None and not is_own_checkpoint(hook, path):
+            runner.logger.info(f'{path} is of another run: it stays, and is no best of this')
+            _forget_best(hook, name)
+            known.pop(name, None)
+    # 3. Those beyond max_keep_ckpts go now.
+    if is_main_process():
+        for step in surplus:
+            path = hook.file_backend.join_path(hook.out_dir, hook.filename_tmpl.format(step))
+            _remove(hook, runner, path)
 
 
 def _forget_best(hook: Any, name: str) -> None:
@@ -169,29 +166,18 @@ def _forget_best(hook: Any, name: str) -> None:
         hook.best_ckpt_path_dict[name.removeprefix('best_ckpt_')] = None
 
 
-def _is_main() -> bool:
-    from mmengine.dist import is_main_process
-
-    return is_main_process()
-
-
-def _never_the_broken(save: Callable[..., None]) -> Callable[..., None]:
+def _never_the_broken(save: Callable[..., None], hook: Any, runner: Any, metrics: dict) -> None:
     """Keep weights that are no numbers from being the best ones, whatever the metric says."""
-
-    @functools.wraps(save)
-    def method(hook: Any, runner: Any, metrics: dict) -> None:
-        if not hook.save_best:
-            return
-        _require_metrics(hook, metrics)
-        averaged = [each.ema_model for each in runner.hooks if hasattr(each, 'ema_model')]
-        found = [first_not_finite(each.state_dict()) for each in (runner.model, *averaged)]
-        broken = next(filter(None, found), None)
-        if broken is None:
-            save(hook, runner, metrics)
-        else:
-            runner.logger.error(f'{broken} is not finite: not saved as best, whatever {metrics}')
-
-    return method
+    if not hook.save_best:
+        return
+    _require_metrics(hook, metrics)
+    averaged = [each.ema_model for each in runner.hooks if hasattr(each, 'ema_model')]
+    found = [first_not_finite(each.state_dict()) for each in (runner.model, *averaged)]
+    broken = next(filter(None, found), None)
+    if broken is None:
+        save(hook, runner, metrics)
+    else:
+        runner.logger.error(f'{broken} is not finite: not saved as best, whatever {metrics}')
 
 
 def _require_metrics(hook: Any, metrics: dict) -> None:
@@ -224,15 +210,8 @@ def _require_known_metric(hook: Any, runner: Any) -> None:
 
 
 def _amend_saving(module: ModuleType) -> None:
-    replace_in_modules('mmengine', module.save_checkpoint, _save_whole(module.save_checkpoint))
-
-
-def _amend_checkpoint_hook(module: ModuleType) -> None:
-    hook = module.CheckpointHook
-    module.open = _open_atomically  # type: ignore[attr-defined]
-    hook.before_train = _trust_own_files(hook.before_train)
-    hook._save_checkpoint_with_step = _remove_afterwards(hook._save_checkpoint_with_step)
-    hook._save_best_checkpoint = _never_the_broken(_remove_afterwards(hook._save_best_checkpoint))
+    save = module.save_checkpoint
+    replace_in_modules('mmengine', save, wrapped(save, _save_whole))
 
 
 def save_whole_checkpoints() -> None:
@@ -241,4 +220,11 @@ def save_whole_checkpoints() -> None:
     # one; max_keep_ckpts and a new best remove the old file first. A message hub says which file
     # was the best so far, and whatever path a resumed checkpoint names there was removed.
     after_import(CHECKPOINTS, _amend_saving)
-    after_import(CHECKPOINT_HOOK, _amend_checkpoint_hook)
+    after_import(CHECKPOINT_HOOK, lambda module: vars(module).update(open=_open_atomically))
+    for name, wrapper in (
+        ('before_train', _trust_own_files),
+        ('_save_checkpoint_with_step', _remove_afterwards),
+        ('_save_best_checkpoint', _remove_afterwards),
+        ('_save_best_checkpoint', _never_the_broken),
+    ):
+        wrap_after_import(CHECKPOINT_HOOK, f'CheckpointHook.{name}', wrapper)

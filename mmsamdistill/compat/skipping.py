@@ -1,6 +1,5 @@
 """Resumed runs go on in the middle of their data, without loading what was seen."""
 
-import functools
 import random
 from collections.abc import Callable, Iterable, Iterator
 from types import ModuleType
@@ -11,7 +10,9 @@ import torch
 from mmengine.dist import get_rank
 from torch.utils.data import DataLoader, IterableDataset
 
-from mmsamdistill.compat.import_hook import after_import
+from mmsamdistill.compat.import_hook import after_import, wrap_after_import
+
+LOOPS = 'mmengine.runner.loops'
 
 
 class SeededBatch(list):
@@ -83,38 +84,30 @@ def _numbered(loop: Any) -> NumberedBatches | None:
     return loader.batch_sampler
 
 
-def _run(run: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(run)
-    def method(loop: Any) -> Any:
-        batches = _numbered(loop)
-        # onedl-mmengine can be told to begin the data anew.
-        if batches is not None and not getattr(loop, 'fast_forward_on_resume', False):
-            loop.dataloader_iterator.skip(loop._iter)
-        return run(loop)
-
-    return method
+def _run(run: Callable[..., Any], loop: Any) -> Any:
+    batches = _numbered(loop)
+    # onedl-mmengine can be told to begin the data anew.
+    if batches is not None and not getattr(loop, 'fast_forward_on_resume', False):
+        loop.dataloader_iterator.skip(loop._iter)
+    return run(loop)
 
 
-def _run_epoch(run_epoch: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(run_epoch)
-    def method(loop: Any) -> None:
-        length = len(loop.dataloader)
-        begins = not isinstance(loop.dataloader.batch_sampler, NumberedBatches)
-        batches = _numbered(loop)
-        if begins and batches is not None:
-            batches.number = loop._iter
-            # A run can have been stopped within an epoch.
-            done = loop._iter - loop._epoch * length
-            if 0 < done <= length:
-                loop.runner.logger.info(f'goes on after {done} of {length} batches of its epoch')
-                batches.number -= done
-                batches.seen_of_epoch = done
-        run_epoch(loop)
-
-    return method
+def _run_epoch(run_epoch: Callable[..., Any], loop: Any) -> None:
+    length = len(loop.dataloader)
+    begins = not isinstance(loop.dataloader.batch_sampler, NumberedBatches)
+    batches = _numbered(loop)
+    if begins and batches is not None:
+        batches.number = loop._iter
+        # A run can have been stopped within an epoch.
+        done = loop._iter - loop._epoch * length
+        if 0 < done <= length:
+            loop.runner.logger.info(f'goes on after {done} of {length} batches of its epoch')
+            batches.number -= done
+            batches.seen_of_epoch = done
+    run_epoch(loop)
 
 
-def _amend_loops(module: ModuleType) -> None:
+def _amend_iterator(module: ModuleType) -> None:
     original = module._InfiniteDataloaderIterator
 
     class ResumableIterator(original):  # type: ignore[valid-type, misc]
@@ -152,8 +145,6 @@ def _amend_loops(module: ModuleType) -> None:
             self._iterator = iter(loader)
 
     module._InfiniteDataloaderIterator = ResumableIterator  # type: ignore[attr-defined]
-    module.IterBasedTrainLoop.run = _run(module.IterBasedTrainLoop.run)
-    module.EpochBasedTrainLoop.run_epoch = _run_epoch(module.EpochBasedTrainLoop.run_epoch)
 
 
 def skip_in_the_sampler() -> None:
@@ -167,4 +158,6 @@ def skip_in_the_sampler() -> None:
 
     Affected: MMEngine up to 0.10.7. Unnecessary once it saves the state of its data loader.
     """
-    after_import('mmengine.runner.loops', _amend_loops)
+    after_import(LOOPS, _amend_iterator)
+    wrap_after_import(LOOPS, 'IterBasedTrainLoop.run', _run)
+    wrap_after_import(LOOPS, 'EpochBasedTrainLoop.run_epoch', _run_epoch)

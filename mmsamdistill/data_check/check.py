@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -57,25 +58,20 @@ def check_data(
     return list(reports.values())
 
 
+@dataclass
 class _Checker:
     """Checks one dataset; the readers are shared, so that no file is read twice."""
 
-    def __init__(
-        self,
-        leaf: Leaf,
-        full: bool,
-        readers: dict[str, Reader],
-        stack: ExitStack,
-        white: float | None = None,
-    ) -> None:
-        self.white = white
-        self.leaf = leaf
-        self.full = full
-        self.readers = readers
-        self.stack = stack
-        self.databases = leaf.databases()
-        self.patch = leaf.patch()
-        self.regions: RegionReader | None = None
+    leaf: Leaf
+    full: bool
+    readers: dict[str, Reader]
+    stack: ExitStack
+    white: float | None = None
+    regions: RegionReader | None = None
+
+    def __post_init__(self) -> None:
+        self.databases = self.leaf.databases()
+        self.patch = self.leaf.patch()
 
     def run(self, report: DataReport, pool: ThreadPoolExecutor, track: Track) -> None:
         # 1. Are the folders there?

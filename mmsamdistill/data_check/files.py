@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from mmagic.registry import DATASETS
 
+from mmsamdistill.datasets.region_dataset import one_for_each
 from mmsamdistill.datasets.region_pipeline import type_name
 from mmsamdistill.images.finding import LOOP, walk_folder
 from mmsamdistill.images.header import ignores_orientation
@@ -109,12 +110,8 @@ def leaves_of(dataset: Mapping[str, Any], regions: Any = None) -> Iterator[Leaf]
     if type_name(dataset) == 'RegionDataset':
         regions = dataset['regions']
     if 'datasets' in dataset:
-        # Several datasets share one region cache, or each has its own.
         inner = dataset['datasets']
-        several = [regions] * len(inner) if regions is None or isinstance(regions, str) else regions
-        if len(several) != len(inner):
-            raise ValueError(f'{len(several)} region caches for {len(inner)} datasets')
-        for each, folder in zip(inner, several, strict=True):
+        for each, folder in zip(inner, one_for_each(regions, len(inner)), strict=True):
             yield from leaves_of(each, folder)
     elif 'dataset' in dataset:
         yield from leaves_of(dataset['dataset'], regions)

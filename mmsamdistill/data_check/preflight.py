@@ -51,8 +51,7 @@ def check_prefixes(evaluators: Sequence[Sequence[Any]]) -> None:
         prefixes = {metric.prefix for metric in metrics}
         for prefix in sorted(prefixes & seen, key=str):
             raise ValueError(
-                f'two test sets have metrics with the prefix {prefix!r}: set another prefix for '
-                f'each set'
+                f'two test sets have metrics with the prefix {prefix!r}: set one for each set'
             )
         seen |= prefixes
 

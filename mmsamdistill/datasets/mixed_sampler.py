@@ -48,18 +48,16 @@ class MixedSampler(Sampler):
     ) -> None:
         if not hasattr(dataset, 'cumulative_sizes'):
             raise TypeError(
-                f"MixedSampler draws from the datasets of dict(type='ConcatDataset', datasets="
-                f'[...]), got a {type(dataset).__name__}'
+                f"MixedSampler needs dict(type='ConcatDataset', ...), got {type(dataset).__name__}"
             )
         if len(ratio) != len(dataset.datasets) or min(ratio) < 1:
             raise ValueError(
-                f'ratio={tuple(ratio)} must have one share of at least 1 for each of '
-                f'{len(dataset.datasets)} datasets'
+                f'ratio={tuple(ratio)} must give each of {len(dataset.datasets)} datasets a share'
             )
         if batch_size % sum(ratio):
             raise ValueError(
-                f'a batch of {batch_size} cannot be divided {":".join(map(str, ratio))}; '
-                f'batch_size must be a multiple of {sum(ratio)}'
+                f'batch_size={batch_size} cannot be divided {":".join(map(str, ratio))}; '
+                f'it must be a multiple of {sum(ratio)}'
             )
         seed = sync_random_seed() if seed is None else seed
         self.size = len(dataset)

@@ -59,13 +59,12 @@ def add_regions_to_config(
     """Copy a dataset's configuration with region maps in every pipeline of it."""
     if not isinstance(dataset, dict):
         raise TypeError(
-            f'RegionDataset needs the configuration of a dataset, dict(type=...), got '
-            f'{type(dataset).__name__}'
+            f'RegionDataset needs a configuration, dict(type=...), got {type(dataset).__name__}'
         )
     dataset = copy.deepcopy(dataset)
     # Down to the datasets that have a pipeline, through whatever wraps them.
     if 'datasets' in dataset:
-        folders = _one_for_each(regions, len(dataset['datasets']))
+        folders = one_for_each(regions, len(dataset['datasets']))
         dataset['datasets'] = [
             add_regions_to_config(inner, folder, geometric, crop)
             for inner, folder in zip(dataset['datasets'], folders, strict=True)
@@ -79,14 +78,14 @@ def add_regions_to_config(
         )
     else:
         raise ValueError(
-            f'{dataset.get("type")} has no pipeline to load region maps in; give the dataset that '
-            f'has one'
+            f'{dataset.get("type")} has no pipeline to load region maps in; give one that has'
         )
     return dataset
 
 
-def _one_for_each(regions: str | Sequence[str], count: int) -> list[str]:
-    if isinstance(regions, str):
+def one_for_each(regions: str | Sequence[str] | None, count: int) -> list[Any]:
+    """The region caches of several datasets, which share one or none, or have one each."""
+    if regions is None or isinstance(regions, str):
         return [regions] * count
     if len(regions) != count:
         raise ValueError(
@@ -97,10 +96,7 @@ def _one_for_each(regions: str | Sequence[str], count: int) -> list[str]:
 
 def _one_folder(regions: str | Sequence[str], dataset: dict[str, Any]) -> str:
     if not isinstance(regions, str):
-        raise ValueError(
-            f'{dataset.get("type")} needs one region cache, got {regions!r}; lists are for '
-            f'ConcatDataset'
-        )
+        raise ValueError(f'{dataset.get("type")} needs one region cache, got {regions!r}')
     if not Path(regions).is_dir():
         prefix = dataset.get('data_prefix') or {}
         images = Path(dataset.get('data_root') or '', prefix.get('gt') or prefix.get('img') or '')

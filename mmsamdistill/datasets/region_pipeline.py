@@ -105,8 +105,7 @@ def add_regions_to_pipeline(
     for transform in pipeline[:first_after]:
         if not type_name(transform).startswith('Load') and carrier.carry(transform) != [transform]:
             raise ValueError(
-                f'{type_name(transform)} moves pixels before the last image is loaded; load all '
-                f'images first'
+                f'{type_name(transform)} moves pixels before all images are loaded; load them first'
             )
     moved = [new for each in pipeline[first_after:] for new in carrier.carry(each)]
     load = {'type': 'LoadRegionMap', 'root': root, 'key': key}

@@ -6,7 +6,6 @@ import statistics
 import time
 import weakref
 from collections.abc import Callable, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 from torch.utils.weak import WeakIdKeyDictionary
 
-from mmsamdistill.version import __version__
+from mmsamdistill.version import __version__, package_version
 
 
 def count_parameters(model: nn.Module, trainable: bool = False) -> int:
@@ -156,11 +155,3 @@ def describe_machine(device: str | torch.device = 'cpu', *packages: str) -> str:
     versions = {name: package_version(name) for name in ('torch', 'mmengine', *packages)}
     facts += [f'{name} {found}' if found else f'no {name}' for name, found in versions.items()]
     return ', '.join(facts)
-
-
-def package_version(name: str) -> str | None:
-    """Version of an installed distribution; None if it is not there."""
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None

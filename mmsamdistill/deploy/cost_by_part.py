@@ -38,7 +38,7 @@ def flops_by_part(model: nn.Module, step: Callable[[], Any]) -> dict[str, int]:
         return {}
     parts = _parts_of(model)
     counter = _PartCounter(parts, flop_registry)
-    with _watched(parts, counter.running.append, lambda name: counter.running.pop()), counter:
+    with _watched(parts, counter.running.append, counter.running.remove), counter:
         step()
     # Two operations are one multiplication with its addition.
     return {name: count // 2 for name, count in counter.counts.items()}
@@ -98,21 +98,15 @@ def _parts_of(model: nn.Module) -> dict[str, list[nn.Module]]:
 
 @contextmanager
 def _watched(
-    parts: dict[str, list[nn.Module]], enter: Callable[[str], Any], leave: Callable[[str], Any]
+    parts: dict[str, list[nn.Module]], enter: Callable[[str], None], leave: Callable[[str], None]
 ) -> Iterator[None]:
     """Tell of each forward pass of a part when it begins and ends."""
-
-    def telling(function: Callable[[str], Any], name: str) -> Callable[..., None]:
-        def hook(*_: Any) -> None:
-            function(name)
-
-        return hook
-
     with ExitStack() as hooks:
         for name, modules in parts.items():
+            # Both return None: a hook's result would take the place of the module's.
             for module in modules:
-                before = module.register_forward_pre_hook(telling(enter, name))
-                after = module.register_forward_hook(telling(leave, name))
+                before = module.register_forward_pre_hook(lambda *_, name=name: enter(name))
+                after = module.register_forward_hook(lambda *_, name=name: leave(name))
                 hooks.callback(before.remove)
                 hooks.callback(after.remove)
         yield

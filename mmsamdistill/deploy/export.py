@@ -251,8 +251,8 @@ def _refuse_inputs(out: Path, inputs: list[str | Path | None]) -> None:
             same = written.exists() and Path(given).exists() and os.path.samefile(written, given)
             if same or written.resolve() == Path(given).resolve():
                 raise ValueError(
-                    f'{written} is the input {given}: an export holds no training state and must '
-                    'not replace it; choose another OUT'
+                    f'{written} is the input {given}, which an export must not replace: choose '
+                    'another OUT'
                 )
 
 

@@ -11,10 +11,11 @@ import torch
 from mmengine.config import Config
 from torch import Tensor, nn
 
-from mmsamdistill.deploy.cost import count_flops, count_parameters, package_version
+from mmsamdistill.deploy.cost import count_flops, count_parameters
 from mmsamdistill.deploy.graph import onnx_bytes, onnx_reader, require
 from mmsamdistill.files import hash_file, parse_json
 from mmsamdistill.restorers.local_statistics import has_local_statistics
+from mmsamdistill.version import package_version
 from mmsamdistill.weights import read_checkpoint
 
 _NETWORK = 'generator.'
@@ -71,23 +72,17 @@ def _write_mmagic(source: ExportSource) -> bytes:
     return buffer.getvalue()
 
 
-def _write_safetensors(source: ExportSource) -> bytes:
-    return _safetensors(source.weights, source.meta)
-
-
 def _write_spandrel(source: ExportSource) -> bytes:
     network = source.model.generator
     name = type(network).__name__
     if has_local_statistics(network):
         raise ValueError(
-            f'spandrel has no local statistics: its {name.removesuffix("Local")} would behave '
-            'otherwise on images larger than the window; export the global form (without '
-            "LocalStatisticsHook, or generator.type='NAFNet' by --cfg-options)"
+            f'spandrel has no local statistics: export the global {name.removesuffix("Local")} '
+            "(without LocalStatisticsHook, or generator.type='NAFNet' by --cfg-options)"
         )
     if not source.unit_range:
         raise ValueError(
-            "spandrel's programs give images in 0..1, and this restorer's data_preprocessor has "
-            'another mean or std'
+            "spandrel's programs give images in 0..1, and this data_preprocessor expects others"
         )
     if source.order == 'bgr':
         raise ValueError(
@@ -100,10 +95,6 @@ def _write_spandrel(source: ExportSource) -> bytes:
         if key.startswith(_NETWORK)
     }
     return _safetensors(bare, source.meta)
-
-
-def _write_onnx(source: ExportSource) -> bytes:
-    return onnx_bytes(source.model.generator, source.channels, source.meta)
 
 
 def _safetensors(weights: dict[str, Tensor], meta: dict[str, str]) -> bytes:
@@ -148,13 +139,11 @@ def _read_spandrel(path: Path, plain: nn.Module) -> tuple[Callable[[Tensor], Ten
     return restore, network
 
 
-def _read_onnx(path: Path, plain: nn.Module) -> tuple[Callable[[Tensor], Tensor], None]:
-    return onnx_reader(str(path)), None
-
-
 FORMATS: dict[str, Format] = {
     'mmagic': Format(('.pth', '.pt'), _write_mmagic, _read_plain, 0.0),
-    'safetensors': Format(('.safetensors',), _write_safetensors, _read_plain, 0.0),
+    'safetensors': Format(
+        ('.safetensors',), lambda it: _safetensors(it.weights, it.meta), _read_plain, 0.0
+    ),
     # Its networks are told by their keys alone, so only a trial says whether they are the same.
     'spandrel': Format(
         ('.safetensors',),
@@ -166,8 +155,8 @@ FORMATS: dict[str, Format] = {
     ),
     'onnx': Format(
         ('.onnx',),
-        _write_onnx,
-        _read_onnx,
+        lambda it: onnx_bytes(it.model.generator, it.channels, it.meta),
+        lambda path, plain: (onnx_reader(str(path)), None),
         1e-4,
         ((1, 64, 64), (2, 80, 48), (1, 61, 67), (1, 16, 95)),
     ),

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmsamdistill.restorers.local_statistics import local_mean
+from mmsamdistill.weights.reading import reason_of
 
 # Of no restorer's grid, so that no size is taken for a constant.
 _TRACED = (72, 88)
@@ -93,13 +94,15 @@ def onnx_bytes(network: nn.Module, channels: int, meta: Mapping[str, str]) -> by
                 verbose=False,
             )
         except Exception as error:
-            reason = str(error).strip().splitlines()[0]
             raise ValueError(
-                f'{type(network).__name__} cannot be exported as onnx: {reason}; use the format '
-                "'mmagic' or 'safetensors'"
+                f'{type(network).__name__} cannot be exported as onnx: {reason_of(error)}; use the '
+                "format 'mmagic' or 'safetensors'"
             ) from error
     model = exported.model_proto
-    _name_sizes(model)
+    # The open sizes get names that say what they are.
+    for value in (*model.graph.input, *model.graph.output):
+        batch, _, height, width = value.type.tensor_type.shape.dim
+        batch.dim_param, height.dim_param, width.dim_param = 'batch', 'height', 'width'
     for key, value in meta.items():
         model.metadata_props.add(key=key, value=value)
     return model.SerializeToString()
@@ -175,22 +178,9 @@ def _open_batch() -> Iterator[None]:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Keep the exporter's notes on its own progress out of the user's log."""
-    loggers = [logging.getLogger(name) for name in ('torch.onnx', 'onnxscript', 'torch.export')]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
     try:
         yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-
-
-def _name_sizes(model: Any) -> None:
-    """Give the open sizes names that say what they are."""
-    for value in (*model.graph.input, *model.graph.output):
-        for dim, name in zip(
-            value.type.tensor_type.shape.dim, ('batch', '', 'height', 'width'), strict=True
-        ):
-            if name:
-                dim.dim_param = name
+        logging.disable(before)

@@ -93,8 +93,7 @@ def _unit_range(image: Any, values: Tensor) -> float:
     largest = float(values.max()) if values.numel() else 0.0
     if not largest <= 2:
         raise ValueError(
-            f'an image of {image.dtype} whose largest value is {largest:g}: floats are expected in '
-            '0..1; divide by 255, or give uint8'
+            f'an image of {image.dtype} with values up to {largest:g}: divide by 255, or give uint8'
         )
     return 1.0
 

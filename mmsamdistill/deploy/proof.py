@@ -6,12 +6,7 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 
-from mmsamdistill.deploy.cost import (
-    count_flops,
-    count_parameters,
-    peak_memory,
-    time_side_by_side,
-)
+from mmsamdistill.deploy.cost import count_flops, count_parameters, peak_memory, time_side_by_side
 from mmsamdistill.deploy.export import build_model, load_trained, plain_config
 from mmsamdistill.deploy.formats import FORMATS, find_format
 from mmsamdistill.deploy.settings import find_device, image_channels

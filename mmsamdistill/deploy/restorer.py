@@ -211,14 +211,13 @@ class Restorer:
         if unasked and (self.device.type != 'cpu' or pixels <= _SURELY_FIT):
             return None
         if self._largest is None:
-            self._largest = largest_tile(self._probe, self.device)
+            self._largest = largest_tile(
+                lambda side: self._predict(torch.zeros(1, self.channels, side, side)), self.device
+            )
         if pixels <= self._largest**2 * (2 if unasked else 1):
             return None
         self._remark('some images did not fit into memory at once and were restored in windows')
         return self._largest
-
-    def _probe(self, side: int) -> None:
-        self._predict(torch.zeros(1, self.channels, side, side))
 
     def _predict(self, images: Tensor) -> Tensor:
         """Restore whole images; such as are too small for the network on a larger canvas."""
@@ -285,6 +284,6 @@ def _require_finite(network: nn.Module, inputs: Any, output: Any) -> None:
     """Stop before the host cuts infinite values to white and NaN becomes black."""
     if isinstance(output, Tensor) and not torch.isfinite(output).all():
         raise FloatingPointError(
-            f'{type(network).__name__} gave NaN or infinite values; its weights or the precision '
-            '(amp) do not suit this image'
+            f'{type(network).__name__} gave NaN or infinite values: its weights or amp do not suit '
+            'this image'
         )

@@ -10,6 +10,7 @@ from torch import nn
 from mmsamdistill.datasets.region_pipeline import type_name
 from mmsamdistill.restorers.local_statistics import has_local_statistics, use_local_statistics
 from mmsamdistill.value_range import value_range
+from mmsamdistill.weights.reading import reason_of
 
 
 def loading_step(cfg: Config) -> dict[str, Any]:
@@ -24,9 +25,8 @@ def loading_step(cfg: Config) -> dict[str, Any]:
             if key in steps:
                 return {**steps[key], 'key': 'img'}
     raise ValueError(
-        'the config has no test or validation pipeline with a LoadImageFromFile step, which would '
-        "tell how images are loaded; add test_pipeline=[dict(type='LoadImageFromFile', key='img', "
-        'channel_order=...)]'
+        "no LoadImageFromFile in the config's test or validation pipeline, to tell how images are "
+        "loaded; add test_pipeline=[dict(type='LoadImageFromFile', key='img', channel_order=...)]"
     )
 
 
@@ -58,8 +58,8 @@ def apply_local_window(model: nn.Module, window: int | None, channels: int) -> N
     network = getattr(model, 'generator', model)
     if not use_local_statistics(network, window, channels):
         raise ValueError(
-            f'local statistics of {window} pixels: {type(network).__name__} has no global pooling '
-            'or normalisation to convert; use it without'
+            f'{type(network).__name__} has no global pooling or normalisation to convert to local '
+            f'statistics of {window} pixels; use it without'
         )
 
 
@@ -127,8 +127,7 @@ def find_device(name: str | None) -> torch.device:
         device = torch.device(name)
         torch.zeros(1, device=device)
     except Exception as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ValueError(f'device {name!r} is not there: {reason}') from error
+        raise ValueError(f'device {name!r} is not there: {reason_of(error)}') from error
     return device
 
 

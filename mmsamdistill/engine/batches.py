@@ -23,8 +23,7 @@ def images_of(batch: Batch) -> list[Tensor]:
         )
     if not isinstance(samples, list | tuple) or len(samples) != len(images):
         raise TypeError(
-            f'the batch must bring a list of {len(images)} data samples, one an image, got '
-            f'{type(samples).__name__}'
+            f'the batch must list {len(images)} data samples, got {type(samples).__name__}'
         )
     return images
 

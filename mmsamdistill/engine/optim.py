@@ -67,10 +67,7 @@ def _clipper(config: dict | None) -> Callable[[list[nn.Parameter]], Tensor | Non
         return None
     options = dict(config)
     kind = options.pop('type', 'norm')
-    clip = {
-        'norm': nn.utils.clip_grad_norm_,
-        'value': nn.utils.clip_grad_value_,
-    }.get(kind)
+    clip = {'norm': nn.utils.clip_grad_norm_, 'value': nn.utils.clip_grad_value_}.get(kind)
     if clip is None:
         raise ValueError(f"clip_grad type {kind!r} is not one of 'norm', 'value'")
     return lambda parameters: clip(parameters, **options)

@@ -39,7 +39,6 @@ def _weighted_sum(image: Tensor) -> Tensor:
 def _check_channels(image: Tensor) -> Tensor:
     if image.dim() < 3 or image.shape[-3] not in (1, 3):
         raise ValueError(
-            f'an image must be (..., 3, H, W) or (..., 1, H, W), channels first, got '
-            f'{tuple(image.shape)}'
+            f'an image must be (..., 3, H, W) or (..., 1, H, W), got {tuple(image.shape)}'
         )
     return image

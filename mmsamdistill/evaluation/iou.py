@@ -10,8 +10,7 @@ def confusion_matrix(
     """Count pixels by true class (rows) and predicted one: ``(num_classes, num_classes)``."""
     if prediction.shape != truth.shape:
         raise ValueError(
-            f'prediction and truth must be of one shape, got {tuple(prediction.shape)} and '
-            f'{tuple(truth.shape)}'
+            f'prediction {tuple(prediction.shape)} and truth {tuple(truth.shape)} differ in shape'
         )
     counted = truth != ignore_index
     rows, columns = truth[counted].long(), prediction[counted].long()

@@ -50,8 +50,7 @@ class LabelSet:
         """Turn the values of a file, ``(H, W)`` integers, into classes; 255 does not count."""
         if labels.ndim != 2 or labels.dtype.kind not in 'iu':
             raise ValueError(
-                f'a label map is (H, W) integers, got {labels.dtype} {labels.shape}; colours are '
-                f'not labels'
+                f'a label map is (H, W) integers, not colours, got {labels.dtype} {labels.shape}'
             )
         # Value by value; what none of them is belongs to another data set.
         classes = np.full(labels.shape, IGNORED, np.int64)

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from mmsamdistill.evaluation.protocols import Protocol
 from mmsamdistill.evaluation.restoration_metric import PerImageMetric
 from mmsamdistill.frozen import FrozenNetwork
-from mmsamdistill.weights import read_checkpoint
+from mmsamdistill.weights import read_checkpoint, require_same_keys
 from mmsamdistill.weights.library_weights import read_torchvision_weights
 
 # The package's name of a network, and torchvision's.
@@ -132,11 +132,7 @@ def _check_net(net: str) -> None:
 def _load_features(network: nn.Module, weights: Mapping[str, Tensor], name: str) -> None:
     """Copy torchvision's features; the package cuts them into slices, numbers unchanged."""
     own = network.state_dict()
-    given = {key: weights.get('features.' + key.partition('.')[2]) for key in own}
-    wrong = [k for k, v in given.items() if v is None or v.shape != own[k].shape]
-    if wrong:
-        raise ValueError(
-            f"the weights are not those of torchvision's {name}: missing or of another shape are "
-            f'{len(wrong)} of {len(own)}, such as {", ".join(wrong[:4])}'
-        )
+    theirs = {key: 'features.' + key.partition('.')[2] for key in own}
+    given = {key: weights[name] for key, name in theirs.items() if name in weights}
+    require_same_keys(given, own, f"torchvision's {name}")
     network.load_state_dict(given, strict=True)

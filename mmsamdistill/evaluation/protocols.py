@@ -62,8 +62,7 @@ class Protocol:
                 raise ValueError(f'{name}={getattr(self, name)!r} is not one of {allowed}')
         if self.colour == 'y_matlab' and self.rounding != 'nearest':
             raise ValueError(
-                "colour='y_matlab' is the luma of 8-bit images: use rounding='nearest', or "
-                "colour='y'"
+                "colour='y_matlab' is luma of 8 bits: use rounding='nearest', or colour='y'"
             )
         if self.crop_border < 0:
             raise ValueError(f'crop_border must be at least 0, got {self.crop_border}')
@@ -83,8 +82,7 @@ class Protocol:
         pixels = torch.as_tensor(image).detach()
         if pixels.dim() not in (3, 4) or pixels.shape[-3] not in (1, 3):
             raise ValueError(
-                f'an image must be (C, H, W) or (N, C, H, W) with one or three channels, got '
-                f'{tuple(pixels.shape)}'
+                f'an image must be (N, C, H, W) or (C, H, W), C 1 or 3, got {tuple(pixels.shape)}'
             )
         # Cropped, in range and in RGB; then as a file has it; then the channel that counts.
         pixels = self.crop(pixels).double().clamp(0, 255)
@@ -101,8 +99,7 @@ class Protocol:
         height, width = (side - 2 * self.crop_border for side in x.shape[-2:])
         if min(height, width) < 1:
             raise ValueError(
-                f'{tuple(x.shape[-2:])} pixels leave nothing to measure without a border of '
-                f'{self.crop_border}'
+                f'crop_border={self.crop_border} leaves nothing of {tuple(x.shape[-2:])} pixels'
             )
         return x.narrow(-2, self.crop_border, height).narrow(-1, self.crop_border, width)
 

@@ -32,8 +32,7 @@ def image_pair(prediction: Image, truth: Image) -> tuple[Tensor, Tensor]:
     first, second = torch.as_tensor(prediction).detach(), torch.as_tensor(truth).detach()
     if first.shape != second.shape:
         raise ValueError(
-            f'prediction and truth must be of one shape, got {tuple(first.shape)} and '
-            f'{tuple(second.shape)}'
+            f'prediction {tuple(first.shape)} and truth {tuple(second.shape)} differ in shape'
         )
     if first.dim() not in (3, 4) or not first.numel():
         raise ValueError(

@@ -22,7 +22,7 @@ def check_validation(cfg: Config) -> None:
         for name in set(own) & set(seen):
             raise ValueError(
                 f'val_evaluator: sets {seen[name]} and {index} both have a metric {name!r}: give '
-                'the metrics of each set a prefix of their own'
+                'each set a prefix of its own'
             )
         seen |= dict.fromkeys(own, index)
         names += own

@@ -1,14 +1,13 @@
 """Reading an image file so that damage is an error: every reader of the package goes this way."""
 
 import io
-import struct
 from pathlib import Path
 
 import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from mmsamdistill.images.header import MAX_PIXELS, PNG_SIGNATURE, check_pixels, png_chunks
+from mmsamdistill.images.header import MAX_PIXELS, PNG_SIGNATURE, check_pixels, png_chunks, png_size
 from mmsamdistill.images.jpeg import JPEG_SIGNATURE, check_jpeg, jpeg_size
 
 
@@ -21,11 +20,8 @@ def check_whole(data: bytes, path: str | Path) -> None:
     if not data:
         raise ValueError(f'{path} is damaged: it is empty')
     if data.startswith(PNG_SIGNATURE):
-        chunks = list(png_chunks(data, path))
-        if chunks[0][0] != b'IHDR' or len(chunks[0][1]) != 13:
-            raise ValueError(f'{path} is damaged: it does not begin with a header')
-        width, height = struct.unpack('>II', chunks[0][1][:8])
-        check_pixels(height, width, path)
+        first, *_ = png_chunks(data, path)  # all of them, since each has a checksum
+        png_size(first, path)
     elif data.startswith(JPEG_SIGNATURE):
         check_pixels(*(jpeg_size(data) or (1, 1)), path)
         check_jpeg(data, path)

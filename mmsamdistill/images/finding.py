@@ -52,8 +52,7 @@ def find_images(folder: str | Path) -> ImageFolder:
         key = path.relative_to(folder).with_suffix('').as_posix()
         if key in found:
             raise ValueError(
-                f'{found[key]} and {path} have the same name but for the suffix, and would share '
-                f'one region map, result or partner: rename or move one'
+                f'{found[key]} and {path} have the same name but for the suffix: rename or move one'
             )
         found[key] = path
     images = ImageFolder(dict(sorted(found.items())), skipped)

@@ -140,14 +140,23 @@ def png_chunks(data: bytes, path: str | Path) -> Iterator[tuple[bytes, bytes]]:
         position = end
 
 
+def png_size(chunk: tuple[bytes, bytes], path: str | Path) -> tuple[int, int]:
+    """Height and width that a PNG's first chunk declares, in bounds."""
+    kind, header = chunk
+    if kind != b'IHDR' or len(header) != 13:
+        raise ValueError(f'{path} is damaged or no PNG: it does not begin with a header')
+    width, height = struct.unpack('>II', header[:8])
+    check_pixels(height, width, path)
+    return height, width
+
+
 def check_pixels(height: int, width: int, path: str | Path) -> None:
     """Refuse an image that claims more than :data:`MAX_PIXELS`, or none at all."""
     if min(height, width) < 1:
         raise ValueError(f'{path} is damaged: it claims to be {height} x {width} pixels')
     if height * width > MAX_PIXELS:
         raise ValueError(
-            f'{path} claims to be {height} x {width} pixels, more than {MAX_PIXELS:,}: it is '
-            f'damaged, or has to be cut'
+            f'{path} claims {height} x {width} pixels, more than {MAX_PIXELS:,}: damaged, or cut it'
         )
 
 

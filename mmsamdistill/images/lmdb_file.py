@@ -9,13 +9,13 @@ Source: the format of LMDB 0.9, ``mdb.c`` of openldap.
 
 import mmap
 import struct
+from dataclasses import dataclass, field
 from pathlib import Path
 
 _MAGIC, _VERSION = 0xBEEFC0DE, 1
 _PAGE = struct.Struct('<QHHHH')  # number, padding, flags, lower, upper; or the number of pages
-_DB = struct.Struct(
-    '<IHHQQQQQ'
-)  # padding, flags, depth, branches, leaves, overflows, entries, root
+# Padding, flags, depth, branches, leaves, overflows, entries, root.
+_DB = struct.Struct('<IHHQQQQQ')
 _META = struct.Struct('<IIQQ')
 _NONE = 0xFFFFFFFFFFFFFFFF
 _BRANCH, _LEAF, _OVERFLOW, _META_PAGE, _FIXED, _SUB = 0x01, 0x02, 0x04, 0x08, 0x20, 0x40
@@ -36,15 +36,15 @@ def check_lmdb(path: str | Path) -> None:
                 raise ValueError(f'{file} is damaged or no LMDB: {error}') from error
 
 
+@dataclass
 class _Walk:
     """Follows every page from the newest of the two descriptions on."""
 
-    def __init__(self, data: mmap.mmap, size: int) -> None:
-        self.data = data
-        self.size = size
-        self.page_size = 0
-        self.last = 0
-        self.seen: set[int] = set()
+    data: mmap.mmap
+    size: int
+    page_size: int = 0
+    last: int = 0
+    seen: set[int] = field(default_factory=set)
 
     def check(self) -> None:
         # The library takes the size of pages from the first description, the rest from the newer.
@@ -58,8 +58,7 @@ class _Walk:
         _, _, self.last, roots = max(metas, key=lambda meta: meta[1])
         if (self.last + 1) * self.page_size > self.size:
             raise ValueError(
-                f'it is cut off: {self.last + 1} pages of {self.page_size} bytes are said to be in '
-                f'{self.size} bytes'
+                f'cut off: {self.last + 1} pages of {self.page_size} bytes in {self.size} bytes'
             )
         for depth, root, flags in roots:
             if flags & _DUP_DATA:
@@ -111,12 +110,11 @@ class _Walk:
         if flags & (_SUB_DATA | _DUP_DATA):
             raise ValueError('it holds databases within the database, which no reader here writes')
         length = low | high << 16
-        if not flags & _BIG_DATA:
-            if end + length > self.page_size:
-                raise ValueError(f'page {number} has a value that leaves it')
-            return None
-        if end + 8 > self.page_size:
+        is_big = flags & _BIG_DATA  # then the entry holds the number of the value's first page
+        if end + (8 if is_big else length) > self.page_size:
             raise ValueError(f'page {number} has a value that leaves it')
+        if not is_big:
+            return None
         (first,) = struct.unpack_from('<Q', self.data, start + end)
         begin = self._claim(first)
         found, _, kind = _PAGE.unpack_from(self.data, begin)[:3]

@@ -24,14 +24,12 @@ def check_layers(features: Sequence[Tensor], targets: Sequence[Tensor]) -> None:
     """Refuse features and targets of different layers or shapes, or none at all."""
     if not features or len(features) != len(targets):
         raise ValueError(
-            f'got {len(features)} layers of features and {len(targets)} of targets; as many of '
-            'each are needed, at least one'
+            f'{len(features)} layers of features and {len(targets)} of targets: as many are needed'
         )
     for layer, (ours, theirs) in enumerate(zip(features, targets, strict=True)):
         if ours.shape != theirs.shape:
             raise ValueError(
-                f'layer {layer}: features {tuple(ours.shape)} and targets {tuple(theirs.shape)} '
-                'must have one shape'
+                f'layer {layer}: features {tuple(ours.shape)}, but targets {tuple(theirs.shape)}'
             )
 
 

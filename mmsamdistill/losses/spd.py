@@ -179,8 +179,8 @@ class SPDLoss(nn.Module):
         """
         if not student.shape == teacher.shape == gt.shape:
             raise ValueError(
-                'student, teacher and gt must have one shape, '
-                f'got {tuple(student.shape)}, {tuple(teacher.shape)} and {tuple(gt.shape)}'
+                f'student {tuple(student.shape)}, teacher {tuple(teacher.shape)} and gt '
+                f'{tuple(gt.shape)} must have one shape'
             )
         with torch.autocast(student.device.type, enabled=False):
             student, teacher, gt = widen(student), widen(teacher.detach()), widen(gt)

@@ -1,9 +1,12 @@
 """How much of each cell of a coarser grid belongs to which region."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 
+@dataclass(eq=False, repr=False)  # tensors are compared by none, and shown by none
 class RegionMembership:
     r"""Fractional membership of the cells of a feature grid in regions, as sparse triples.
 
@@ -28,21 +31,15 @@ class RegionMembership:
         [[7.0]]
     """
 
-    def __init__(
-        self,
-        cell: Tensor,
-        region: Tensor,
-        weight: Tensor,
-        num_regions: int,
-        grid: tuple[int, int, int],
-    ) -> None:
-        self.cell = cell
-        self.region = region
-        self.weight = weight
-        self.num_regions = num_regions
-        self.grid = grid
+    cell: Tensor
+    region: Tensor
+    weight: Tensor
+    num_regions: int
+    grid: tuple[int, int, int]
+
+    def __post_init__(self) -> None:
         # Total membership of each region, in cells: (K,) float32, each above zero.
-        self.mass = self._masses(weight)
+        self.mass = self._masses(self.weight)
 
     def _masses(self, weight: Tensor) -> Tensor:
         return weight.new_zeros(self.num_regions + 1).index_add(0, self.region, weight)[1:]
@@ -111,8 +108,7 @@ def channel_rows(x: Tensor, grid: tuple[int, int, int], name: str) -> Tensor:
     if x.dim() != 4 or (x.shape[0], *x.shape[2:]) != tuple(grid):
         num_images, height, width = grid
         raise ValueError(
-            f'{name} must be ({num_images}, C, {height}, {width}) to lie on this grid, '
-            f'got {tuple(x.shape)}'
+            f'{name} must be ({num_images}, C, {height}, {width}), got {tuple(x.shape)}'
         )
     return widen(x).movedim(1, 0).reshape(x.shape[1], -1)
 

@@ -120,8 +120,7 @@ class RegionMap:
             raise TypeError(f'values must be a floating-point tensor, got {values.dtype}')
         if values.dim() != 2 or values.shape[0] != self.num_regions:
             raise ValueError(
-                f'values must be ({self.num_regions}, C), one row per region, '
-                f'got {tuple(values.shape)}'
+                f'values must be ({self.num_regions}, C), a row a region, got {tuple(values.shape)}'
             )
         rows = widen(values).t()
         # Row 0 is what is in no region, so that one look-up does for all pixels.

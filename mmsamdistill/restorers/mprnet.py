@@ -56,10 +56,7 @@ class MPRNet(nn.Module):
         if kernel_size % 2 == 0:
             raise ValueError(f'kernel_size must be odd, got {kernel_size}')
         if not mid_channels >= reduction >= 1:
-            raise ValueError(
-                'mid_channels must be at least reduction, which must be at least 1; got '
-                f'{mid_channels} and {reduction}'
-            )
+            raise ValueError(f'mid_channels={mid_channels} >= reduction={reduction} >= 1 is needed')
         maker = BlockMaker(kernel_size, reduction, bias)
         widths = (mid_channels, mid_channels + unet_growth, mid_channels + 2 * unet_growth)
         full = mid_channels + full_growth

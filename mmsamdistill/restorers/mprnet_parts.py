@@ -1,16 +1,18 @@
 """Blocks of MPRNet (Zamir et al., CVPR 2021): channel attention, the U-Nets, the last stage."""
 
+from dataclasses import dataclass, field
+
 from torch import Tensor, nn
 
 
+@dataclass
 class BlockMaker:
     """Makes channel attention blocks that share one learned slope, as the official code does."""
 
-    def __init__(self, kernel_size: int, reduction: int, bias: bool) -> None:
-        self.kernel_size = kernel_size
-        self.reduction = reduction
-        self.bias = bias
-        self.activation = nn.PReLU()
+    kernel_size: int
+    reduction: int
+    bias: bool
+    activation: nn.Module = field(default_factory=nn.PReLU)
 
     def conv(self, channels: int, out_channels: int, bias: bool | None = None) -> nn.Conv2d:
         """Make a convolution that keeps the size."""
@@ -18,7 +20,7 @@ class BlockMaker:
         half = self.kernel_size // 2
         return nn.Conv2d(channels, out_channels, self.kernel_size, padding=half, bias=bias)
 
-    def block(self, channels: int) -> '_ChannelAttentionBlock':
+    def block(self, channels: int) -> nn.Module:
         """Make one block."""
         return _ChannelAttentionBlock(self, channels)
 

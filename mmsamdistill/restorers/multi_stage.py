@@ -46,8 +46,7 @@ class MultiStageRestorer(BaseEditModel):
         if not hasattr(self.generator, 'forward_stages'):
             raise TypeError(
                 f'{type(self.generator).__name__} has no method `forward_stages`, which returns '
-                "the images of all stages, the deployed one last; use type='BaseEditModel' for a "
-                'network of one output'
+                "all stages' images, the deployed one last; use type='BaseEditModel' for one output"
             )
         self.auxiliary_weight = auxiliary_weight
 

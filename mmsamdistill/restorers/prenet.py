@@ -42,8 +42,7 @@ class PReNet(nn.Module):
         super().__init__()
         if num_stages < 1 or mid_channels < 1:
             raise ValueError(
-                f'num_stages and mid_channels must be at least 1, got {num_stages} and '
-                f'{mid_channels}'
+                f'num_stages={num_stages} and mid_channels={mid_channels} must be at least 1'
             )
         self.num_stages = num_stages
         self.mid_channels = mid_channels

@@ -41,17 +41,16 @@ class CachedRegions(RegionSource):
         labels = _regions_of(data_samples)
         if labels.is_floating_point():
             raise TypeError(
-                f'region maps must stay integers on their way through the pipeline, got '
-                f'{labels.dtype}; leave "regions" out of transforms that normalise or resize'
+                f'region maps must stay integers, got {labels.dtype}; leave "regions" out of '
+                f'transforms that normalise or resize'
             )
         expected = (images.shape[0], *images.shape[2:])
         if labels.dim() == 4 and labels.shape[1] == 1:
             labels = labels.squeeze(1)
         if tuple(labels.shape) != expected:
             raise ValueError(
-                f'region maps {tuple(labels.shape)} do not fit images of shape '
-                f'{tuple(images.shape)} ({_paths_of(data_samples)}); crop, flip and pad "regions" '
-                f'together with the images, or extract them again'
+                f'region maps {tuple(labels.shape)} do not fit images {tuple(images.shape)} '
+                f'({_paths_of(data_samples)}); crop, flip and pad "regions" with the images'
             )
         return labels
 
@@ -66,17 +65,15 @@ def _regions_of(data_samples: Any) -> Tensor:
         sizes = {tuple(labels.shape) for labels in maps}
         if len(sizes) > 1:
             raise ValueError(
-                f'region maps of one batch differ in size: {sorted(sizes)} '
-                f'({_paths_of(data_samples)})'
+                f'region maps of a batch differ: {sorted(sizes)} ({_paths_of(data_samples)})'
             )
         if maps:
             return torch.stack(maps)
     labels = getattr(data_samples, 'regions', None)
     if labels is None:
         raise KeyError(
-            'CachedRegions found no region maps in data_samples; add them to the pipeline by '
-            "wrapping the training dataset in dict(type='RegionDataset', ...), or choose a source "
-            "that computes them, e.g. regions=dict(type='SuperpixelRegions')"
+            'CachedRegions found no region maps: wrap the training dataset in dict(type='
+            "'RegionDataset', ...), or compute them, regions=dict(type='SuperpixelRegions')"
         )
     return labels
 

@@ -87,11 +87,7 @@ class ShuffledRegions(RegionSource):
 
     def describe(self) -> dict[str, Any]:
         """The mode and the wrapped source's description."""
-        return {
-            'type': type(self).__name__,
-            'mode': self.mode,
-            'source': self.source.describe(),
-        }
+        return {'type': type(self).__name__, 'mode': self.mode, 'source': self.source.describe()}
 
 
 def _draw(low: int, high: int) -> int:

@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,9 @@ class MaskGeneratorRegions(RegionSource):
             returns records with ``segmentation``. If it has ``label_maps``, whole batches are
             given to that.
     """
+
+    official: Mapping[str, OfficialFile] = MappingProxyType({})
+    """Files of published weights, by the model's type."""
 
     def __init__(
         self,
@@ -108,26 +112,22 @@ class MaskGeneratorRegions(RegionSource):
 
     def _describe_model(self) -> dict[str, Any]:
         """Which network it is, for :meth:`describe`."""
-        raise NotImplementedError
+        return {'model_type': self.model_type}
 
     def _named_generator(self, name: str) -> Callable[..., Any] | str | None:
         """The generator of a short name: itself or its import path; None if there is no such."""
-        raise NotImplementedError
-
-    def _locate(self) -> tuple[Path | None, str]:
-        """Path and SHA-256 of the weights, both checked."""
         raise NotImplementedError
 
     def _build(self) -> nn.Module:
         """The network with its weights."""
         raise NotImplementedError
 
-    def _locate_official(self, official: Mapping[str, OfficialFile]) -> tuple[Path | None, str]:
-        """As :meth:`_locate`, where the weights are published as files by the model's type."""
+    def _locate(self) -> tuple[Path | None, str]:
+        """Path and SHA-256 of the weights, both checked; no path of those that are in no file."""
         if self.checkpoint is None and self.model_type == 'custom':
-            return None, self._hash_network()
-        source = self.checkpoint or official[self.model_type].url
-        path = locate_weights(source, self.sha256, official)
+            return None, hash_state(self._network())
+        source = self.checkpoint or self.official[self.model_type].url
+        path = locate_weights(source, self.sha256, self.official)
         return path, verify_weights(path, self.sha256)
 
     def _located(self) -> tuple[Path | None, str]:
@@ -136,24 +136,19 @@ class MaskGeneratorRegions(RegionSource):
             self._weights = self._locate()
         return self._weights
 
-    def _hash_network(self) -> str:
-        """SHA-256 of a network whose weights did not come from a file."""
+    def _network(self) -> nn.Module:
+        """The network, built at the first call."""
         if self.frozen.empty:
-            self.frozen.hold(self._build_quietly())
-        return hash_state(self.frozen.network)
-
-    def _build_quietly(self) -> nn.Module:
-        # Random weights that are about to be replaced must not change the run's random state.
-        with torch.random.fork_rng(devices=[]):
-            return self._build()
+            # Random weights that are about to be replaced must not change the run's random state.
+            with torch.random.fork_rng(devices=[]):
+                self.frozen.hold(self._build())
+        return self.frozen.network
 
     def _generator_on(self, device: torch.device) -> Any:
-        if self.frozen.empty:
-            self.frozen.hold(self._build_quietly())
         # Where the images are decides: under DDP and in a Runner they are the first to move.
-        self.frozen.network.to(device)
+        network = self._network().to(device)
         if self._built_generator is None:
-            self._built_generator = self._generator_class()(self.frozen.network, **self.generator)
+            self._built_generator = self._generator_class()(network, **self.generator)
         return self._built_generator
 
     def _generator_class(self) -> Callable[..., Any]:

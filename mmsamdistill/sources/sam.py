@@ -22,14 +22,9 @@ from mmsamdistill.weights.sam_weights import OFFICIAL_FILES, OFFICIAL_SAM2_FILES
 _FAST = 'mmsamdistill.fast_sam.FastSamMaskGenerator'
 # Configurations inside of the package, by the model's name.
 CONFIGS: dict[str, str] = {
-    'sam2_hiera_tiny': 'configs/sam2/sam2_hiera_t.yaml',
-    'sam2_hiera_small': 'configs/sam2/sam2_hiera_s.yaml',
-    'sam2_hiera_base_plus': 'configs/sam2/sam2_hiera_b+.yaml',
-    'sam2_hiera_large': 'configs/sam2/sam2_hiera_l.yaml',
-    'sam2.1_hiera_tiny': 'configs/sam2.1/sam2.1_hiera_t.yaml',
-    'sam2.1_hiera_small': 'configs/sam2.1/sam2.1_hiera_s.yaml',
-    'sam2.1_hiera_base_plus': 'configs/sam2.1/sam2.1_hiera_b+.yaml',
-    'sam2.1_hiera_large': 'configs/sam2.1/sam2.1_hiera_l.yaml',
+    f'{version}_hiera_{size}': f'configs/{version}/{version}_hiera_{letter}.yaml'
+    for version in ('sam2', 'sam2.1')
+    for size, letter in (('tiny', 't'), ('small', 's'), ('base_plus', 'b+'), ('large', 'l'))
 }
 
 
@@ -83,6 +78,8 @@ class SAMRegions(MaskGeneratorRegions):
     Source: Kirillov et al., Segment Anything, 2023.
     """
 
+    official = OFFICIAL_FILES
+
     def __init__(
         self,
         model_type: str = 'vit_b',
@@ -110,11 +107,11 @@ class SAMRegions(MaskGeneratorRegions):
 
     def _describe_model(self) -> dict[str, Any]:
         if self.builder is None:
-            return {'model_type': self.model_type}
+            return super()._describe_model()
         builder = self._builder_function()
         name = getattr(builder, '__qualname__', type(builder).__qualname__)
         return {
-            'model_type': self.model_type,
+            **super()._describe_model(),
             'builder': f'{builder.__module__}.{name}',
             'builder_args': jsonable(self.builder_args),
         }
@@ -130,9 +127,6 @@ class SAMRegions(MaskGeneratorRegions):
         if self.generator_type in ('fast', _FAST):
             _import_segment_anything()
         return super()._generator_on(device)
-
-    def _locate(self) -> tuple[Path | None, str]:
-        return self._locate_official(OFFICIAL_FILES)
 
     def _build(self) -> nn.Module:
         if self.builder is None:
@@ -206,6 +200,8 @@ class SAM2Regions(MaskGeneratorRegions):
     Source: Ravi et al., SAM 2: Segment Anything in Images and Videos, 2024.
     """
 
+    official = OFFICIAL_SAM2_FILES
+
     def __init__(
         self,
         model_type: str = 'sam2.1_hiera_large',
@@ -223,9 +219,6 @@ class SAM2Regions(MaskGeneratorRegions):
             )
         self.model_type = model_type if sam is None else 'custom'
 
-    def _describe_model(self) -> dict[str, Any]:
-        return {'model_type': self.model_type}
-
     def _named_generator(self, name: str) -> Callable[..., Any] | str | None:
         if name != 'reference':
             return None
@@ -242,9 +235,6 @@ class SAM2Regions(MaskGeneratorRegions):
         if self.generator_type == 'reference' and self.generator.get('min_mask_region_area', 0) > 0:
             _check_extension(device)
         return super()._generator_on(device)
-
-    def _locate(self) -> tuple[Path | None, str]:
-        return self._locate_official(OFFICIAL_SAM2_FILES)
 
     def _build(self) -> nn.Module:
         build = _import_sam2('build_sam').build_sam2

@@ -11,7 +11,7 @@ from torch import nn
 from mmsamdistill.sources.mask_generator import MaskGeneratorRegions
 from mmsamdistill.sources.transformers_generator import TransformersMaskGenerator
 from mmsamdistill.weights.library_weights import hash_weights, locate_transformers_model
-from mmsamdistill.weights.reading import CheckpointError
+from mmsamdistill.weights.reading import CheckpointError, reason_of
 
 _INSTALL = "TransformersRegions needs transformers: pip install 'mmsamdistill[transformers]'"
 
@@ -99,9 +99,8 @@ class TransformersRegions(MaskGeneratorRegions):
             processor = AutoImageProcessor.from_pretrained(folder, **safely)
         except Exception as error:
             # A damaged file or a configuration that does not fit ends in any of many exceptions.
-            reason = str(error).strip().splitlines() or [type(error).__name__]
             raise CheckpointError(
-                f'{folder} cannot be read as a {config.model_type}: {reason[0]}'
+                f'{folder} cannot be read as a {config.model_type}: {reason_of(error)}'
             ) from error
         # Of a video model only what looks at images is taken; but that must be complete.
         missing = sorted(str(each) for each in [*found['missing_keys'], *found['mismatched_keys']])
@@ -123,8 +122,7 @@ def _read_config(folder: Path) -> Any:
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise CheckpointError(f'{folder}/config.json cannot be read: {reason[0]}') from error
+        raise CheckpointError(f'{folder}/config.json cannot be read: {reason_of(error)}') from error
     if config.model_type not in MODEL_FOR_MASK_GENERATION_MAPPING_NAMES:
         raise ValueError(
             f'{folder} holds a {config.model_type!r}, which generates no masks; those that do: '

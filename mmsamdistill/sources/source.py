@@ -59,8 +59,8 @@ class RegionSource(nn.Module):
         expected = (images.shape[0], *images.shape[2:])
         if tuple(labels.shape) != expected:
             raise ValueError(
-                f'{type(self).__name__}.find returned labels of shape {tuple(labels.shape)} for '
-                f'images {tuple(images.shape)}; expected {expected}'
+                f'{type(self).__name__}.find returned labels of shape {tuple(labels.shape)}; '
+                f'expected {expected}'
             )
         return labels.to(device=images.device, dtype=torch.int64)
 
@@ -103,8 +103,7 @@ def build_source(name: str, source: dict[str, Any] | nn.Module) -> nn.Module:
     """A source that is given built or as a config, by the argument ``name``."""
     if not isinstance(source, nn.Module | dict):
         raise TypeError(
-            f"{name} must be a region source or its config, e.g. dict(type='CachedRegions'), got "
-            f'{type(source).__name__}'
+            f'{name} must be a region source or dict(type=...), got {type(source).__name__}'
         )
     return source if isinstance(source, nn.Module) else MODELS.build(source)
 
@@ -125,8 +124,7 @@ def _check_images(images: Tensor) -> None:
         raise TypeError(f'images must be a torch.Tensor, got {type(images).__name__}')
     if not images.is_floating_point():
         raise TypeError(
-            f'images must be floating point in [0, 1], got {images.dtype}; divide 8-bit images '
-            f'by 255'
+            f'images must be floating point in [0, 1], got {images.dtype}; divide 8 bits by 255'
         )
     if images.dim() != 4 or images.shape[1] != 3:
         raise ValueError(f'images must be (N, 3, H, W), got {tuple(images.shape)}')

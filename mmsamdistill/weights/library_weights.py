@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mmsamdistill.files import hash_file
 from mmsamdistill.weights.dialects import read_weights, require_same_keys
+from mmsamdistill.weights.reading import reason_of
 
 # What torchvision's networks expect their input to be normalised by, RGB in 0 to 1.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -121,9 +122,8 @@ def _in_hub_cache(name: str, revision: str | None, download: bool) -> Path:
     except (OSError, ValueError) as error:
         # Not in the cache, no network, no such model, or no possible name at all.
         at = f' at revision {revision}' if revision else ''
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         where = 'to be had from the hub' if download else "in the hub's cache"
         remedy = 'give the path of its folder' + ('' if download else ', or download=True')
         raise FileNotFoundError(
-            f'{name!r}{at} is neither a folder nor {where}; {remedy} ({reason})'
+            f'{name!r}{at} is neither a folder nor {where}; {remedy} ({reason_of(error)})'
         ) from error

@@ -64,15 +64,13 @@ def load_checkpoint_file(filename: str | os.PathLike, map_location: Any = None) 
 
 
 def _load_safetensors(path: Path, map_location: Any) -> dict[str, torch.Tensor]:
-    try:
-        from safetensors.torch import load_file
-    except ImportError as error:
-        raise ImportError(f'reading {path} needs `pip install safetensors`') from error
+    from safetensors.torch import load_file
+
     try:
         tensors = load_file(str(path))
     except Exception as error:
         raise CheckpointError(
-            f'{path} is damaged or no safetensors file: {_reason(error)}'
+            f'{path} is damaged or no safetensors file: {reason_of(error)}'
         ) from error
     if isinstance(map_location, (str, torch.device)):
         return {name: tensor.to(map_location) for name, tensor in tensors.items()}
@@ -95,24 +93,21 @@ def load_stream(stream: io.BufferedIOBase, name: str, map_location: Any) -> Any:
             ) from error
         if isinstance(error, TypeError) and str(error).startswith('refused'):
             raise CheckpointError(f'{name} was not read: {error}') from error
-        if _out_of_memory(error) or 'deserialize object on' in str(error):
+        out_of_memory = isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError))
+        if out_of_memory or 'deserialize object on' in str(error):
             raise  # the device's fault, not the file's
         size = stream.seek(0, os.SEEK_END)
         raise CheckpointError(
-            f'{name} ({size} bytes) is truncated, damaged or no checkpoint: {_reason(error)}'
+            f'{name} ({size} bytes) is truncated, damaged or no checkpoint: {reason_of(error)}'
         ) from error
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     """First line of an error, unless it advises what must not be done."""
     text = str(error).strip()
     if 'weights_only' in text:
         return 'it cannot be unpickled safely'
     return text.splitlines()[0] if text else type(error).__name__
-
-
-def _out_of_memory(error: Exception) -> bool:
-    return isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError))
 
 
 def _hint_for_old_torch() -> str:
@@ -152,8 +147,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     content = load_checkpoint_file(path, map_location='cpu')
     if not isinstance(content, Mapping):
         raise CheckpointError(
-            f'{path} is no checkpoint: it holds {type(content).__name__} instead of a dict of '
-            'weights'
+            f'{path} is no checkpoint: it holds {type(content).__name__}, not a dict of weights'
         )
     return dict(content)
 

@@ -219,7 +219,7 @@ def test_transforms_declared_harmless_stay():
 
 def test_moving_before_everything_is_loaded_is_refused():
     flip = {'type': 'Flip', 'keys': ['img']}
-    with pytest.raises(ValueError, match='before the last image is loaded'):
+    with pytest.raises(ValueError, match='before all images are loaded'):
         add_regions_to_pipeline([LOAD[0], flip, LOAD[1], PACK], 'r')
     harmless = {'type': 'Clip', 'keys': ['img']}
     assert (

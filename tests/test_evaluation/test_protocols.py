@@ -218,7 +218,7 @@ def test_crop_border():
     inner = (slice(None), slice(4, -4), slice(4, -4))
     assert cropped['PSNR'] == psnr(prediction[inner], truth[inner])
     assert cropped['SSIM'] == ssim(prediction[inner], truth[inner])
-    with pytest.raises(ValueError, match='nothing to measure'):
+    with pytest.raises(ValueError, match='leaves nothing of'):
         measure(prediction, truth, {'base': 'mmagic_rgb', 'crop_border': 12})
 
 

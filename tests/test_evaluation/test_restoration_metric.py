@@ -132,7 +132,7 @@ def test_a_range_that_cannot_be_told_is_refused():
     metric = RestorationMetric('mmagic_rgb')
     metric.prepare(model_of([0.0] * 3, [1.0] * 3), Dataset())
     dark = {'gt_img': torch.ones(3, 16, 16), 'output': {'pred_img': torch.ones(3, 16, 16)}}
-    with pytest.raises(ValueError, match='does not tell whether white is'):
+    with pytest.raises(ValueError, match='do not tell which value is white'):
         metric.process(None, [dark])
     # Values above 1 can only be of 8 bits.
     assert values(metric, data) == values(RestorationMetric('mmagic_rgb'), data)

@@ -259,7 +259,7 @@ class TestPoolAndBroadcast:
             regions.pool(torch.rand(2, 3, 9, 10))
         with pytest.raises(TypeError, match=r'floating-point tensor, got torch\.int64'):
             regions.pool(torch.zeros(2, 3, 9, 11, dtype=torch.int64))
-        with pytest.raises(ValueError, match=r'one row per region, got \(3, 2\)'):
+        with pytest.raises(ValueError, match=r'a row a region, got \(3, 2\)'):
             regions.broadcast(torch.rand(3, 2))
         with pytest.raises(TypeError, match='floating-point tensor'):
             regions.broadcast(torch.zeros(10, 2, dtype=torch.int64))

@@ -63,7 +63,7 @@ def test_checkpoint_replaces_the_builder_s_weights(checkpoint):
 def test_values_derived_from_the_weights_are_derived_from_the_loaded_ones(tmp_path):
     torch.save({'weight': torch.full((1,), 7.0)}, tmp_path / 'seven.pth')
     regions = source(builder=Remembering, checkpoint=str(tmp_path / 'seven.pth'))
-    regions.frozen.hold(regions._build_quietly())
+    regions._network()
     assert regions.frozen.network.derived == 7.0
     assert not regions.frozen.network.training
 

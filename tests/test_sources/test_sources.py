@@ -74,7 +74,7 @@ class TestInterface:
         [
             (torch.rand(3, 4, 4), ValueError, r'\(N, 3, H, W\), got \(3, 4, 4\)'),
             (torch.rand(1, 4, 4, 3), ValueError, r'\(N, 3, H, W\)'),
-            (torch.zeros(1, 3, 4, 4, dtype=torch.uint8), TypeError, 'divide 8-bit images'),
+            (torch.zeros(1, 3, 4, 4, dtype=torch.uint8), TypeError, 'divide 8 bits'),
             ([1], TypeError, 'torch.Tensor, got list'),
         ],
     )

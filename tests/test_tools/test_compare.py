@@ -131,12 +131,12 @@ def test_models_without_degraded_images_or_files_are_named(call, root):
 
 def break_partner(root):
     (root / 'b/cat.png').unlink()
-    return r'truth/cat\.png has no partner cat\.\* in .*/b,.*restore these images too'
+    return r'truth/cat\.png has no partner cat\.\* in .*/b,.*restore them'
 
 
 def break_size(root):
     write_picture(root / 'b/cat.png', np.zeros((40, 48, 3), np.uint8))
-    return r'b/cat\.png has 48 x 40 pixels, but the truth .*Cut what was padded'
+    return r'b/cat\.png has 48 x 40 pixels, but the truth .*cut what was padded'
 
 
 def break_file(root):

@@ -49,8 +49,7 @@ class Degradation(OwnTransform):
         image = self._get(results, self.key, hint)
         if not isinstance(image, np.ndarray) or image.ndim not in (2, 3):
             raise TypeError(
-                f'{type(self).__name__} takes an (H, W, C) array, {self.key!r} is '
-                f'{type(image).__name__} {getattr(image, "shape", "")}'
+                f'{type(self).__name__} takes an (H, W, C) array, got {type(image).__name__}'
             )
         # In floating point, and back to what the next transform expects.
         degraded = self.degrade(image.astype(np.float32), self._generator(results))

@@ -72,8 +72,8 @@ class RegionMix(OwnTransform):
         degraded, truth = self._get(results, self.img_key), self._get(results, self.gt_key)
         if degraded.shape != truth.shape:
             raise ValueError(
-                f'RegionMix: {self.img_key!r} of shape {degraded.shape} and {self.gt_key!r} of '
-                f'shape {truth.shape} cannot be mixed'
+                f'RegionMix: {self.img_key!r} of {degraded.shape} cannot be mixed with '
+                f'{self.gt_key!r} of {truth.shape}'
             )
         labels = self._labels(results, degraded)
         if np.random.random() >= self.probability:

@@ -82,8 +82,7 @@ class LoadRegionMap(OwnTransform):
         candidates = _candidate_keys(results)
         if not candidates:
             raise KeyError(
-                f'LoadRegionMap finds a map by results["key"], "gt_path" or "img_path"; there are '
-                f'only {sorted(results)}'
+                f'LoadRegionMap needs "key", "gt_path" or "img_path", got only {sorted(results)}'
             )
         for key in candidates:
             if self.store.path(key).is_file():
@@ -166,8 +165,7 @@ class CarryRegions(OwnTransform):
     def _stand_in(self, results: dict[str, Any], names: list[str]) -> dict[str, Any]:
         if not names or self.key not in results:
             raise KeyError(
-                f'CarryRegions needs {self.key!r} and one of {self.image_keys}; there are only '
-                f'{sorted(results)}'
+                f'CarryRegions needs {self.key!r}, one of {self.image_keys}, not {sorted(results)}'
             )
         # The images are left out of the copy: they are what is large.
         rest = {k: v for k, v in results.items() if k not in (*names, self.key)}

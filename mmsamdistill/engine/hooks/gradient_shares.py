@@ -36,8 +36,8 @@ class GradientShareHook(Hook):
     def __init__(self, interval: int = 500, dead: float = 0.01, dominant: float = 0.8) -> None:
         if interval < 1 or not 0 <= dead < dominant <= 1:
             raise ValueError(
-                'interval must be at least 1 and 0 <= dead < dominant <= 1, got '
-                f'{interval}, {dead} and {dominant}'
+                f'interval={interval} must be at least 1, and 0 <= dead < dominant <= 1, got '
+                f'{dead} and {dominant}'
             )
         self.interval = interval
         self.dead = dead

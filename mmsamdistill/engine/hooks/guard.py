@@ -178,11 +178,7 @@ class CollapseHook(Hook):
     priority = 'LOW'
 
     def __init__(
-        self,
-        metric: str = 'PSNR',
-        max_drop: float = 1.0,
-        interval: int = 50,
-        stop: bool = False,
+        self, metric: str = 'PSNR', max_drop: float = 1.0, interval: int = 50, stop: bool = False
     ) -> None:
         if max_drop <= 0 or interval < 1:
             raise ValueError(

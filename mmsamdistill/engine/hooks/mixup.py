@@ -53,11 +53,7 @@ class MixupHook(Hook):
     priority = 'NORMAL'
 
     def __init__(
-        self,
-        alpha: float = 1.2,
-        probability: float = 0.5,
-        per_image: bool = False,
-        begin: int = 0,
+        self, alpha: float = 1.2, probability: float = 0.5, per_image: bool = False, begin: int = 0
     ) -> None:
         if alpha <= 0:
             raise ValueError(f'alpha must be above 0, got {alpha}')

@@ -61,8 +61,8 @@ class DistillationPictureHook(Hook):
     ) -> None:
         if interval < 1 or width < 1 or min(indices, default=0) < 0:
             raise ValueError(
-                'interval and width must be at least 1 and indices at least 0, got '
-                f'{interval}, {width} and {tuple(indices)}'
+                f'interval={interval} and width={width} must be at least 1, indices='
+                f'{tuple(indices)} at least 0'
             )
         self.indices = tuple(indices)
         self.interval = interval

@@ -9,12 +9,7 @@ from mmagic.registry import HOOKS
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from mmsamdistill.engine.batches import (
-    crop_images,
-    images_of,
-    iteration_generator,
-    select_images,
-)
+from mmsamdistill.engine.batches import crop_images, images_of, iteration_generator, select_images
 
 
 @HOOKS.register_module()
@@ -64,7 +59,7 @@ class ProgressivePatchHook(Hook):
         lists = {'iters': iters, 'patch_sizes': patch_sizes, 'batch_sizes': batch_sizes}
         if not iters or len({len(values) for values in lists.values()}) != 1:
             raise ValueError(
-                f'iters, patch_sizes and batch_sizes need one entry for each stage, got '
+                'iters, patch_sizes and batch_sizes need one entry for each stage, got '
                 f'{[len(values) for values in lists.values()]}'
             )
         for name, values in lists.items():
@@ -102,9 +97,8 @@ def _check_enough(images: list[Any], size: int, count: int) -> None:
     if len(images) < count:
         raise ValueError(
             f'the dataloader gives {len(images)} images, this stage wants {count}: set '
-            f'train_dataloader.batch_size to the largest of batch_sizes, or lower batch_sizes; if '
-            f'it is so already, this is the last batch of an epoch, cut short: use '
-            f"sampler=dict(type='InfiniteSampler'), or train_dataloader.drop_last=True"
+            'train_dataloader.batch_size to the largest of batch_sizes; if it is, this is an '
+            "epoch's last batch: use an InfiniteSampler, or train_dataloader.drop_last=True"
         )
     shapes = {tuple(image.shape[-2:]) for image in images}
     if len(shapes) > 1 or min(images[0].shape[-2:]) < size:

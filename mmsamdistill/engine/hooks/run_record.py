@@ -1,7 +1,6 @@
 """What was run, so that it can be run again."""
 
 import hashlib
-import importlib.metadata
 import json
 import os
 import platform
@@ -20,6 +19,7 @@ from mmengine.runner import Runner
 
 from mmsamdistill.files import parse_json, write_atomically
 from mmsamdistill.images.finding import walk_folder
+from mmsamdistill.version import package_version
 
 _PACKAGES = (
     'mmsamdistill', 'mmagic', 'mmengine', 'onedl-mmengine', 'mmcv', 'mmcv-lite', 'onedl-mmcv',
@@ -58,7 +58,12 @@ def describe(runner: Runner) -> dict[str, Any]:
         'seed': runner.seed,
         'iteration': runner.iter,
         'processes': get_world_size(),
-        'versions': _versions(),
+        'versions': {
+            'python': platform.python_version(),
+            'platform': platform.platform(),
+            **{name: found for name in _PACKAGES if (found := package_version(name))},
+            'cuda': torch.version.cuda or 'none',
+        },
         'devices': [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
         'git': {
             'package': git_state(Path(__file__).parent),
@@ -68,16 +73,6 @@ def describe(runner: Runner) -> dict[str, Any]:
         'data': {path: fingerprint(Path(path)) for path in sorted(_data_of(runner.cfg))},
         'config': runner.cfg.to_dict(),
     }
-
-
-def _versions() -> dict[str, str]:
-    found = {'python': platform.python_version(), 'platform': platform.platform()}
-    for name in _PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return {**found, 'cuda': torch.version.cuda or 'none'}
 
 
 def git_state(folder: Path) -> dict[str, Any] | None:
