@@ -25,14 +25,6 @@ from mmsamdistill import (  # noqa: E402
 from mmsamdistill.version import __version__  # noqa: E402
 
 __all__ = [
-    '__version__',
-    'cascade',
-    'compat',
-    'datasets',
-    'engine',
-    'evaluation',
-    'losses',
-    'regions',
-    'restorers',
-    'sources',
-]
+    '__version__', 'cascade', 'compat', 'datasets', 'engine', 'evaluation', 'losses', 'regions',
+    'restorers', 'sources',
+]  # fmt: skip

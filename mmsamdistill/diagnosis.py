@@ -144,7 +144,7 @@ def _check_caches(cfg: Config) -> Iterator[Finding]:
     if not folders:
         return
     hooks = [dict(each) for each in cfg.get('custom_hooks') or [] if isinstance(each, dict)]
-    own = next((each for each in hooks if type_name(each) == RegionCacheHook.__name__), {})
+    own = next((each for each in hooks if type_name(each) == 'RegionCacheHook'), {})
     hook = RegionCacheHook(**{key: own[key] for key in own if key not in ('type', 'priority')})
     loader = SimpleNamespace(dataset=DATASETS.build(cfg.train_dataloader.dataset))
     runner = SimpleNamespace(cfg=cfg, train_dataloader=loader, model=nn.Linear(1, 1))

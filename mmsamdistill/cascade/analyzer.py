@@ -165,10 +165,11 @@ class VGGAnalyzer(FrozenNetwork):
         """Copy weights into the network where it lies: device and dtype are its own."""
         with torch.device('meta'):
             whole = _trunk(self.depth, max(vgg_layers(self.depth).values()))
-        given = {k[9:]: v for k, v in weights.items() if k.startswith('features.')}
-        require_same_keys(given, whole.state_dict(), f"torchvision's VGG-{self.depth}")
+        wanted = {f'features.{key}': value for key, value in whole.state_dict().items()}
+        given = {key: value for key, value in weights.items() if key.startswith('features.')}
+        require_same_keys(given, wanted, f"torchvision's VGG-{self.depth}")
         trunk = self.network.features
-        trunk.load_state_dict({key: given[key] for key in trunk.state_dict()})
+        trunk.load_state_dict({key: given[f'features.{key}'] for key in trunk.state_dict()})
 
 
 class _NormalisedTrunk(nn.Module):

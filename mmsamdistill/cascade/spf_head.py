@@ -34,7 +34,7 @@ def colour_prior(image: Tensor, regions: RegionMap, eps: float = 1e-4) -> Tensor
     return torch.cat([mean, offset, regions.broadcast(spread)], dim=1)
 
 
-def size_prior(regions: RegionMap, dtype: torch.dtype = torch.float32) -> Tensor:
+def size_prior(regions: RegionMap) -> Tensor:
     r"""Size of a pixel's region: relative to the image, and as the reliability of its mean.
 
     .. math:: \left[\frac{\log(1 + n_r)}{\log(1 + H W)}, \; \frac{1}{\sqrt{n_r}}\right]
@@ -43,19 +43,9 @@ def size_prior(regions: RegionMap, dtype: torch.dtype = torch.float32) -> Tensor
     noise: how far the region's mean colour is to be trusted.
     """
     height, width = regions.shape[-2:]
-    sizes = regions.sizes().to(dtype)
+    sizes = regions.sizes()
     relative = sizes.log1p() / math.log1p(height * width)
     return regions.broadcast(torch.stack([relative, sizes.rsqrt()], dim=1))
-
-
-def boundary_prior(regions: RegionMap, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Mark the pixels at the border of two regions, where neighbours are no evidence."""
-    return regions.boundaries().to(dtype)
-
-
-def inside_map(regions: RegionMap, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Mark the pixels that are in a region at all, which tells "zero" from "nothing known"."""
-    return (regions.ids > 0).unsqueeze(1).to(dtype)
 
 
 def prior_channels(in_channels: int, priors: Collection[str]) -> int:
@@ -70,11 +60,11 @@ def prior_maps(image: Tensor, regions: RegionMap, priors: Collection[str]) -> Te
 
     The indicator of being in a region comes first, then 'colour', 'boundary' and 'size', as asked.
     """
-    maps = [inside_map(regions)]
+    maps = [(regions.ids > 0).unsqueeze(1)]  # tells "zero" from "nothing known"
     if 'colour' in priors:
         maps.append(colour_prior(image, regions))
-    if 'boundary' in priors:
-        maps.append(boundary_prior(regions))
+    if 'boundary' in priors:  # where neighbours are no evidence
+        maps.append(regions.boundaries())
     if 'size' in priors:
         maps.append(size_prior(regions))
     return torch.cat([prior.to(image.dtype) for prior in maps], dim=1)

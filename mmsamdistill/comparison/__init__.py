@@ -16,26 +16,8 @@ from mmsamdistill.comparison.layout import FigureStyle
 from mmsamdistill.comparison.scores import Scores, format_score, score_images, summary_rows
 
 __all__ = [
-    'DEGRADED',
-    'PICKS',
-    'TRUTH',
-    'Box',
-    'Columns',
-    'CropChoice',
-    'FigureRow',
-    'FigureStyle',
-    'Scores',
-    'check_format',
-    'check_gallery',
-    'describe_pick',
-    'draw_comparison',
-    'find_columns',
-    'format_score',
-    'most_different_box',
-    'parse_crop',
-    'pick_images',
-    'restore_column',
-    'score_images',
-    'summary_rows',
-    'write_gallery',
-]
+    'DEGRADED', 'PICKS', 'TRUTH', 'Box', 'Columns', 'CropChoice', 'FigureRow', 'FigureStyle',
+    'Scores', 'check_format', 'check_gallery', 'describe_pick', 'draw_comparison', 'find_columns',
+    'format_score', 'most_different_box', 'parse_crop', 'pick_images', 'restore_column',
+    'score_images', 'summary_rows', 'write_gallery',
+]  # fmt: skip

@@ -31,15 +31,15 @@ class LazyPackageLoader(SourceFileLoader):
 
 
 class PatchedSourceLoader(SourceFileLoader):
-    """Compiles a module from its amended syntax tree; nothing is written to disk."""
+    """Compiles a module from its amended source; nothing is written to disk."""
 
     def get_code(self, fullname: str) -> CodeType:
         """Return the amended module's code."""
         with warnings.catch_warnings():
             warnings.simplefilter('ignore', SyntaxWarning)  # the module's own, seen once already
             warnings.simplefilter('ignore', DeprecationWarning)
-            tree = SOURCE_PATCHES[fullname](self.get_data(self.path))
-            return compile(tree, self.path, 'exec', dont_inherit=True)
+            source = SOURCE_PATCHES[fullname](self.get_data(self.path))
+            return compile(source, self.path, 'exec', dont_inherit=True)
 
 
 class CallbackLoader(SourceFileLoader):

@@ -13,16 +13,7 @@ from mmsamdistill.datasets.transforms.regions import CarryRegions, LoadRegionMap
 from mmsamdistill.datasets.transforms.without_truth import WithoutTruth
 
 __all__ = [
-    'AddGaussianNoise',
-    'AddRain',
-    'CarryRegions',
-    'LoadRegionMap',
-    'MixedSampler',
-    'MotionBlur',
-    'PadToPatch',
-    'RegionCrop',
-    'RegionDataset',
-    'RegionMix',
-    'WithoutTruth',
+    'AddGaussianNoise', 'AddRain', 'CarryRegions', 'LoadRegionMap', 'MixedSampler', 'MotionBlur',
+    'PadToPatch', 'RegionCrop', 'RegionDataset', 'RegionMix', 'WithoutTruth',
     'add_regions_to_pipeline',
-]
+]  # fmt: skip

@@ -19,27 +19,14 @@ _ANEW_FOR_EACH_KEY = {'Crop', 'RandomCropLongEdge'}
 _RANDOM_CROPS = {'PairedRandomCrop', *_ANEW_FOR_EACH_KEY}
 # Compute new pixel values out of several: there is no exact counterpart for labels.
 INTERPOLATING = {
-    'MATLABLikeResize',
-    'RandomAffine',
-    'RandomDownSampling',
-    'RandomResize',
-    'RandomResizedCrop',
-    'RandomRotation',
-    'Resize',
-}
+    'MATLABLikeResize', 'RandomAffine', 'RandomDownSampling', 'RandomResize', 'RandomResizedCrop',
+    'RandomRotation', 'Resize',
+}  # fmt: skip
 # Leave every pixel where it is.
 HARMLESS = {
-    'Clip',
-    'ColorJitter',
-    'CopyValues',
-    'Normalize',
-    'RandomBlur',
-    'RandomJPEGCompression',
-    'RandomNoise',
-    'RescaleToZeroOne',
-    'SetValues',
-    'UnsharpMasking',
-}
+    'Clip', 'ColorJitter', 'CopyValues', 'Normalize', 'RandomBlur', 'RandomJPEGCompression',
+    'RandomNoise', 'RescaleToZeroOne', 'SetValues', 'UnsharpMasking',
+}  # fmt: skip
 _WRAPPERS = {'Compose', 'RandomApply', 'RandomChoice'}
 _REWRITTEN = {*BY_KEYS, *REPLAYED, *_WRAPPERS, 'NumpyPad', 'PackInputs'}
 _EXTENDING_PADS = {'edge', 'reflect', 'symmetric', 'wrap'}

@@ -9,15 +9,6 @@ from mmsamdistill.evaluation.segmenters import Segmenter
 from mmsamdistill.evaluation.ssim import SSIMVariant
 
 __all__ = [
-    'PROTOCOLS',
-    'LPIPSMetric',
-    'Protocol',
-    'RegionPSNR',
-    'RestorationMetric',
-    'SSIMVariant',
-    'SegmentationMetric',
-    'Segmenter',
-    'get_protocol',
-    'measure',
-    'protocol_labels',
-]
+    'PROTOCOLS', 'LPIPSMetric', 'Protocol', 'RegionPSNR', 'RestorationMetric', 'SSIMVariant',
+    'SegmentationMetric', 'Segmenter', 'get_protocol', 'measure', 'protocol_labels',
+]  # fmt: skip

@@ -133,6 +133,7 @@ def _load_features(network: nn.Module, weights: Mapping[str, Tensor], name: str)
     """Copy torchvision's features; the package cuts them into slices, numbers unchanged."""
     own = network.state_dict()
     theirs = {key: 'features.' + key.partition('.')[2] for key in own}
-    given = {key: weights[name] for key, name in theirs.items() if name in weights}
-    require_same_keys(given, own, f"torchvision's {name}")
-    network.load_state_dict(given, strict=True)
+    wanted = {theirs[key]: value for key, value in own.items()}
+    given = {key: value for key, value in weights.items() if key in wanted}
+    require_same_keys(given, wanted, f"torchvision's {name}")
+    network.load_state_dict({key: given[theirs[key]] for key in own}, strict=True)

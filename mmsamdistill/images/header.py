@@ -31,25 +31,18 @@ class ImageHeader:
     """What is known of an image before it is decoded.
 
     Attributes:
-        height: Pixels, as stored.
-        width: Pixels, as stored.
+        stored: Height and width of the pixels as stored.
         grey: One channel.
         alpha: With transparency.
         deep: More than 8 bits a channel.
         orientation: How OpenCV turns it, 1 to 8.
     """
 
-    height: int
-    width: int
+    stored: tuple[int, int]
     grey: bool
     alpha: bool
     deep: bool
     orientation: int = 1
-
-    @property
-    def stored(self) -> tuple[int, int]:
-        """Height and width of the pixels as stored."""
-        return self.height, self.width
 
     @property
     def size(self) -> tuple[int, int]:
@@ -89,8 +82,7 @@ def _read(file: BinaryIO) -> ImageHeader:
         raise ValueError(f'it is damaged: {error}') from error
     check_pixels(image.height, image.width, 'it')
     header = ImageHeader(
-        height=image.height,
-        width=image.width,
+        stored=(image.height, image.width),
         grey=image.mode[:1] in ('1', 'L', 'I', 'F') and not image.mode.startswith('LAB'),
         alpha=image.mode in ('LA', 'PA', 'RGBA', 'La', 'RGBa') or 'transparency' in image.info,
         deep=deep,

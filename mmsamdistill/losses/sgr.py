@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from mmsamdistill.losses.spd import feature_distance
 from mmsamdistill.regions.membership import widen
-from mmsamdistill.regions.region_map import RegionMap, RegionMembership
+from mmsamdistill.regions.region_map import RegionMap
 
 TARGETS = ('teacher', 'truth')
 FORMS = ('prototypes', 'pixel_to_prototype')
@@ -40,11 +40,6 @@ def unit_vectors(vectors: Tensor, eps: float = 1e-8) -> Tensor:
     features.
     """
     return vectors * (vectors.square().sum(dim=-1, keepdim=True) + eps).rsqrt()
-
-
-def region_prototypes(features: Tensor, membership: RegionMembership) -> Tensor:
-    """Mean features (K, C) of (N, C, h, w) over each region; a border cell counts by its share."""
-    return membership.pool(features)
 
 
 def select_regions(
@@ -220,8 +215,8 @@ class SGRLoss(nn.Module):
         with torch.autocast(ours.device.type, enabled=False):
             ours, theirs = widen(ours), widen(theirs.detach())
             membership = regions.membership(tuple(ours.shape[-2:]))
-            prototypes = region_prototypes(ours, membership)
-            targets = region_prototypes(theirs, membership)
+            # Mean features (K, C) of each region, where a border cell counts by its share.
+            prototypes, targets = membership.pool(ours), membership.pool(theirs)
             losses = []
             for image in range(len(ours)):
                 rows = select_regions(

@@ -10,14 +10,6 @@ from mmsamdistill.sources.source import RegionSource
 from mmsamdistill.sources.superpixel import SuperpixelRegions
 
 __all__ = [
-    'AlternatingRegions',
-    'CachedRegions',
-    'LearnedEdgeRegions',
-    'NoRegions',
-    'RegionSource',
-    'SAM2Regions',
-    'SAMRegions',
-    'ShuffledRegions',
-    'SuperpixelRegions',
-    'TransformersRegions',
-]
+    'AlternatingRegions', 'CachedRegions', 'LearnedEdgeRegions', 'NoRegions', 'RegionSource',
+    'SAM2Regions', 'SAMRegions', 'ShuffledRegions', 'SuperpixelRegions', 'TransformersRegions',
+]  # fmt: skip

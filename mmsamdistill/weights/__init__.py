@@ -11,13 +11,6 @@ from mmsamdistill.weights.dialects import (
 from mmsamdistill.weights.reading import CheckpointError, load_checkpoint_file, read_checkpoint
 
 __all__ = [
-    'CheckpointError',
-    'adopt_plain_state_dict',
-    'find_state_dict',
-    'load_checkpoint_file',
-    'load_plain',
-    'read_checkpoint',
-    'read_weights',
-    'require_same_keys',
-    'to_plain_state_dict',
-]
+    'CheckpointError', 'adopt_plain_state_dict', 'find_state_dict', 'load_checkpoint_file',
+    'load_plain', 'read_checkpoint', 'read_weights', 'require_same_keys', 'to_plain_state_dict',
+]  # fmt: skip

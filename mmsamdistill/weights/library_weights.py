@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlparse
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +29,9 @@ def read_torchvision_weights(weights: str | Path, model: str) -> dict[str, Tenso
 
     named = {each.name: each for each in get_model_weights(model)}
     if str(weights) in named:
-        return read_weights(_cached(named[str(weights)].url))
+        url = named[str(weights)].url
+        # The file's name ends in the first digits of its hash.
+        return read_weights(download_once(url, Path(url).stem.rpartition('-')[2]))
     if not Path(weights).is_file():
         files = ', '.join(f'{each.url} ({name!r})' for name, each in named.items())
         raise FileNotFoundError(
@@ -51,20 +54,19 @@ def load_completely(network: nn.Module, weights: Mapping[str, Tensor], what: str
     network.load_state_dict(given, strict=True)
 
 
-def _cached(url: str) -> Path:
-    path = Path(torch.hub.get_dir(), 'checkpoints', Path(url).name)
-    if path.is_file():
-        return path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # The file's name ends in the first digits of its hash.
-    digest = path.stem.rpartition('-')[2]
-    try:
-        torch.hub.download_url_to_file(url, str(path), hash_prefix=digest)
-    except OSError as error:
-        raise FileNotFoundError(
-            f'{path.name} could not be downloaded ({error}). Download {url} where that is '
-            f'possible, and put it at {path}, or give its path as weights'
-        ) from error
+def download_once(url: str, sha256: str | None) -> Path:
+    """Path of a file in torch's cache, downloaded if it is not there, and then checked."""
+    path = Path(torch.hub.get_dir(), 'checkpoints', Path(urlparse(url).path).name)
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Checked while it runs; it appears under its name only when it is whole.
+        try:
+            torch.hub.download_url_to_file(url, str(path), hash_prefix=sha256)
+        except OSError as error:
+            raise FileNotFoundError(
+                f'{path.name} could not be downloaded ({error}): fetch {url} where there is a '
+                f'network, and put it at {path}, or give its path'
+            ) from error
     return path
 
 

@@ -11,6 +11,7 @@ from torch import nn
 
 from mmsamdistill.files import hash_file
 from mmsamdistill.weights.dialects import read_weights, require_same_keys
+from mmsamdistill.weights.library_weights import download_once
 
 
 class OfficialFile(NamedTuple):
@@ -86,21 +87,8 @@ def locate_weights(
                 f'checkpoint=None downloads the one of the model type'
             )
         return path
-    url = str(checkpoint)
-    path = Path(torch.hub.get_dir(), 'checkpoints', Path(urlparse(url).path).name)
-    if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        published = _official_of_name(path.name)
-        expected = sha256 or (published.sha256 if published else None)
-        # Checked while it runs; it appears under its name only when it is whole.
-        try:
-            torch.hub.download_url_to_file(url, str(path), hash_prefix=expected)
-        except OSError as error:
-            raise FileNotFoundError(
-                f'{url} cannot be downloaded ({error}); fetch it where there is a network and give '
-                f'its path as checkpoint, or take LearnedEdgeRegions or SuperpixelRegions'
-            ) from error
-    return path
+    published = _official_of_name(Path(urlparse(str(checkpoint)).path).name)
+    return download_once(str(checkpoint), sha256 or (published.sha256 if published else None))
 
 
 def verify_weights(path: Path, sha256: str | None = None) -> str:

@@ -10,9 +10,7 @@ from mmsamdistill.cascade.spf_head import (
     PRIORS,
     RegionContext,
     SPFHead,
-    boundary_prior,
     colour_prior,
-    inside_map,
     prior_channels,
     prior_maps,
     size_prior,
@@ -104,8 +102,9 @@ def test_size_prior_of_one_pixel_image_is_finite():
 
 def test_boundary_and_inside_by_hand():
     regions = RegionMap.from_labels(torch.tensor([[[3, 3, 3, 0, 0]]]))
-    assert boundary_prior(regions).flatten().tolist() == [0, 0, 1, 1, 0]
-    assert inside_map(regions).flatten().tolist() == [1, 1, 1, 0, 0]
+    inside, boundary = prior_maps(torch.zeros(1, 3, 1, 5), regions, ['boundary'])[0, :, 0]
+    assert boundary.tolist() == [0, 0, 1, 1, 0]
+    assert inside.tolist() == [1, 1, 1, 0, 0]
 
 
 @pytest.mark.parametrize('priors', [(), ('colour',), ('boundary', 'size'), tuple(MAPS), PRIORS])

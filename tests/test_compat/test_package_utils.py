@@ -55,11 +55,9 @@ def test_numpy_is_not_extended():
 
 
 def test_patches_leave_other_code_alone():
-    import ast
-
     source = b'MMCV_MAX = "2.1.0"\nother.bool8\ndef f():\n    return 1\n'
     for patch in SOURCE_PATCHES.values():
-        assert ast.dump(patch(source)) == ast.dump(ast.parse(source))
+        assert patch(source) == source
 
 
 def test_samples_that_cannot_be_one_batch_are_named():

@@ -15,19 +15,8 @@ from mmsamdistill.engine.hooks.run_record import RunRecordHook
 from mmsamdistill.engine.hooks.teacher_evaluation import TeacherEvaluationHook
 
 __all__ = [
-    'ChannelsLastHook',
-    'CollapseHook',
-    'CompileHook',
-    'DistillationPictureHook',
-    'FiniteHook',
-    'GradientShareHook',
-    'InterruptionHook',
-    'LocalStatisticsHook',
-    'MixupHook',
-    'ProgressivePatchHook',
-    'RandomStateHook',
-    'RegionCacheHook',
-    'RunRecordHook',
-    'TeacherEvaluationHook',
-    'TrainingDivergedError',
-]
+    'ChannelsLastHook', 'CollapseHook', 'CompileHook', 'DistillationPictureHook', 'FiniteHook',
+    'GradientShareHook', 'InterruptionHook', 'LocalStatisticsHook', 'MixupHook',
+    'ProgressivePatchHook', 'RandomStateHook', 'RegionCacheHook', 'RunRecordHook',
+    'TeacherEvaluationHook', 'TrainingDivergedError',
+]  # fmt: skip

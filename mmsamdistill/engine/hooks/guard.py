@@ -68,11 +68,7 @@ class FiniteHook(Hook):
                 part.step = self._guarded(part, part.step)
 
     def after_train_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: Any = None,
-        outputs: Mapping[str, Any] | None = None,
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
         """Report a step that was skipped."""
         self._recent.append((outputs or {}, files_of(data_batch)))
@@ -200,17 +196,12 @@ class CollapseHook(Hook):
                 runner.message_hub.update_info(name, value)
 
     def after_train_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: Any = None,
-        outputs: Mapping[str, torch.Tensor] | None = None,
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
         """Look for a loss that is infinite or no number."""
         if not self.every_n_train_iters(runner, self.interval):
             return
-        losses = {name: value for name, value in (outputs or {}).items() if 'loss' in name}
-        bad = [name for name, value in losses.items() if not torch.isfinite(value).all()]
+        bad = [name for name, fine in _finite(outputs or {}).items() if not fine]
         if bad:
             files = ', '.join(files_of(data_batch)) or 'unknown'
             self._report(runner, runner.iter + 1, f'{", ".join(bad)} not finite; files: {files}')

@@ -88,8 +88,8 @@ class RegionCacheHook(Hook):
             ValueError: If a cache does not fit, or if no cache is used at all.
         """
         hooks = runner.cfg.get('custom_hooks') or []
-        named = [place for place, hook in enumerate(hooks) if _is_this(hook)]
-        self.place = named[0] if named else 'N'
+        kinds = [type_name(hook) for hook in hooks]
+        self.place = kinds.index('RegionCacheHook') if 'RegionCacheHook' in kinds else 'N'
         reason: list[Any] = [None]
         if is_main_process():
             # Whatever goes wrong here must not leave the other processes waiting.
@@ -147,10 +147,6 @@ class RegionCacheHook(Hook):
             f'To train with it as it is, knowingly: --cfg-options '
             f'custom_hooks.{self.place}.{option}.'
         )
-
-
-def _is_this(hook: Any) -> bool:
-    return isinstance(hook, dict) and type_name(hook) == RegionCacheHook.__name__
 
 
 def _caches_of(dataset: Any) -> dict[str, dict[str, tuple[Path, ...]]]:

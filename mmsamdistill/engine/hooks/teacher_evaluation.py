@@ -43,11 +43,7 @@ class TeacherEvaluationHook(Hook):
 
     @torch.no_grad()
     def after_val_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: Any = None,
-        outputs: Sequence | None = None,
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
         """Let the teacher restore the batch that the student has just restored."""
         cascade = cascade_of(runner, type(self).__name__)
@@ -58,7 +54,8 @@ class TeacherEvaluationHook(Hook):
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Compute the metrics and hand them to the log."""
-        size = _number_of_images(runner)
+        loaders = getattr(runner.val_loop, 'dataloaders', None) or [runner.val_loop.dataloader]
+        size = sum(len(loader.dataset) for loader in loaders)
         for metric in self.metrics:
             metric.size = size  # MMagic's metrics want it beforehand, see their `prepare`
             for name, value in metric.evaluate().items():
@@ -82,12 +79,6 @@ def _metrics_of(evaluator: Any) -> list[dict]:
         if config not in found:
             found.append(config)
     return found
-
-
-def _number_of_images(runner: Runner) -> int:
-    loop = runner.val_loop
-    dataloaders = getattr(loop, 'dataloaders', None) or [loop.dataloader]
-    return sum(len(dataloader.dataset) for dataloader in dataloaders)
 
 
 def cascade_of(runner: Runner, hook: str) -> Any:
