@@ -11,6 +11,7 @@ PACKAGE = Path(__file__).parents[1] / 'mmsamdistill'
 # own package, never from above. Every package and every loose module stands here.
 FLOORS = (
     'version',
+    'arguments',
     'command_line',
     'files',
     'images',
@@ -34,7 +35,7 @@ FLOORS = (
     'diagnosis',
 )
 # Imports nothing of ours: could be published alone.
-INDEPENDENT = {'version', 'files', 'images', 'frozen', 'value_range', 'fast_sam'}
+INDEPENDENT = {'version', 'arguments', 'files', 'images', 'frozen', 'value_range', 'fast_sam'}
 # Derive from MMagic's models, and are themselves imported when a config names them.
 IMPORTED_LATE = {'restorers/multi_stage.py'}
 MODULES = sorted(PACKAGE.rglob('*.py'))

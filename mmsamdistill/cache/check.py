@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from mmsamdistill.arguments import check_choice
 from mmsamdistill.cache.map_file import compact_for_storage
 from mmsamdistill.cache.store import RegionStore, add_to_index, describe_differences, fingerprint
 from mmsamdistill.files import hash_file
@@ -129,8 +130,7 @@ class Judge:
         hashes: str = 'all',
         full: bool = False,
     ) -> None:
-        if hashes not in ('all', 'changed', 'none'):
-            raise ValueError(f"hashes={hashes!r} is not one of 'all', 'changed', 'none'")
+        check_choice(('all', 'changed', 'none'), hashes=hashes)
         self.store = store
         self.mark = None if manifest is None else fingerprint(manifest['source'])
         self.index = {} if manifest is None else manifest['files']

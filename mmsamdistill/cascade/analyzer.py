@@ -9,6 +9,7 @@ import torch
 from mmagic.registry import MODELS
 from torch import Tensor, nn
 
+from mmsamdistill.arguments import check_choice
 from mmsamdistill.frozen import FrozenNetwork
 from mmsamdistill.weights import require_same_keys
 from mmsamdistill.weights.edge_weights import BGR_MEAN, locate_edge_weights, read_edge_weights
@@ -25,8 +26,7 @@ WIDTHS = (64, 128, 256, 512, 512)
 
 def vgg_layers(depth: int) -> dict[str, int]:
     """Positions of the rectified convolutions in torchvision's ``vgg.features``."""
-    if depth not in BLOCKS:
-        raise ValueError(f'depth={depth!r} is not one of {tuple(BLOCKS)}')
+    check_choice(BLOCKS, depth=depth)
     layers, position = {}, 0
     for block, convolutions in enumerate(BLOCKS[depth], start=1):
         for convolution in range(1, convolutions + 1):

@@ -10,6 +10,7 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
+from mmsamdistill.arguments import check_choice, check_number
 from mmsamdistill.cascade.averaged import AveragedNetworks
 from mmsamdistill.weights import adopt_plain_state_dict, require_same_keys
 
@@ -81,14 +82,11 @@ def check_options(
     stage: str, teacher_input: str, teacher_momentum: float | None, teacher_interval: int
 ) -> None:
     """Refuse options that are out of range."""
-    if stage not in STAGES:
-        raise ValueError(f'stage={stage!r} is not one of {STAGES}')
-    if teacher_input not in TEACHER_INPUTS:
-        raise ValueError(f'teacher_input={teacher_input!r} is not one of {TEACHER_INPUTS}')
+    check_choice(STAGES, stage=stage)
+    check_choice(TEACHER_INPUTS, teacher_input=teacher_input)
+    check_number(1, whole=True, teacher_interval=teacher_interval)
     if teacher_momentum is not None and not 0 < teacher_momentum <= 1:
         raise ValueError(f'teacher_momentum={teacher_momentum} must be None or in (0, 1]')
-    if not isinstance(teacher_interval, int) or teacher_interval < 1:
-        raise ValueError(f'teacher_interval={teacher_interval!r} must be a whole number from 1 on')
     if teacher_interval > 1 and stage == 'teacher':
         raise ValueError("teacher_interval above 1 leaves stage='teacher' with nothing to train")
 

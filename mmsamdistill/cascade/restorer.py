@@ -7,6 +7,7 @@ from mmagic.registry import MODELS
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
+from mmsamdistill.arguments import check_choice
 from mmsamdistill.cascade.building import (
     AVERAGE,
     build_average,
@@ -169,8 +170,7 @@ class SAMDistillRestorer(BaseModel):
         """
         if mode == 'loss':
             return self.forward_train(_image(inputs), data_samples)
-        if mode not in ('tensor', 'predict'):
-            raise ValueError(f"mode={mode!r} is not one of 'tensor', 'predict', 'loss'")
+        check_choice(('tensor', 'predict', 'loss'), mode=mode)
         return self.restorer(inputs, data_samples, mode=mode, **kwargs)
 
     def predict_teacher(self, inputs: Tensor, data_samples: Any = None) -> list:

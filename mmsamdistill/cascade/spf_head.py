@@ -11,6 +11,7 @@ import torch
 from mmagic.registry import MODELS
 from torch import Tensor, nn
 
+from mmsamdistill.arguments import check_number
 from mmsamdistill.regions.membership import widen
 from mmsamdistill.regions.region_map import RegionMap
 
@@ -163,10 +164,7 @@ class SPFHead(nn.Module):
         priors: Sequence[str] = PRIORS,
     ) -> None:
         super().__init__()
-        if min(in_channels, channels, depth) < 1:
-            raise ValueError(
-                f'in_channels={in_channels}, channels={channels} and depth={depth} must be above 0'
-            )
+        check_number(1, in_channels=in_channels, channels=channels, depth=depth)
         if isinstance(priors, str) or not set(priors) <= set(PRIORS):
             raise ValueError(f'priors={priors!r} must be a sequence of names out of {PRIORS}')
         self.in_channels = in_channels

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mmsamdistill.arguments import check_number
 from mmsamdistill.comparison.columns import TRUTH, Columns
 from mmsamdistill.comparison.scores import Scores, format_gain, mean
 
@@ -95,8 +96,7 @@ def most_different_box(
         raise ValueError(
             f'images of different shapes: {first.shape}, {last.shape} and {truth.shape}'
         )
-    if size < 1:
-        raise ValueError(f'size={size}: a crop has at least one pixel')
+    check_number(1, size=size)
     size = min(size, *truth.shape[:2])
     difference = _squared_error(first, truth) - _squared_error(last, truth)
     # Summed-area table: each window's total in four look-ups, and exact, these being integers.
@@ -177,8 +177,7 @@ def pick_images(scores: Scores, rule: str, count: int) -> list[str]:
     """
     if rule not in PICKS:
         raise KeyError(f'there is no rule {rule!r}; those are {list(PICKS)}')
-    if count < 1:
-        raise ValueError(f'count={count}: at least one image is needed')
+    check_number(1, count=count)
     keys = list(scores.values)
     if rule == 'first':
         return keys[:count]

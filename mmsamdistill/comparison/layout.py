@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from mmsamdistill.arguments import check_positive
 from mmsamdistill.comparison.choices import Box
 
 
@@ -41,10 +42,9 @@ class FigureStyle:
     error_max: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ('width', 'dpi', 'font', 'error_max'):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ValueError(f'{name}={value}: expected a positive number')
+        check_positive(width=self.width, dpi=self.dpi, font=self.font)
+        if self.error_max is not None:
+            check_positive(error_max=self.error_max)
 
     def pixels(self, points: float) -> int:
         """Convert points, 72 to the inch, to whole pixels."""

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from mmagic.registry import DATASETS
 
+from mmsamdistill.arguments import check_choice
 from mmsamdistill.datasets.region_dataset import one_for_each
 from mmsamdistill.datasets.region_pipeline import type_name
 from mmsamdistill.images.finding import LOOP, walk_folder
@@ -124,8 +125,7 @@ def leaves_of(dataset: Mapping[str, Any], regions: Any = None) -> Iterator[Leaf]
 
 def datasets_of(cfg: Mapping[str, Any], split: str) -> list[dict[str, Any]]:
     """The dataset configurations of a split."""
-    if split not in SPLITS:
-        raise ValueError(f'split={split!r} is not one of {SPLITS}')
+    check_choice(SPLITS, split=split)
     loaders = cfg.get(f'{split}_dataloader') or []
     loaders = [loaders] if isinstance(loaders, Mapping) else loaders
     return [loader['dataset'] for loader in loaders]

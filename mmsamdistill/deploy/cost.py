@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 from torch.utils.weak import WeakIdKeyDictionary
 
+from mmsamdistill.arguments import check_number
 from mmsamdistill.version import __version__, package_version
 
 
@@ -54,8 +55,7 @@ def time_in_turns(
     steps: Sequence[Callable[[], Any]], repeats: int = 10, warmup: int = 2
 ) -> list[list[float]]:
     """Time several functions in turns, so that a machine's moods strike all: seconds of each."""
-    if repeats < 1:
-        raise ValueError(f'repeats={repeats}: at least one measurement is needed')
+    check_number(1, repeats=repeats)
     seconds: list[list[float]] = [[] for _ in steps]
     for turn in range(warmup + repeats):
         for index, step in enumerate(steps):

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from mmsamdistill.arguments import check_number
 from mmsamdistill.deploy.restorer import Restorer
 from mmsamdistill.files import write_atomically
 from mmsamdistill.images import check_whole, decode_image
@@ -34,8 +35,7 @@ def restore_files(
 
     ``results`` says where each goes; ``notes`` gets what results cannot keep, with the files.
     """
-    if batch_size < 1:
-        raise ValueError(f'batch_size={batch_size} must be at least 1')
+    check_number(1, batch_size=batch_size)
     notes = {} if notes is None else notes
     read = (_try_to_read(path) for path in results)
     for _, run in groupby(read, lambda pair: _likeness(pair[1])):

@@ -12,6 +12,7 @@ from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mmsamdistill.arguments import check_choice, check_number
 from mmsamdistill.command_line import read_config
 from mmsamdistill.deploy.export import build_model, plain_config
 from mmsamdistill.deploy.kinds import Levels, describe, from_levels, to_levels
@@ -143,10 +144,8 @@ class Restorer:
             ValueError: If its shape or range is, or ``batch_size`` is less than 1.
             FloatingPointError: If the network's result is not finite.
         """
-        if channel_order not in ('rgb', 'bgr'):
-            raise ValueError(f"channel_order={channel_order!r} is neither 'rgb' nor 'bgr'")
-        if batch_size < 1:
-            raise ValueError(f'batch_size={batch_size} must be at least 1')
+        check_choice(('rgb', 'bgr'), channel_order=channel_order)
+        check_number(1, batch_size=batch_size)
         if not isinstance(images, (list, tuple)):
             return self._several([images], channel_order, 1)[0]
         return type(images)(self._several(images, channel_order, batch_size))

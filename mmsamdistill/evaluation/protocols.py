@@ -8,12 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mmsamdistill.arguments import check_choice, check_number, check_positive
 from mmsamdistill.evaluation.colour import luma, luma_8bit, to_8bit
 from mmsamdistill.evaluation.psnr import Image, psnr
 from mmsamdistill.evaluation.ssim import MATLAB, SKIMAGE, WANG, SSIMVariant, ssim
-
-_ALLOWED = {'colour': ('rgb', 'y', 'y_matlab'), 'rounding': ('nearest', 'none')}
-_ORDERS = ('rgb', 'bgr')
 
 
 @dataclass(frozen=True)
@@ -57,17 +55,14 @@ class Protocol:
     ssim: SSIMVariant = WANG
 
     def __post_init__(self) -> None:
-        for name, allowed in _ALLOWED.items():
-            if getattr(self, name) not in allowed:
-                raise ValueError(f'{name}={getattr(self, name)!r} is not one of {allowed}')
+        check_choice(('rgb', 'y', 'y_matlab'), colour=self.colour)
+        check_choice(('nearest', 'none'), rounding=self.rounding)
+        check_number(0, crop_border=self.crop_border)
+        check_positive(peak=self.peak)
         if self.colour == 'y_matlab' and self.rounding != 'nearest':
             raise ValueError(
                 "colour='y_matlab' is luma of 8 bits: use rounding='nearest', or colour='y'"
             )
-        if self.crop_border < 0:
-            raise ValueError(f'crop_border must be at least 0, got {self.crop_border}')
-        if not self.peak > 0:
-            raise ValueError(f'peak must be positive, got {self.peak}')
 
     def __str__(self) -> str:
         return f'{self.name}: {self.label}'
@@ -77,8 +72,7 @@ class Protocol:
 
         Luma has one channel, borders are cropped; a ValueError says what does not fit.
         """
-        if channel_order not in _ORDERS:
-            raise ValueError(f'channel_order={channel_order!r} is not one of {_ORDERS}')
+        check_choice(('rgb', 'bgr'), channel_order=channel_order)
         pixels = torch.as_tensor(image).detach()
         if pixels.dim() not in (3, 4) or pixels.shape[-3] not in (1, 3):
             raise ValueError(

@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mmsamdistill.arguments import check_positive
+
 Image: TypeAlias = Tensor | np.ndarray
 
 
@@ -22,8 +24,7 @@ def squared_error(prediction: Image, truth: Image) -> Tensor:
 
 def decibel(error: Tensor, peak: float = 255.0) -> Tensor:
     """PSNR of mean squared errors in dB."""
-    if not peak > 0:
-        raise ValueError(f'peak must be positive, got {peak}')
+    check_positive(peak=peak)
     return 10 * torch.log10(peak**2 / error)
 
 

@@ -9,12 +9,11 @@ from mmagic.registry import METRICS
 from torch import Tensor
 from torch.nn import functional as F
 
+from mmsamdistill.arguments import check_choice, check_number
 from mmsamdistill.evaluation.protocols import Protocol
 from mmsamdistill.evaluation.psnr import decibel, squared_error
 from mmsamdistill.evaluation.restoration_metric import ProtocolMetric
 from mmsamdistill.regions import RegionMap
-
-_AVERAGES = ('pixels', 'images')
 
 
 def size_buckets(regions: RegionMap, edges: Sequence[float]) -> Tensor:
@@ -80,10 +79,8 @@ class RegionPSNR(ProtocolMetric):
         bounds = [0.0, *edges, 1.0]
         if any(low >= high for low, high in pairwise(bounds)):
             raise ValueError(f'edges must increase between 0 and 1, got {tuple(edges)}')
-        if radius < 0:
-            raise ValueError(f'radius must be at least 0, got {radius}')
-        if average not in _AVERAGES:
-            raise ValueError(f'average={average!r} is not one of {_AVERAGES}')
+        check_number(0, radius=radius)
+        check_choice(('pixels', 'images'), average=average)
         self.edges = tuple(edges)
         self.radius = radius
         self.average = average

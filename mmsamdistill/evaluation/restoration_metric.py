@@ -12,6 +12,7 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from mmsamdistill.arguments import check_choice
 from mmsamdistill.evaluation.per_image import named_rows, sample_path
 from mmsamdistill.evaluation.protocols import METRICS as MEASURES
 from mmsamdistill.evaluation.protocols import Protocol, get_protocol, measure
@@ -37,8 +38,7 @@ class ProtocolMetric(BaseMetric):
         collect_device: str = 'cpu',
     ) -> None:
         super().__init__(collect_device, prefix)
-        if channel_order not in ('rgb', 'bgr'):
-            raise ValueError(f"channel_order={channel_order!r} is not one of 'rgb', 'bgr'")
+        check_choice(('rgb', 'bgr'), channel_order=channel_order)
         self.protocol = get_protocol(protocol)
         self.channel_order = channel_order
         self.size: int | None = None

@@ -7,10 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from mmsamdistill.arguments import check_choice, check_positive
 from mmsamdistill.evaluation.psnr import Image, image_pair
 
-_WINDOWS = ('gaussian', 'uniform')
-_PADDINGS = ('valid', 'replicate')
 # Values in a band of rows: small enough for a processor's cache, which is worth a factor of three.
 _BAND = 1 << 17
 
@@ -42,14 +41,11 @@ class SSIMVariant:
     unbiased: bool = False
 
     def __post_init__(self) -> None:
-        if self.window not in _WINDOWS:
-            raise ValueError(f'window={self.window!r} is not one of {_WINDOWS}')
-        if self.padding not in _PADDINGS:
-            raise ValueError(f'padding={self.padding!r} is not one of {_PADDINGS}')
+        check_choice(('gaussian', 'uniform'), window=self.window)
+        check_choice(('valid', 'replicate'), padding=self.padding)
+        check_positive(sigma=self.sigma)
         if self.size < 3 or self.size % 2 == 0:
             raise ValueError(f'size must be odd and at least 3, got {self.size}')
-        if not self.sigma > 0:
-            raise ValueError(f'sigma must be positive, got {self.sigma}')
 
     def taps(self) -> list[float]:
         """Weights of the window along one dimension; they sum up to 1."""
@@ -86,8 +82,7 @@ def ssim(
     Windows are separable, so that the cost is linear in their side; everything is float64.
     """
     prediction, truth = image_pair(prediction, truth)
-    if not peak > 0:
-        raise ValueError(f'peak must be positive, got {peak}')
+    check_positive(peak=peak)
     if variant.padding == 'valid' and min(prediction.shape[-2:]) < variant.size:
         raise ValueError(
             f'an image of {tuple(prediction.shape[-2:])} pixels is smaller than the window of '

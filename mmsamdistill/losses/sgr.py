@@ -12,6 +12,7 @@ import torch
 from mmagic.registry import MODELS
 from torch import Tensor, nn
 
+from mmsamdistill.arguments import check_choice, check_number, check_positive
 from mmsamdistill.losses.spd import feature_distance
 from mmsamdistill.regions.membership import widen
 from mmsamdistill.regions.region_map import RegionMap
@@ -24,7 +25,8 @@ def check_layers(features: Sequence[Tensor], targets: Sequence[Tensor]) -> None:
     """Refuse features and targets of different layers or shapes, or none at all."""
     if not features or len(features) != len(targets):
         raise ValueError(
-            f'{len(features)} layers of features and {len(targets)} of targets: as many are needed'
+            f'got {len(features)} layers of features and {len(targets)} of targets; as many of '
+            'each are needed, at least one'
         )
     for layer, (ours, theirs) in enumerate(zip(features, targets, strict=True)):
         if ours.shape != theirs.shape:
@@ -157,15 +159,10 @@ class SGRLoss(nn.Module):
         matched: bool = True,
     ) -> None:
         super().__init__()
-        if form not in FORMS:
-            raise ValueError(f'form={form!r} is not one of {FORMS}')
-        if target not in TARGETS:
-            raise ValueError(f'target={target!r} is not one of {TARGETS}')
-        if loss_weight < 0 or min_mass < 0 or eps <= 0:
-            raise ValueError(
-                'loss_weight and min_mass must be at least 0 and eps above 0, '
-                f'got {loss_weight}, {min_mass} and {eps}'
-            )
+        check_choice(FORMS, form=form)
+        check_choice(TARGETS, target=target)
+        check_number(0, loss_weight=loss_weight, min_mass=min_mass)
+        check_positive(eps=eps)
         if max_regions is not None and max_regions < 2:
             raise ValueError(f'max_regions={max_regions} must be None or at least 2')
         if layer_weights is not None and (sum(layer_weights) <= 0 or min(layer_weights) < 0):
@@ -264,10 +261,8 @@ class FeatureLoss(nn.Module):
         self, loss_weight: float = 0.02, target: str = 'truth', matched: bool = True
     ) -> None:
         super().__init__()
-        if target not in TARGETS:
-            raise ValueError(f'target={target!r} is not one of {TARGETS}')
-        if loss_weight < 0:
-            raise ValueError(f'loss_weight={loss_weight} must be at least 0')
+        check_choice(TARGETS, target=target)
+        check_number(0, loss_weight=loss_weight)
         self.loss_weight = loss_weight
         self.target = target
         self.matched = matched

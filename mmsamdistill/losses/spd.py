@@ -12,6 +12,7 @@ import torch
 from mmagic.registry import MODELS
 from torch import Tensor, nn
 
+from mmsamdistill.arguments import check_choice, check_number, check_positive
 from mmsamdistill.regions.membership import widen
 from mmsamdistill.regions.region_map import RegionMap
 
@@ -128,17 +129,12 @@ class SPDLoss(nn.Module):
         eps: float = 1e-3,
     ) -> None:
         super().__init__()
-        if distance not in DISTANCES:
-            raise ValueError(f'distance={distance!r} is not one of {DISTANCES}')
-        if gate not in GATES:
-            raise ValueError(f'gate={gate!r} is not one of {GATES}')
+        check_choice(DISTANCES, distance=distance)
+        check_choice(GATES, gate=gate)
+        check_number(0, loss_weight=loss_weight, feature_weight=feature_weight)
+        check_positive(eps=eps)
         if isinstance(feature_layers, str):
             raise ValueError(f'feature_layers={feature_layers!r} must be a sequence of names')
-        if loss_weight < 0 or feature_weight < 0 or eps <= 0:
-            raise ValueError(
-                'loss_weight and feature_weight must be at least 0 and eps above 0, '
-                f'got {loss_weight}, {feature_weight} and {eps}'
-            )
         if bool(feature_layers) != (feature_weight > 0):
             raise ValueError(
                 'feature_layers and feature_weight belong together: give both or neither, '

@@ -7,6 +7,8 @@ from mmagic.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mmsamdistill.arguments import check_positive
+
 # The window of Burt and Adelson's pyramid, IEEE TC 1983.
 _PYRAMID = (0.05, 0.25, 0.4, 0.25, 0.05)
 
@@ -34,8 +36,7 @@ class EdgeLoss(nn.Module):
 
     def __init__(self, loss_weight: float = 1.0, eps: float = 1e-3) -> None:
         super().__init__()
-        if not eps > 0:
-            raise ValueError(f'eps must be positive, got {eps}')
+        check_positive(eps=eps)
         self.loss_weight = loss_weight
         self.eps = eps
 
@@ -68,8 +69,7 @@ class SSIMLoss(nn.Module):
         super().__init__()
         if size < 3 or size % 2 == 0:
             raise ValueError(f'size must be odd and at least 3, got {size}')
-        if not peak > 0:
-            raise ValueError(f'peak must be positive, got {peak}')
+        check_positive(peak=peak)
         self.loss_weight = loss_weight
         self.size = size
         self.peak = peak

@@ -7,6 +7,7 @@ from mmagic.models.base_models.base_edit_model import BaseEditModel
 from mmagic.registry import MODELS
 from torch import Tensor
 
+from mmsamdistill.arguments import check_number
 from mmsamdistill.cascade.steps import stage_losses
 
 
@@ -41,8 +42,7 @@ class MultiStageRestorer(BaseEditModel):
         self, generator: dict, pixel_loss: dict, auxiliary_weight: float = 1.0, **options: Any
     ) -> None:
         super().__init__(generator, pixel_loss, **options)
-        if auxiliary_weight < 0:
-            raise ValueError(f'auxiliary_weight={auxiliary_weight} must be at least 0')
+        check_number(0, auxiliary_weight=auxiliary_weight)
         if not hasattr(self.generator, 'forward_stages'):
             raise TypeError(
                 f'{type(self.generator).__name__} has no method `forward_stages`, which returns '

@@ -4,6 +4,8 @@ import torch
 from mmagic.registry import MODELS
 from torch import Tensor, nn
 
+from mmsamdistill.arguments import check_number
+
 _BLOCKS = 5
 
 
@@ -40,10 +42,7 @@ class PReNet(nn.Module):
         self, num_stages: int = 6, mid_channels: int = 32, shared_blocks: bool = False
     ) -> None:
         super().__init__()
-        if num_stages < 1 or mid_channels < 1:
-            raise ValueError(
-                f'num_stages={num_stages} and mid_channels={mid_channels} must be at least 1'
-            )
+        check_number(1, num_stages=num_stages, mid_channels=mid_channels)
         self.num_stages = num_stages
         self.mid_channels = mid_channels
         self.shared_blocks = shared_blocks

@@ -7,8 +7,9 @@ from mmagic.registry import MODELS
 from mmengine.logging import MessageHub
 from torch import Tensor, nn
 
+from mmsamdistill.arguments import check_number
 from mmsamdistill.sources.controls import NoRegions
-from mmsamdistill.sources.source import RegionSource, build_source, check_number
+from mmsamdistill.sources.source import RegionSource, build_source
 
 
 @MODELS.register_module()
@@ -54,8 +55,8 @@ class AlternatingRegions(RegionSource):
         offset: int = 0,
     ) -> None:
         super().__init__()
-        check_number('interval', interval, least=1, whole=True)
-        check_number('offset', offset, least=0, below=interval, whole=True)
+        check_number(1, whole=True, interval=interval)
+        check_number(0, below=interval, whole=True, offset=offset)
         self.source = build_source('source', source)
         self.otherwise = NoRegions() if otherwise is None else build_source('otherwise', otherwise)
         self.interval = interval

@@ -6,9 +6,8 @@ import torch
 from mmagic.registry import MODELS
 from torch import Tensor, nn
 
+from mmsamdistill.arguments import check_choice
 from mmsamdistill.sources.source import RegionSource, build_source
-
-_MODES = ('batch', 'roll')
 
 
 @MODELS.register_module()
@@ -65,8 +64,7 @@ class ShuffledRegions(RegionSource):
 
     def __init__(self, source: dict[str, Any] | nn.Module, mode: str = 'batch') -> None:
         super().__init__()
-        if mode not in _MODES:
-            raise ValueError(f'unknown mode {mode!r}; choose from {list(_MODES)}')
+        check_choice(('batch', 'roll'), mode=mode)
         self.source = build_source('source', source)
         self.mode = mode
         self.online = self.source.online

@@ -9,8 +9,9 @@ from mmagic.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mmsamdistill.arguments import check_number
 from mmsamdistill.frozen import FrozenMaskNetwork
-from mmsamdistill.sources.source import RegionSource, check_number, to_unit_range
+from mmsamdistill.sources.source import RegionSource, to_unit_range
 from mmsamdistill.weights.edge_weights import BGR_MEAN, locate_edge_weights, read_edge_weights
 
 _BLOCKS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
@@ -51,8 +52,8 @@ class LearnedEdgeRegions(RegionSource):
         self, checkpoint: str | Path | None = None, *, threshold: float = 0.04, sigma: float = 1.0
     ) -> None:
         super().__init__()
-        check_number('threshold', threshold, least=0, below=1)
-        check_number('sigma', sigma, least=0)
+        check_number(0, below=1, threshold=threshold)
+        check_number(0, sigma=sigma)
         self.checkpoint = checkpoint
         self.threshold = float(threshold)
         self.sigma = float(sigma)

@@ -11,6 +11,7 @@ import torch
 from mmagic.registry import MODELS
 from torch import nn
 
+from mmsamdistill.arguments import check_choice
 from mmsamdistill.sources.mask_generator import (
     MaskGeneratorRegions,
     import_from,
@@ -93,10 +94,7 @@ class SAMRegions(MaskGeneratorRegions):
         generator_type: str | Callable[..., Any] = 'fast',
     ) -> None:
         super().__init__(sam, checkpoint, sha256, generator, generator_type)
-        if model_type not in OFFICIAL_FILES:
-            raise ValueError(
-                f'unknown SAM model_type {model_type!r}; choose from {list(OFFICIAL_FILES)}'
-            )
+        check_choice(OFFICIAL_FILES, model_type=model_type)
         if sam is not None and builder is not None:
             raise ValueError('give either sam or builder, not both')
         if builder_args and builder is None:
@@ -213,10 +211,7 @@ class SAM2Regions(MaskGeneratorRegions):
         generator_type: str | Callable[..., Any] = 'reference',
     ) -> None:
         super().__init__(sam, checkpoint, sha256, generator, generator_type)
-        if model_type not in CONFIGS:
-            raise ValueError(
-                f'unknown SAM 2 model_type {model_type!r}; choose from {list(CONFIGS)}'
-            )
+        check_choice(CONFIGS, model_type=model_type)
         self.model_type = model_type if sam is None else 'custom'
 
     def _named_generator(self, name: str) -> Callable[..., Any] | str | None:

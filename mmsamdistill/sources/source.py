@@ -1,6 +1,5 @@
 """The interface of everything that finds regions in images."""
 
-import math
 from typing import Any
 
 import torch
@@ -106,17 +105,6 @@ def build_source(name: str, source: dict[str, Any] | nn.Module) -> nn.Module:
             f'{name} must be a region source or dict(type=...), got {type(source).__name__}'
         )
     return source if isinstance(source, nn.Module) else MODELS.build(source)
-
-
-def check_number(
-    name: str, value: Any, least: float, below: float = math.inf, whole: bool = False
-) -> None:
-    """Require a number in [least, below) when a source is built, not at each of its images."""
-    kinds = int if whole else (int, float)
-    if isinstance(value, bool) or not isinstance(value, kinds) or not least <= value < below:
-        limit = '' if below == math.inf else f' and below {below:g}'
-        kind = 'whole number' if whole else 'number'
-        raise ValueError(f'{name}={value!r} must be a {kind}, at least {least:g}{limit}')
 
 
 def _check_images(images: Tensor) -> None:

@@ -7,7 +7,8 @@ import torch
 from mmagic.registry import MODELS
 from torch import Tensor
 
-from mmsamdistill.sources.source import RegionSource, check_number, to_unit_range
+from mmsamdistill.arguments import check_choice, check_number
+from mmsamdistill.sources.source import RegionSource, to_unit_range
 
 _DEFAULTS: dict[str, dict[str, float]] = {
     'felzenszwalb': {'scale': 50.0, 'sigma': 0.5, 'min_size': 10},
@@ -86,8 +87,7 @@ class SuperpixelRegions(RegionSource):
 
 def _complete(method: str, given: dict[str, float | None]) -> dict[str, float]:
     """Fill in the method's defaults; refuse parameters that would have no effect."""
-    if method not in _DEFAULTS:
-        raise ValueError(f'unknown superpixel method {method!r}; choose from {sorted(_DEFAULTS)}')
+    check_choice(_DEFAULTS, method=method)
     defaults = _DEFAULTS[method]
     chosen = {name: value for name, value in given.items() if value is not None}
     foreign = sorted(set(chosen) - set(defaults))
@@ -97,7 +97,7 @@ def _complete(method: str, given: dict[str, float | None]) -> dict[str, float]:
         )
     for name, value in chosen.items():
         count = name in ('min_size', 'n_segments')
-        check_number(name, value, least=1 if name == 'n_segments' else 0, whole=count)
+        check_number(1 if name == 'n_segments' else 0, whole=count, **{name: value})
     return {**defaults, **chosen}
 
 

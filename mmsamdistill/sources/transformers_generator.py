@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mmsamdistill.arguments import check_number
 from mmsamdistill.sources.mask_generator import paint_records
 
 
@@ -33,11 +34,9 @@ class TransformersMaskGenerator:
         crop_n_points_downscale_factor: int = 1,
         images_per_batch: int = 1,
     ) -> None:
-        if min(points_per_side, points_per_batch, images_per_batch) < 1 or crop_n_layers < 0:
-            raise ValueError(
-                'points_per_side, points_per_batch and images_per_batch must be at least 1, '
-                'crop_n_layers at least 0'
-            )
+        check_number(0, crop_n_layers=crop_n_layers)
+        check_number(1, points_per_side=points_per_side, points_per_batch=points_per_batch)
+        check_number(1, images_per_batch=images_per_batch)
         self.model = model
         self.processor = model.image_processor
         self.points_per_batch = points_per_batch

@@ -45,7 +45,7 @@ def test_processes_share_each_data_set(monkeypatch):
 
 @pytest.mark.parametrize(
     ('ratio', 'size', 'message'),
-    [((1,), 8, 'each of 2 datasets'), ((1, 0), 8, 'at least 1'), ((1, 2), 8, 'multiple of 3')],
+    [((1,), 8, 'each of 2 datasets'), ((1, 0), 8, 'a share'), ((1, 2), 8, 'multiple of 3')],
 )
 def test_wrong_ratios_are_named(ratio, size, message):
     with pytest.raises(ValueError, match=message):

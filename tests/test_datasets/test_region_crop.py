@@ -76,7 +76,7 @@ def test_a_crop_that_gives_up_is_passed_on():
 
 
 def test_mistakes_are_named():
-    with pytest.raises(ValueError, match='candidates must be above 0, got 0'):
+    with pytest.raises(ValueError, match='candidates=0 must be a number, at least 1'):
         RegionCrop([], candidates=0)
     with pytest.raises(ValueError, match="by='size' is not one of"):
         RegionCrop([], by='size')

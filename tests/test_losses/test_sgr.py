@@ -304,7 +304,7 @@ def test_connected_zero_is_zero_for_any_value():
         ({'form': 'pairs'}, "form='pairs' is not one of"),
         ({'loss_weight': -1}, 'at least 0'),
         ({'min_mass': -1}, 'at least 0'),
-        ({'eps': 0}, 'eps above 0'),
+        ({'eps': 0}, 'eps=0 must be a number above 0'),
         ({'max_regions': 1}, 'at least 2'),
         ({'layer_weights': (0, 0)}, 'layer_weights'),
         ({'layer_weights': ()}, 'layer_weights'),

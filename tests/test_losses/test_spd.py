@@ -381,7 +381,7 @@ def test_gradient_reaches_the_student_alone():
         ({'distance': 'l3'}, "distance='l3' is not one of"),
         ({'gate': 'image'}, "gate='image' is not one of"),
         ({'loss_weight': -1}, 'at least 0'),
-        ({'eps': 0}, 'eps above 0'),
+        ({'eps': 0}, 'eps=0 must be a number above 0'),
         ({'feature_layers': 'body'}, 'sequence of names'),
         ({'feature_layers': ('body',)}, 'belong together'),
         ({'feature_weight': 1.0}, 'belong together'),

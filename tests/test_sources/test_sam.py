@@ -342,7 +342,9 @@ class TestArguments:
             SAMRegions(builder=build_tiny_sam)(images)
 
     def test_errors(self, tmp_path):
-        with pytest.raises(ValueError, match=r"'vit_x'; choose from \['vit_b', 'vit_l', 'vit_h'\]"):
+        with pytest.raises(
+            ValueError, match=r"'vit_x' is not one of \('vit_b', 'vit_l', 'vit_h'\)"
+        ):
             SAMRegions('vit_x')
         with pytest.raises(ValueError, match='either sam or checkpoint'):
             SAMRegions(checkpoint='a.pth', sam=build_tiny_sam())

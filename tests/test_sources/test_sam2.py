@@ -215,7 +215,7 @@ class TestWithAStandIn:
 
 
 def test_errors():
-    with pytest.raises(ValueError, match=r"'vit_b'; choose from \['sam2_hiera_tiny'"):
+    with pytest.raises(ValueError, match=r"'vit_b' is not one of \('sam2_hiera_tiny'"):
         SAM2Regions('vit_b')
     with pytest.raises(ValueError, match='either sam or checkpoint'):
         SAM2Regions(checkpoint='a.pt', sam=StandIn())

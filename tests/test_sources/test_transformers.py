@@ -181,7 +181,7 @@ class TestGenerator:
     def test_wrong_arguments(self, folders, images):
         with pytest.raises(TypeError, match='point_per_side'):
             TransformersRegions(folders('sam2'), generator={'point_per_side': 3})(images)
-        with pytest.raises(ValueError, match='must be at least 1'):
+        with pytest.raises(ValueError, match='at least 1'):
             TransformersRegions(folders('sam2'), generator={'points_per_batch': 0})(images)
 
 

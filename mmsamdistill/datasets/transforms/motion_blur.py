@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 from mmagic.registry import TRANSFORMS
 
+from mmsamdistill.arguments import check_choice
 from mmsamdistill.datasets.transforms.degradations import Degradation, Range, check_range
 
 # Positions on the camera's path, per pixel of its length: enough that the kernel is smooth.
@@ -47,8 +48,7 @@ class MotionBlur(Degradation):
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        if kind not in ('linear', 'trajectory'):
-            raise ValueError(f"kind must be 'linear' or 'trajectory', got {kind!r}")
+        check_choice(('linear', 'trajectory'), kind=kind)
         self.kind = kind
         self.length = check_range('length', length, low=1.0)
         self.angle = check_range('angle', angle, low=-360.0, high=360.0)

@@ -6,9 +6,8 @@ from typing import Any, ClassVar
 import numpy as np
 from mmagic.registry import TRANSFORMS
 
+from mmsamdistill.arguments import check_choice, check_number
 from mmsamdistill.datasets.transforms.base import OwnTransform
-
-_MODES = ('symmetric', 'reflect')
 
 
 @TRANSFORMS.register_module()
@@ -40,10 +39,8 @@ class PadToPatch(OwnTransform):
     """One more key is one more image: a region map is padded as they are."""
 
     def __init__(self, keys: Sequence[str], size: int, mode: str = 'symmetric') -> None:
-        if size < 1 or mode not in _MODES:
-            raise ValueError(
-                f'size must be at least 1 and mode one of {_MODES}, got {size} and {mode!r}'
-            )
+        check_number(1, size=size)
+        check_choice(('symmetric', 'reflect'), mode=mode)
         self.keys = [keys] if isinstance(keys, str) else list(keys)
         self.size = size
         self.mode = mode

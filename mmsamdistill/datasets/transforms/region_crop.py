@@ -7,9 +7,8 @@ import numpy as np
 from mmagic.registry import TRANSFORMS
 from mmcv.transforms import Compose
 
+from mmsamdistill.arguments import check_choice, check_number
 from mmsamdistill.datasets.transforms.base import OwnTransform
-
-_BY = ('regions', 'misplaced', 'contrast')
 
 
 @TRANSFORMS.register_module()
@@ -52,10 +51,8 @@ class RegionCrop(OwnTransform):
         gt_key: str = 'gt',
         regions_key: str = 'regions',
     ) -> None:
-        if candidates < 1:
-            raise ValueError(f'candidates must be above 0, got {candidates}')
-        if by not in _BY:
-            raise ValueError(f'by={by!r} is not one of {_BY}')
+        check_number(1, candidates=candidates)
+        check_choice(('regions', 'misplaced', 'contrast'), by=by)
         # Built here, since mmcv's Compose knows mmcv's transforms alone.
         self.transforms = Compose(
             [TRANSFORMS.build(step) if isinstance(step, dict) else step for step in transforms]

@@ -5,10 +5,9 @@ from typing import Any, ClassVar
 import numpy as np
 from mmagic.registry import TRANSFORMS
 
+from mmsamdistill.arguments import check_choice
 from mmsamdistill.datasets.transforms.base import OwnTransform
 from mmsamdistill.datasets.transforms.degradations import Range, check_range, quantise
-
-_PER = ('region', 'misplaced', 'image')
 
 
 @TRANSFORMS.register_module()
@@ -57,8 +56,7 @@ class RegionMix(OwnTransform):
     ) -> None:
         if not 0 <= probability <= 1:
             raise ValueError(f'probability must be in 0..1, got {probability}')
-        if per not in _PER:
-            raise ValueError(f'per={per!r} is not one of {_PER}')
+        check_choice(('region', 'misplaced', 'image'), per=per)
         self.probability = probability
         self.strength = check_range('strength', strength)
         self.per = per

@@ -8,6 +8,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
+from mmsamdistill.arguments import check_number
 from mmsamdistill.engine.hooks.teacher_evaluation import cascade_of
 
 
@@ -34,11 +35,9 @@ class GradientShareHook(Hook):
     priority = 'NORMAL'
 
     def __init__(self, interval: int = 500, dead: float = 0.01, dominant: float = 0.8) -> None:
-        if interval < 1 or not 0 <= dead < dominant <= 1:
-            raise ValueError(
-                f'interval={interval} must be at least 1, and 0 <= dead < dominant <= 1, got '
-                f'{dead} and {dominant}'
-            )
+        check_number(1, interval=interval)
+        if not 0 <= dead < dominant <= 1:
+            raise ValueError(f'0 <= dead={dead} < dominant={dominant} <= 1 is not so')
         self.interval = interval
         self.dead = dead
         self.dominant = dominant

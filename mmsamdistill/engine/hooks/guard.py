@@ -13,6 +13,7 @@ from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.runner import Runner
 
+from mmsamdistill.arguments import check_number, check_positive
 from mmsamdistill.engine.batches import files_of
 from mmsamdistill.weights.dialects import first_not_finite
 
@@ -46,8 +47,7 @@ class FiniteHook(Hook):
     priority = 'VERY_HIGH'  # before whatever writes the losses down
 
     def __init__(self, limit: int = 10, total: int = 100) -> None:
-        if min(limit, total) < 1:
-            raise ValueError(f'limit and total must be at least 1, got {limit} and {total}')
+        check_number(1, limit=limit, total=total)
         self.limit = limit
         self.total = total
         self.skipped = 0
@@ -176,10 +176,8 @@ class CollapseHook(Hook):
     def __init__(
         self, metric: str = 'PSNR', max_drop: float = 1.0, interval: int = 50, stop: bool = False
     ) -> None:
-        if max_drop <= 0 or interval < 1:
-            raise ValueError(
-                f'max_drop and interval must be above 0, got {max_drop} and {interval}'
-            )
+        check_positive(max_drop=max_drop)
+        check_number(1, interval=interval)
         self.metric = metric
         self.max_drop = max_drop
         self.interval = interval

@@ -8,6 +8,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import Tensor
 
+from mmsamdistill.arguments import check_number, check_positive
 from mmsamdistill.engine.batches import Batch, common_regions, images_of, iteration_generator
 
 
@@ -42,7 +43,7 @@ class MixupHook(Hook):
         >>> MixupHook(alpha=0)
         Traceback (most recent call last):
         ...
-        ValueError: alpha must be above 0, got 0
+        ValueError: alpha=0 must be a number above 0
 
     Source: Zhang et al., mixup, ICLR 2018; swz30/Restormer:
         basicsr/models/image_restoration_model.py and swz30/MPRNet: Denoising/utils/dataset_utils.py
@@ -55,12 +56,10 @@ class MixupHook(Hook):
     def __init__(
         self, alpha: float = 1.2, probability: float = 0.5, per_image: bool = False, begin: int = 0
     ) -> None:
-        if alpha <= 0:
-            raise ValueError(f'alpha must be above 0, got {alpha}')
-        if not 0 <= probability <= 1 or begin < 0:
-            raise ValueError(
-                f'probability must be in 0..1 and begin at least 0, got {probability} and {begin}'
-            )
+        check_positive(alpha=alpha)
+        check_number(0, begin=begin)
+        if not 0 <= probability <= 1:
+            raise ValueError(f'probability must be in 0..1, got {probability}')
         self.alpha = alpha
         self.probability = probability
         self.per_image = per_image

@@ -14,6 +14,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import Tensor
 
+from mmsamdistill.arguments import check_number
 from mmsamdistill.cascade.steps import regions_of
 from mmsamdistill.engine.hooks.teacher_evaluation import cascade_of
 from mmsamdistill.evaluation.per_image import sample_path
@@ -59,11 +60,9 @@ class DistillationPictureHook(Hook):
     def __init__(
         self, indices: Sequence[int] = (0, 1), interval: int = 1, width: int = 320
     ) -> None:
-        if interval < 1 or width < 1 or min(indices, default=0) < 0:
-            raise ValueError(
-                f'interval={interval} and width={width} must be at least 1, indices='
-                f'{tuple(indices)} at least 0'
-            )
+        check_number(1, interval=interval, width=width)
+        for index in indices:
+            check_number(0, whole=True, indices=index)
         self.indices = tuple(indices)
         self.interval = interval
         self.width = width
