@@ -45,15 +45,11 @@ def read_table(path: str) -> PackageTable:
                     table.stars.append(node.module)
                 else:
                     table.exports[alias.asname or alias.name] = (node.module, alias.name)
-        elif _assigns(node, '__all__'):
+        elif isinstance(node, ast.Assign) and ast.unparse(node).startswith('__all__ = '):
             table.public = ast.literal_eval(node.value)  # type: ignore[attr-defined]
         elif not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)):
             table.own.append(node)
     return table
-
-
-def _assigns(node: ast.stmt, name: str) -> bool:
-    return isinstance(node, ast.Assign) and [ast.unparse(t) for t in node.targets] == [name]
 
 
 class LazyPackage(ModuleType):

@@ -96,7 +96,10 @@ def one_for_each(regions: str | Sequence[str] | None, count: int) -> list[Any]:
 
 def _one_folder(regions: str | Sequence[str], dataset: dict[str, Any]) -> str:
     if not isinstance(regions, str):
-        raise ValueError(f'{dataset.get("type")} needs one region cache, got {regions!r}')
+        raise ValueError(
+            f'{dataset.get("type")} needs one region cache, got {regions!r}; lists are for '
+            'ConcatDataset'
+        )
     if not Path(regions).is_dir():
         prefix = dataset.get('data_prefix') or {}
         images = Path(dataset.get('data_root') or '', prefix.get('gt') or prefix.get('img') or '')

@@ -10,7 +10,7 @@ def confusion_matrix(
     """Count pixels by true class (rows) and predicted one: ``(num_classes, num_classes)``."""
     if prediction.shape != truth.shape:
         raise ValueError(
-            f'prediction {tuple(prediction.shape)} and truth {tuple(truth.shape)} differ in shape'
+            f'prediction {tuple(prediction.shape)}, truth {tuple(truth.shape)}: not of one shape'
         )
     counted = truth != ignore_index
     rows, columns = truth[counted].long(), prediction[counted].long()

@@ -61,7 +61,7 @@ class Protocol:
         check_positive(peak=self.peak)
         if self.colour == 'y_matlab' and self.rounding != 'nearest':
             raise ValueError(
-                "colour='y_matlab' is luma of 8 bits: use rounding='nearest', or colour='y'"
+                "colour='y_matlab' is luma of 8-bit images: use rounding='nearest', or colour='y'"
             )
 
     def __str__(self) -> str:

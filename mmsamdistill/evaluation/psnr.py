@@ -33,7 +33,7 @@ def image_pair(prediction: Image, truth: Image) -> tuple[Tensor, Tensor]:
     first, second = torch.as_tensor(prediction).detach(), torch.as_tensor(truth).detach()
     if first.shape != second.shape:
         raise ValueError(
-            f'prediction {tuple(first.shape)} and truth {tuple(second.shape)} differ in shape'
+            f'prediction {tuple(first.shape)}, truth {tuple(second.shape)}: not of one shape'
         )
     if first.dim() not in (3, 4) or not first.numel():
         raise ValueError(

@@ -148,7 +148,7 @@ def check_pixels(height: int, width: int, path: str | Path) -> None:
         raise ValueError(f'{path} is damaged: it claims to be {height} x {width} pixels')
     if height * width > MAX_PIXELS:
         raise ValueError(
-            f'{path} claims {height} x {width} pixels, more than {MAX_PIXELS:,}: damaged, or cut it'
+            f'{path} claims to be {height} x {width} pixels, over {MAX_PIXELS:,}: is it damaged?'
         )
 
 

@@ -65,7 +65,7 @@ def _regions_of(data_samples: Any) -> Tensor:
         sizes = {tuple(labels.shape) for labels in maps}
         if len(sizes) > 1:
             raise ValueError(
-                f'region maps of a batch differ: {sorted(sizes)} ({_paths_of(data_samples)})'
+                f'region maps differ in size: {sorted(sizes)} ({_paths_of(data_samples)})'
             )
         if maps:
             return torch.stack(maps)

@@ -102,7 +102,7 @@ def build_source(name: str, source: dict[str, Any] | nn.Module) -> nn.Module:
     """A source that is given built or as a config, by the argument ``name``."""
     if not isinstance(source, nn.Module | dict):
         raise TypeError(
-            f'{name} must be a region source or dict(type=...), got {type(source).__name__}'
+            f'{name} must be a region source or its config, got {type(source).__name__}'
         )
     return source if isinstance(source, nn.Module) else MODELS.build(source)
 

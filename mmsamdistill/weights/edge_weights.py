@@ -48,7 +48,9 @@ def read_edge_weights(path: Path) -> dict[str, Tensor]:
     try:
         with h5py.File(path, 'r') as file:
             for name, (key, shape) in _layout().items():
-                tensors[f'{name}.weight'] = _kernel(_array(file, f'{key}/vars/0', shape))
+                # From TensorFlow's (height, width, in, out) to PyTorch's (out, in, height, width).
+                kernel = _array(file, f'{key}/vars/0', shape).permute(3, 2, 0, 1)
+                tensors[f'{name}.weight'] = kernel.contiguous()
                 tensors[f'{name}.bias'] = _array(file, f'{key}/vars/1', shape[-1:])
     except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
         # HDF5 reports damage by any of these, and a missing array by our own KeyError.
@@ -102,8 +104,3 @@ def _array(file: Any, key: str, shape: tuple[int, ...]) -> Tensor:
     if not values.isfinite().all():
         raise ValueError(f'{key} holds values that are not finite')
     return values
-
-
-def _kernel(kernel: Tensor) -> Tensor:
-    """From TensorFlow's (height, width, in, out) to PyTorch's (out, in, height, width)."""
-    return kernel.permute(3, 2, 0, 1).contiguous()

@@ -113,7 +113,7 @@ def test_lists_and_batches(make, pixels):
     [
         ('photo.png', TypeError, 'str is no image'),
         (np.zeros((4, 4), np.int64), TypeError, 'int64'),
-        (np.full((4, 4), 255.0), ValueError, r'largest value is 255'),
+        (np.full((4, 4), 255.0), ValueError, r'values up to 255'),
         (np.zeros((4, 4, 5), np.uint8), ValueError, '5 channels'),
         (np.zeros((0, 4, 3), np.uint8), ValueError, 'no pixels'),
         (torch.zeros(4, 4), ValueError, r'\(C, H, W\)'),
