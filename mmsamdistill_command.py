@@ -62,6 +62,28 @@ def add_debug(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--debug', action='store_true', help='show the traceback of an error')
 
 
+def add_device(parser: argparse._ActionsContainer) -> None:
+    """Let a tool take `--device`."""
+    parser.add_argument('--device', help='cpu, cuda, cuda:1, ...; default: CUDA if there is any')
+
+
+def add_shape(parser: argparse.ArgumentParser) -> None:
+    """Let a tool that measures take the size of the image it measures with."""
+    pixels = 'pixels of the image, default: 128 128'
+    shape = {'nargs': 2, 'default': (128, 128), 'metavar': ('H', 'W')}
+    parser.add_argument('--shape', type=int, help=pixels, **shape)
+
+
+def add_local(parser: argparse.ArgumentParser) -> None:
+    """Let a tool that deploys say over what a network pools and normalises."""
+    parser.add_argument(
+        '--local',
+        type=int,
+        metavar='PIXELS',
+        help='statistics of windows of so many pixels (TLC); default: as the config says; 0: none',
+    )
+
+
 def add_launcher(parser: argparse.ArgumentParser) -> None:
     """Let a tool take what launchers of distributed runs give it; `--local_rank` is theirs."""
     parser.add_argument(

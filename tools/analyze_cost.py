@@ -7,26 +7,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mmsamdistill_command import add_config_options
+from mmsamdistill_command import add_config_options, add_device, add_shape
 
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='distilled config, compared with its plain one; or a plain')
-    parser.add_argument(
-        '--shape',
-        type=int,
-        nargs=2,
-        default=(128, 128),
-        metavar=('H', 'W'),
-        help='pixels of the image, default: 128 128',
-    )
+    add_shape(parser)
     parser.add_argument('--batch-size', type=int, default=1, help='images a step, default: 1')
     parser.add_argument('--steps', type=int, default=5, help='timed repetitions, default: 5')
     parser.add_argument('--json', type=Path, help='write all numbers to this file')
     parser.add_argument('--figure', type=Path, help='draw what the parts cost: png, pdf or svg')
-    parser.add_argument('--device', help='cpu, cuda, ...; default: CUDA if there is any')
+    add_device(parser)
     add_config_options(
         parser, 'override settings of the config, such as model.analyzer.weights=random'
     )

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from mmsamdistill_command import add_debug
+from mmsamdistill_command import add_debug, add_device
 
 
 class Source(NamedTuple):
@@ -63,7 +63,7 @@ def _add_inputs(parser: argparse._ArgumentGroup) -> None:
     )
     parser.add_argument('--tile', type=int, help='window of networks in pixels; default: none')
     parser.add_argument('--tile-overlap', type=int, help='overlap of windows in pixels')
-    parser.add_argument('--device', help='cpu, cuda, cuda:1, ...; default: CUDA if there is any')
+    add_device(parser)
     parser.add_argument(
         '--protocol', default='denoise_rgb', help='of PSNR and SSIM (default: denoise_rgb)'
     )

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, distributions, requires
 
-from mmsamdistill_command import add_config_options
+from mmsamdistill_command import add_config_options, add_device
 
 
 def parse_args() -> argparse.Namespace:
@@ -17,7 +17,7 @@ def parse_args() -> argparse.Namespace:
         'be understood.',
     )
     parser.add_argument('config', nargs='?', help='look at its data, weights and memory as well')
-    parser.add_argument('--device', help='cpu, cuda, ...; default: CUDA if there is any')
+    add_device(parser)
     add_config_options(parser)
     return parser.parse_args()
 

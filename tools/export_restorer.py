@@ -3,7 +3,7 @@
 import argparse
 import json
 
-from mmsamdistill_command import add_config_options
+from mmsamdistill_command import add_config_options, add_local
 
 
 def parse_args() -> argparse.Namespace:
@@ -24,12 +24,7 @@ def parse_args() -> argparse.Namespace:
         help='prove before writing that the file gives the outputs of the checkpoint (default)',
     )
     parser.add_argument('--report', help="the .json of tools/test.py --out, for the file's card")
-    parser.add_argument(
-        '--local',
-        type=int,
-        metavar='PIXELS',
-        help='statistics of windows of so many pixels (TLC); default: as the config says; 0: none',
-    )
+    add_local(parser)
     parser.add_argument(
         '--ema',
         action=argparse.BooleanOptionalAction,

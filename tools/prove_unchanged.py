@@ -2,7 +2,7 @@
 
 import argparse
 
-from mmsamdistill_command import add_config_options
+from mmsamdistill_command import add_config_options, add_device, add_shape
 
 
 def parse_args() -> argparse.Namespace:
@@ -11,16 +11,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('config', help='config that the checkpoint was trained with')
     parser.add_argument('checkpoint', help='checkpoint of the training')
     parser.add_argument('exported', help='what tools/export_restorer.py wrote: .pth, .safetensors')
-    parser.add_argument(
-        '--shape',
-        type=int,
-        nargs=2,
-        default=(128, 128),
-        metavar=('H', 'W'),
-        help='pixels of the image, default: 128 128',
-    )
+    add_shape(parser)
     parser.add_argument('--repeats', type=int, default=20, help='timed runs of each, default: 20')
-    parser.add_argument('--device', help='cpu, cuda, ...; default: CUDA if there is any')
+    add_device(parser)
     add_config_options(parser)
     return parser.parse_args()
 

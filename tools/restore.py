@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from mmsamdistill_command import add_config_options
+from mmsamdistill_command import add_config_options, add_device, add_local
 
 
 def parse_args() -> argparse.Namespace:
@@ -21,13 +21,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--tile-overlap', type=int, help='overlap of windows in pixels')
     parser.add_argument('--batch-size', type=int, default=1, help='equal images at once; default 1')
     parser.add_argument('--amp', action='store_true', help='compute in half precision')
-    parser.add_argument(
-        '--local',
-        type=int,
-        metavar='PIXELS',
-        help='statistics of windows of so many pixels (TLC); default: as the config says; 0: none',
-    )
-    parser.add_argument('--device', help='cpu, cuda, cuda:1, ...; default: CUDA if there is any')
+    add_local(parser)
+    add_device(parser)
     parser.add_argument('--page', type=Path, help='folder for a web page of before and after')
     parser.add_argument('--suffix', default='', help='added to the stem of each result')
     add_config_options(parser)

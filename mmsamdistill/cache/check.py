@@ -205,10 +205,9 @@ def compute_again(
     images: Images,
     source: RegionSource,
     count: int,
-    *,
-    tolerance: float = TOLERANCE,
-    device: str | torch.device = 'cpu',
-    seed: int = 0,
+    tolerance: float,
+    device: str | torch.device,
+    seed: int,
 ) -> list[str]:
     """Compute a few maps again; the keys of those that the source does not reproduce."""
     source, different = source.to(device), []
@@ -259,9 +258,7 @@ def verify(
     wrong = {*report.missing, *report.stale, *report.damaged}
     if count and source is not None:
         sound = {key: files for key, files in found.items() if key not in wrong}
-        report.different = compute_again(
-            store, sound, source, count, tolerance=tolerance, device=device, seed=seed
-        )
+        report.different = compute_again(store, sound, source, count, tolerance, device, seed)
     return report
 
 

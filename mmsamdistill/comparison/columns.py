@@ -124,29 +124,21 @@ def find_columns(folders: Mapping[str, str | Path], images: Sequence[str] | None
             )
     keys = list(dict.fromkeys(images or files[TRUTH]))
     for name in order:
-        _check_partners(name, folders, files, keys, whole=images is None)
+        missing = [key for key in keys if key not in files[name]]
+        if missing:
+            raise FileNotFoundError(
+                f'{files[TRUTH][missing[0]]} has no partner {missing[0]}.* in {folders[name]}, '
+                f'column {name!r} (missing: {len(missing)} of {len(keys)}): restore them, or name '
+                'the images'
+            )
+        # And where all images are compared, none may be left over.
+        extra = [key for key in files[name] if key not in files[TRUTH]] if images is None else []
+        if extra:
+            raise FileNotFoundError(
+                f'{files[name][extra[0]]} of column {name!r} has no partner {extra[0]}.* in '
+                f'{folders[TRUTH]} ({len(extra)} have none): move it away, or name the images'
+            )
     return Columns(files, tuple(keys))
-
-
-def _check_partners(
-    name: str,
-    folders: Mapping[str, str | Path],
-    files: Mapping[str, Mapping[str, Path]],
-    keys: Sequence[str],
-    whole: bool,
-) -> None:
-    missing = [key for key in keys if key not in files[name]]
-    if missing:
-        raise FileNotFoundError(
-            f'{files[TRUTH][missing[0]]} has no partner {missing[0]}.* in {folders[name]}, column '
-            f'{name!r} (missing: {len(missing)} of {len(keys)}): restore them, or name the images'
-        )
-    extra = [key for key in files[name] if key not in files[TRUTH]] if whole else []
-    if extra:
-        raise FileNotFoundError(
-            f'{files[name][extra[0]]} of column {name!r} has no partner {extra[0]}.* in '
-            f'{folders[TRUTH]} ({len(extra)} have none): move it away, or name the images'
-        )
 
 
 def restore_column(

@@ -3,7 +3,6 @@
 import functools
 import io
 import os
-from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -11,7 +10,7 @@ from urllib.parse import urlparse
 
 import torch
 
-from mmsamdistill.compat.import_hook import after_import, wrap_after_import
+from mmsamdistill.compat.import_hook import Original, after_import, wrap_after_import
 from mmsamdistill.weights.reading import (
     CheckpointError,
     allow_mmengine_types,
@@ -81,7 +80,7 @@ def _safe_torch_load(file: Any, map_location: Any = None, weights_only: Any = No
     return load_stream(file, 'the stream', map_location)
 
 
-def _without_config_text(load: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+def _without_config_text(load: Original, *args: Any, **kwargs: Any) -> Any:
     """Drop what MMEngine would parse as Python, and import, when it resumes or infers."""
     checkpoint = load(*args, **kwargs)
     meta = checkpoint.get('meta') if isinstance(checkpoint, dict) else None
@@ -91,19 +90,14 @@ def _without_config_text(load: Callable[..., Any], *args: Any, **kwargs: Any) ->
 
 
 def _with_config(
-    init_model: Callable[..., Any],
-    inferencer: Any,
-    cfg: Any,
-    weights: Any,
-    *args: Any,
-    **kwargs: Any,
+    init_model: Original, inferencer: Any, cfg: Any, weights: Any, *args: Any, **options: Any
 ) -> Any:
     if not cfg:
         raise ValueError(
             f'{weights}: the configuration stored in a checkpoint is not executed; give the '
             "model's config file"
         )
-    return init_model(inferencer, cfg, weights, *args, **kwargs)
+    return init_model(inferencer, cfg, weights, *args, **options)
 
 
 def _amend_checkpoint_module(module: ModuleType) -> None:

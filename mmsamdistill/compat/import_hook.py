@@ -17,6 +17,8 @@ from mmsamdistill.compat.source_patches import SOURCE_PATCHES
 # Packages whose __init__ does more than gather names: it registers all of diffusers. They are lazy
 # too, and what they do beyond gathering happens when something registered by it is asked for.
 DEFERRED = frozenset({'mmagic.models.archs', 'mmagic.models.diffusion_schedulers'})
+Original = Callable[..., Any]
+"""What a remedy takes the place of, handed to it as its first argument."""
 AFTER_IMPORT: dict[str, list[Callable[[ModuleType], None]]] = {}
 
 
@@ -128,7 +130,7 @@ def wrap_after_import(module: str, name: str, wrapper: Callable[..., Any]) -> No
     after_import(module, amend)
 
 
-def wrapped(original: Callable[..., Any], wrapper: Callable[..., Any]) -> Callable[..., Any]:
+def wrapped(original: Original, wrapper: Callable[..., Any]) -> Callable[..., Any]:
     """The function that calls ``wrapper(original, *arguments)``, under the original's name."""
 
     @functools.wraps(original)

@@ -4,7 +4,7 @@ import importlib
 import importlib.util
 import multiprocessing.context
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib import metadata
 from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import ForkingPickler
@@ -14,15 +14,13 @@ from typing import Any
 import torch
 from mmengine.config import utils as config_utils
 
-from mmsamdistill.compat.import_hook import replace_in_modules, wrap_after_import
+from mmsamdistill.compat.import_hook import Original, replace_in_modules, wrap_after_import
 from mmsamdistill.images import check_whole
 from mmsamdistill.images.lmdb_file import check_lmdb
 
 _PACKAGE = 'mmsamdistill'
 # What was seen to be whole stays so for the run: read in each epoch, it is checked once a process.
 _whole: set[tuple[str, str]] = set()
-
-Original = Callable[..., Any]
 
 
 def train_on_several_cpus() -> None:

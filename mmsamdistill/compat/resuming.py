@@ -2,14 +2,14 @@
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from mmengine.dist import is_main_process
 from torch import nn
 
-from mmsamdistill.compat.import_hook import wrap_after_import
+from mmsamdistill.compat.import_hook import Original, wrap_after_import
 from mmsamdistill.compat.saving import checkpoint_pattern
 from mmsamdistill.files import write_atomically
 from mmsamdistill.weights.dialects import (
@@ -28,7 +28,7 @@ _HINT = (
 )
 
 
-def _load_or_resume(_: Callable[..., None], runner: Any) -> None:
+def _load_or_resume(_: Original, runner: Any) -> None:
     """Resume, else start from ``load_from``; stands for ``Runner.load_or_resume``."""
     # resume='auto' differs from resume=True in that load_from is what a run starts from while there
     # is nothing to resume, and not the file to resume.
@@ -127,7 +127,7 @@ def _step_of(path: Path, patterns: list[re.Pattern]) -> int:
     return steps[0] if steps else -1
 
 
-def _resume(resume: Callable[..., None], runner: Any, *args: Any, **kwargs: Any) -> None:
+def _resume(resume: Original, runner: Any, *args: Any, **kwargs: Any) -> None:
     runner._resuming = True
     try:
         resume(runner, *args, **kwargs)
@@ -136,7 +136,7 @@ def _resume(resume: Callable[..., None], runner: Any, *args: Any, **kwargs: Any)
 
 
 def _load_complete(
-    _: Callable[..., Any],
+    _: Original,
     runner: Any,
     filename: str,
     map_location: Any = 'cpu',
@@ -205,7 +205,7 @@ def _require_state(checkpoint: Any, filename: str) -> None:
         )
 
 
-def _initialise(_: Callable[..., None], init: Any, model: nn.Module) -> None:
+def _initialise(_: Original, init: Any, model: nn.Module) -> None:
     """Stand for ``PretrainedInit.__call__``."""
     from mmengine.model.weight_init import update_init_info
     from mmengine.runner import checkpoint as host

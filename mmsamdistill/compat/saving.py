@@ -4,7 +4,7 @@ import contextlib
 import io
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from types import ModuleType
 from typing import IO, Any
 
@@ -12,6 +12,7 @@ import torch
 from mmengine.dist import is_main_process
 
 from mmsamdistill.compat.import_hook import (
+    Original,
     after_import,
     replace_in_modules,
     wrap_after_import,
@@ -32,7 +33,7 @@ def checkpoint_pattern(template: str) -> re.Pattern:
 
 
 def _save_whole(
-    save: Callable[..., None],
+    save: Original,
     checkpoint: dict,
     filename: str,
     file_client_args: dict | None = None,
@@ -85,9 +86,7 @@ class _RemovingLater:
         self.doomed.append(path)
 
 
-def _remove_afterwards(
-    save: Callable[..., None], hook: Any, runner: Any, *args: Any, **kwargs: Any
-) -> None:
+def _remove_afterwards(save: Original, hook: Any, runner: Any, *args: Any, **kwargs: Any) -> None:
     """Let one of the hook's saving methods write first and remove then."""
     backend = hook.file_backend
     if isinstance(backend, _RemovingLater):  # a best one saves the last one again
@@ -134,7 +133,7 @@ def is_own_checkpoint(hook: Any, path: Any) -> bool:
     return os.path.realpath(folder) == os.path.realpath(hook.out_dir)
 
 
-def _trust_own_files(before_train: Callable[..., None], hook: Any, runner: Any) -> None:
+def _trust_own_files(before_train: Original, hook: Any, runner: Any) -> None:
     """Let the hook take over from a resumed message hub only what this run may remove."""
     # 1. Which checkpoints are kept, as far as that can be believed.
     known = runner.message_hub.runtime_info
@@ -166,7 +165,7 @@ def _forget_best(hook: Any, name: str) -> None:
         hook.best_ckpt_path_dict[name.removeprefix('best_ckpt_')] = None
 
 
-def _never_the_broken(save: Callable[..., None], hook: Any, runner: Any, metrics: dict) -> None:
+def _never_the_broken(save: Original, hook: Any, runner: Any, metrics: dict) -> None:
     """Keep weights that are no numbers from being the best ones, whatever the metric says."""
     if not hook.save_best:
         return

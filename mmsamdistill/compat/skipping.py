@@ -1,7 +1,7 @@
 """Resumed runs go on in the middle of their data, without loading what was seen."""
 
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from types import ModuleType
 from typing import Any
 
@@ -10,7 +10,7 @@ import torch
 from mmengine.dist import get_rank
 from torch.utils.data import DataLoader, IterableDataset
 
-from mmsamdistill.compat.import_hook import after_import, wrap_after_import
+from mmsamdistill.compat.import_hook import Original, after_import, wrap_after_import
 
 LOOPS = 'mmengine.runner.loops'
 
@@ -84,7 +84,7 @@ def _numbered(loop: Any) -> NumberedBatches | None:
     return loader.batch_sampler
 
 
-def _run(run: Callable[..., Any], loop: Any) -> Any:
+def _run(run: Original, loop: Any) -> Any:
     batches = _numbered(loop)
     # onedl-mmengine can be told to begin the data anew.
     if batches is not None and not getattr(loop, 'fast_forward_on_resume', False):
@@ -92,7 +92,7 @@ def _run(run: Callable[..., Any], loop: Any) -> Any:
     return run(loop)
 
 
-def _run_epoch(run_epoch: Callable[..., Any], loop: Any) -> None:
+def _run_epoch(run_epoch: Original, loop: Any) -> None:
     length = len(loop.dataloader)
     begins = not isinstance(loop.dataloader.batch_sampler, NumberedBatches)
     batches = _numbered(loop)

@@ -123,8 +123,8 @@ class RegionCacheHook(Hook):
         hashes = 'changed' if self.hash_images else 'none'
         fit = check_cache(store, images, self.expected, source, hashes=hashes)
         if fit.ok and self.spot_check:
-            options = {'tolerance': self.tolerance, 'device': device, 'seed': self.seed}
-            fit.different = compute_again(store, images, source, self.spot_check, **options)
+            how = (self.spot_check, self.tolerance, device, self.seed)
+            fit.different = compute_again(store, images, source, *how)
         if fit.ok:
             return None
         wanted = self.source
