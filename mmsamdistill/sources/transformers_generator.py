@@ -1,6 +1,7 @@
 """Automatic mask generation with transformers' models, several images at a time."""
 
 from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,13 @@ from torch import Tensor, nn
 from mmsamdistill.arguments import check_number
 from mmsamdistill.sources.mask_generator import paint_records
 
+# By the names that the library's own filter has for them.
+_THRESHOLDS = (
+    'pred_iou_thresh', 'stability_score_thresh', 'mask_threshold', 'stability_score_offset',
+)  # fmt: skip
 
+
+@dataclass(eq=False, repr=False)
 class TransformersMaskGenerator:
     """A grid of point prompts on an image and its crops, filtered as SAM's own generator does."""
 
@@ -18,42 +25,30 @@ class TransformersMaskGenerator:
     # of an image that is not square as SAM 1 does: SAM 2 and its successors, which stretch images
     # to a square, would never be asked about a part of the image.
 
-    def __init__(
-        self,
-        model: nn.Module,
-        *,
-        points_per_side: int = 32,
-        points_per_batch: int = 64,
-        pred_iou_thresh: float = 0.88,
-        stability_score_thresh: float = 0.95,
-        stability_score_offset: float = 1.0,
-        mask_threshold: float = 0.0,
-        box_nms_thresh: float = 0.7,
-        crop_n_layers: int = 0,
-        crop_overlap_ratio: float = 512 / 1500,
-        crop_n_points_downscale_factor: int = 1,
-        images_per_batch: int = 1,
-    ) -> None:
-        check_number(0, crop_n_layers=crop_n_layers)
-        check_number(1, points_per_side=points_per_side, points_per_batch=points_per_batch)
-        check_number(1, images_per_batch=images_per_batch)
-        self.model = model
-        self.processor = model.image_processor
-        self.points_per_batch = points_per_batch
-        self.thresholds = {
-            'pred_iou_thresh': pred_iou_thresh,
-            'stability_score_thresh': stability_score_thresh,
-            'mask_threshold': mask_threshold,
-            'stability_score_offset': stability_score_offset,
-        }
-        self.box_nms_thresh = box_nms_thresh
-        self.crop_n_layers = crop_n_layers
-        self.crop_overlap_ratio = crop_overlap_ratio
-        self.images_per_batch = images_per_batch
+    model: nn.Module
+    _: KW_ONLY
+    points_per_side: int = 32
+    points_per_batch: int = 64
+    pred_iou_thresh: float = 0.88
+    stability_score_thresh: float = 0.95
+    stability_score_offset: float = 1.0
+    mask_threshold: float = 0.0
+    box_nms_thresh: float = 0.7
+    crop_n_layers: int = 0
+    crop_overlap_ratio: float = 512 / 1500
+    crop_n_points_downscale_factor: int = 1
+    images_per_batch: int = 1
+
+    def __post_init__(self) -> None:
+        check_number(0, crop_n_layers=self.crop_n_layers)
+        for name in ('points_per_side', 'points_per_batch', 'images_per_batch'):
+            check_number(1, **{name: getattr(self, name)})
+        self.processor = self.model.image_processor
+        self.thresholds = {name: getattr(self, name) for name in _THRESHOLDS}
         # Of the whole image, and of each layer of crops.
         self.grids = [
-            _grid(max(1, int(points_per_side / crop_n_points_downscale_factor**layer)))
-            for layer in range(crop_n_layers + 1)
+            _grid(max(1, int(self.points_per_side / self.crop_n_points_downscale_factor**layer)))
+            for layer in range(self.crop_n_layers + 1)
         ]
 
     def generate(self, image: np.ndarray) -> list[dict[str, Any]]:

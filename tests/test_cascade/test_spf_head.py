@@ -296,9 +296,9 @@ def test_learns_to_use_regions():
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        ({'channels': 0}, 'above 0'),
-        ({'depth': 0}, 'above 0'),
-        ({'in_channels': 0}, 'above 0'),
+        ({'channels': 0}, 'at least 1'),
+        ({'depth': 0}, 'at least 1'),
+        ({'in_channels': 0}, 'at least 1'),
         ({'priors': ('colour', 'shape')}, "out of .*'colour', 'feature'"),
         ({'priors': 'size'}, 'sequence of names'),
     ],

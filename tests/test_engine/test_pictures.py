@@ -120,7 +120,7 @@ def test_large_images_are_scaled_down():
 
 @pytest.mark.parametrize('wrong', [{'interval': 0}, {'width': 0}, {'indices': (-1,)}])
 def test_senseless_pictures(wrong):
-    with pytest.raises(ValueError, match='must be at least'):
+    with pytest.raises(ValueError, match='number, at least'):
         DistillationPictureHook(**wrong)
 
 

@@ -223,7 +223,7 @@ class TestControls:
         assert description['source'] == SuperpixelRegions().describe()
 
     def test_errors(self):
-        with pytest.raises(ValueError, match="unknown mode 'flip'"):
+        with pytest.raises(ValueError, match="mode='flip' is not one of"):
             ShuffledRegions(NoRegions(), mode='flip')
         with pytest.raises(TypeError, match=r'its config.*got str'):
             ShuffledRegions('CachedRegions')

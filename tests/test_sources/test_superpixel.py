@@ -98,7 +98,7 @@ def test_half_precision_input_and_layout(images):
 
 
 def test_errors():
-    with pytest.raises(ValueError, match="unknown superpixel method 'watershed'"):
+    with pytest.raises(ValueError, match="method='watershed' is not one of"):
         SuperpixelRegions('watershed')
     with pytest.raises(ValueError, match='slic does not use min_size, scale'):
         SuperpixelRegions('slic', scale=3, min_size=2)
