@@ -1,6 +1,7 @@
 """Restore an image or a whole folder of images with a trained restorer."""
 
 import argparse
+import os
 from pathlib import Path
 
 from mmsamdistill_command import add_config_options, add_device, add_local
@@ -56,18 +57,32 @@ def plan(images: Path, out: Path, suffix: str, page: Path | None = None) -> dict
     if '/' in suffix or '\\' in suffix:
         raise UsageError(f'--suffix {suffix}: it is added to names, and can be no path')
     root = images if images.is_dir() else images.parent
-    ours = {folder.resolve() for folder in (out, page) if folder} - {root.resolve()}
+    ours = {real(folder) for folder in (out, page) if folder} - {real(root)}
     results: dict[Path, Path] = {}
+    left_out = 0
     for path in [images] if images.is_file() else list_images(images):
-        if ours.intersection(path.resolve().parents):
+        if ours.intersection(real(path.parent / 'name').parents):
+            left_out += 1
             continue
         relative = path.relative_to(root)
         results[path] = out / relative.parent / f'{relative.stem}{suffix}.png'
-    sources = {path.resolve() for path in results}
+    if left_out:
+        print(f'restore: {left_out} images are results below {images}, and left out')
+    sources = {real(path) for path in results}
     for result in results.values():
-        if result.resolve() in sources:
+        if real(result) in sources:
             raise ValueError(f'{result} would overwrite an input; choose another OUT or a --suffix')
     return results
+
+
+def real(path: Path) -> Path:
+    """Resolve a path; not by ``Path.resolve``, which raises for links in a circle."""
+    return Path(os.path.realpath(path))
+
+
+def on_a_line(path: Path) -> str:
+    """A path to print, escaped if it has line breaks or bytes that are no text."""
+    return str(path) if str(path).isprintable() else ascii(str(path))
 
 
 def load_restorer(args: argparse.Namespace) -> Restorer:
@@ -111,7 +126,7 @@ def main() -> None:
             failed[path] = reason
     for note, paths in notes.items():
         others = f' and {len(paths) - 1} more' if len(paths) > 1 else ''
-        print(f'note: {note} ({paths[0]}{others})')
+        print(f'note: {note} ({on_a_line(paths[0])}{others})')
     for remark in restorer.remarks:
         print(f'note: {remark}')
     how = statistics_of(restorer.model, restorer.window)
@@ -122,7 +137,10 @@ def main() -> None:
     if args.page and len(failed) < len(results):
         write_page({path: results[path] for path in results.keys() - failed.keys()}, args)
     if failed:
-        lines = [f'  {path} ({type(why).__name__}: {why})' for path, why in failed.items()]
+        lines = [
+            f'  {on_a_line(path)} ({type(why).__name__}: {" ".join(str(why).split())})'
+            for path, why in failed.items()
+        ]
         raise SystemExit('\n'.join(['not restored:', *lines]))
 
 

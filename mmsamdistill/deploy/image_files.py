@@ -13,15 +13,16 @@ from typing import Any
 
 import cv2
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from mmsamdistill.arguments import check_number
+from mmsamdistill.deploy.kinds import pillow_bytes
 from mmsamdistill.deploy.restorer import Restorer
 from mmsamdistill.files import write_atomically
 from mmsamdistill.images import check_whole, decode_image
 from mmsamdistill.images.header import PNG_SIGNATURE, check_pixels, png_chunk, turned
 
-_ORIENTATION, _BITS = 0x0112, 258
+_ORIENTATION, _BITS, _MEANING, _PLANES = 0x0112, 258, 262, 284
 _COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # channels: what PNG calls them
 
 
@@ -111,6 +112,8 @@ def read_picture(path: str | Path) -> Picture:
             with Image.open(io.BytesIO(data)) as image:
                 check_pixels(image.height, image.width, path)
                 return _decode(image, data, path)
+        except UnidentifiedImageError:
+            raise ValueError(f'{path} is no image, or of a kind that cannot be read') from None
         except (OSError, SyntaxError, EOFError, struct.error, zlib.error) as error:
             raise ValueError(f'{path} is damaged or no image: {error}') from error
 
@@ -144,13 +147,14 @@ def _decode(image: Image.Image, data: bytes, path: str | Path) -> Picture:
         pixels = decode_image(data, path)
         pixels = pixels[..., :1] if image.mode == 'L' else pixels
     elif _is_deep(image, data):
-        pixels = _decode_deep(data, path)
+        pixels = _decode_deep(image, data, path)
         # OpenCV turns what is turned in a TIFF by itself.
         if image.format != 'TIFF':
             pixels = _upright(pixels, image)
     else:
         # Pillow turns a TIFF while loading it, and takes the tag out.
-        pixels = _upright(_decode_bytes(image), image)
+        pixels = _upright(pillow_bytes(image), image)
+        _require_rows(image, data, path)
     return Picture(np.ascontiguousarray(pixels), icc, _camera_data(image), notes)
 
 
@@ -165,29 +169,35 @@ def _is_deep(image: Image.Image, data: bytes) -> bool:
     return image.mode.startswith(('I', 'F'))
 
 
-def _decode_deep(data: bytes, path: str | Path) -> np.ndarray:
+def _decode_deep(image: Image.Image, data: bytes, path: str | Path) -> np.ndarray:
     """By OpenCV, since Pillow has no colours of 16 bits."""
+    tags = getattr(image, 'tag_v2', {})
+    # OpenCV reads these otherwise than they are meant.
+    if tags.get(_PLANES, 1) != 1 or tags.get(_MEANING, 1) not in (1, 2):
+        raise ValueError(
+            f'{path} has 16 bits in separate planes, inverted or in other colours than RGB: '
+            'convert it to plain grey or RGB'
+        )
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None:
         raise ValueError(f'{path} is damaged or of a kind that cannot be read')
     if pixels.dtype != np.uint16:
         raise ValueError(f'{path} has pixels of {pixels.dtype}: 8 and 16 bits can be restored')
     if pixels.ndim == 2:
-        return pixels[..., None]
+        pixels, key = pixels[..., None], image.info.get('transparency')
+        alpha = [] if key is None else [np.where(pixels == key, np.uint16(0), np.uint16(65535))]
+        return np.concatenate([pixels, *alpha], -1)
     pixels = pixels[..., [2, 1, 0, 3][: pixels.shape[-1]]]
     grey_with_alpha = data.startswith(PNG_SIGNATURE) and data[25] == 4
     return pixels[..., 2:] if grey_with_alpha else pixels
 
 
-def _decode_bytes(image: Image.Image) -> np.ndarray:
-    image.load()
-    mode = {'1': 'L', 'L': 'L', 'LA': 'LA', 'La': 'LA', 'RGBA': 'RGBA', 'RGBa': 'RGBA'}.get(
-        image.mode, 'RGB'
-    )
-    if 'transparency' in image.info or image.mode == 'PA':
-        mode = {'L': 'LA', 'RGB': 'RGBA'}.get(mode, mode)
-    pixels = np.asarray(image.convert(mode))
-    return pixels[..., None] if pixels.ndim == 2 else pixels
+def _require_rows(image: Image.Image, data: bytes, path: str | Path) -> None:
+    """Pillow leaves black what a PNG declares and does not have; libpng alone says so."""
+    if image.format != 'PNG':
+        return
+    if cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE) is None:
+        raise ValueError(f'{path} is damaged: it has fewer rows than it declares')
 
 
 def _what_is_lost(image: Image.Image) -> list[str]:

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+_NOT_RGB = ('CMYK', 'LAB')
 _WHITES = {np.dtype('uint8'): 255.0, np.dtype('uint16'): 65535.0}
 
 
@@ -32,7 +33,8 @@ def to_levels(image: Any, channels: int, order: str = 'rgb') -> Levels:
     if isinstance(image, np.ndarray):
         if image.ndim not in (2, 3):
             raise ValueError(f'an array of shape {image.shape}: expected (H, W) or (H, W, C)')
-        white = _WHITES.get(image.dtype)
+        white = _WHITES.get(image.dtype.newbyteorder('='))
+        _require_levels(image, white, image.dtype.kind == 'f')
         values = torch.from_numpy(np.atleast_3d(image).astype(np.float32).transpose(2, 0, 1))[None]
     elif isinstance(image, Tensor):
         if image.ndim not in (3, 4):
@@ -41,6 +43,7 @@ def to_levels(image: Any, channels: int, order: str = 'rgb') -> Levels:
             )
         # By name, since torch has uint16 since 2.3 only.
         white = {'torch.uint8': 255.0, 'torch.uint16': 65535.0}.get(str(image.dtype))
+        _require_levels(image, white, image.is_floating_point())
         values = image.detach().cpu().float().reshape(-1, *image.shape[-3:])
     else:
         raise TypeError(
@@ -69,7 +72,9 @@ def from_levels(image: Any, source: Levels, restored: Tensor, order: str = 'rgb'
         pixels = pixels.round().astype(np.uint16 if deep else np.uint8)
         pixels = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
         result = Image.fromarray(pixels)
-        result.info = dict(image.info)
+        # The transparent colour is a channel now, and CMYK's profile is not RGB's.
+        lost = ('transparency', 'icc_profile') if image.mode in _NOT_RGB else ('transparency',)
+        result.info = {key: value for key, value in image.info.items() if key not in lost}
         return result
     pixels = pixels if image.dtype.kind == 'f' else pixels.round()
     return pixels.reshape(image.shape).astype(image.dtype)
@@ -86,24 +91,37 @@ def _apart(values: Tensor, channels: int, order: str, white: float) -> Levels:
     return Levels(values, alpha, white)
 
 
-def _unit_range(image: Any, values: Tensor) -> float:
-    floats = image.dtype.kind == 'f' if isinstance(image, np.ndarray) else image.is_floating_point()
-    if not floats:
+def _require_levels(image: Any, white: float | None, floats: bool) -> None:
+    if not (white or floats):
         raise TypeError(f'an image of {image.dtype}: expected uint8, uint16 or floats in 0..1')
-    largest = float(values.max()) if values.numel() else 0.0
-    if not largest <= 2:
+
+
+def _unit_range(image: Any, values: Tensor) -> float:
+    smallest, largest = (float(each) for each in values.aminmax()) if values.numel() else (0, 0)
+    # A little outside is what networks give; not a number compares as neither.
+    if not (smallest >= -0.5 and largest <= 2):
         raise ValueError(
-            f'an image of {image.dtype} with values up to {largest:g}: divide by 255, or give uint8'
+            f'an image of {image.dtype} with values from {smallest:g} to {largest:g}: expected '
+            '0..1; divide by 255, or give uint8'
         )
     return 1.0
 
 
+def pillow_bytes(image: Image.Image) -> np.ndarray:
+    """An image of up to 8 bits as (H, W, C), whatever is transparent as the last channel."""
+    modes = {'1': 'L', 'L': 'L', 'LA': 'LA', 'La': 'LA', 'RGBA': 'RGBA', 'RGBa': 'RGBA'}
+    mode = modes.get(image.mode, 'RGB')
+    if 'transparency' in image.info or image.mode == 'PA':
+        mode = {'L': 'LA', 'RGB': 'RGBA'}.get(mode, mode)
+    return np.atleast_3d(np.asarray(image.convert(mode)))
+
+
 def _pil_array(image: Image.Image) -> np.ndarray:
+    if image.mode in ('F', 'I') or (image.mode[0] == 'I' and 'transparency' in image.info):
+        raise TypeError(
+            f'a PIL image of mode {image.mode}{" with transparency" * (image.mode[0] == "I")}: 8 '
+            'bits, and I;16 without transparency, can be restored; give an array'
+        )
     if image.mode.startswith('I;16'):
         return np.asarray(image).astype(np.uint16)
-    mode = {'1': 'L', 'L': 'L', 'LA': 'LA', 'RGBA': 'RGBA', 'PA': 'RGBA'}.get(image.mode, 'RGB')
-    if image.mode in ('F', 'I'):
-        raise TypeError(f'a PIL image of mode {image.mode}: 8 bits and I;16 can be restored')
-    if image.mode == 'P' and 'transparency' in image.info:
-        mode = 'RGBA'
-    return np.asarray(image.convert(mode))
+    return pillow_bytes(image)

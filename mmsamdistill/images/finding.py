@@ -35,8 +35,8 @@ def find_images(folder: str | Path) -> ImageFolder:
 
     Taken are files with one of :data:`IMAGE_SUFFIXES` in upper, lower or mixed case, in the folder
     and in all folders below it, linked ones too. Not taken are other suffixes, names that begin
-    with a dot, which systems and half-written files have, and links that lead back to a folder
-    around themselves.
+    with a dot, which systems and half-written files have, pipes and devices, and links that lead
+    back to a folder around themselves.
     """
     folder = Path(folder)
     if not folder.exists():
@@ -74,9 +74,14 @@ def walk_folder(folder: Path, around: tuple[Path, ...] = ()) -> Iterator[tuple[P
         path = Path(entry.path)
         if entry.name.startswith('.'):
             yield path, 'hidden'
-        elif not entry.is_dir():
+        # Not entry.is_dir(), which raises for links in a circle.
+        elif not os.path.isdir(path):
             suffix = path.suffix.lower()
-            yield path, '' if suffix in IMAGE_SUFFIXES else suffix or 'without suffix'
+            if suffix not in IMAGE_SUFFIXES:
+                yield path, suffix or 'without suffix'
+            else:  # what leads nowhere is an error of whoever reads it
+                odd = os.path.exists(path) and not os.path.isfile(path)
+                yield path, 'pipe or device' if odd else ''
         elif path.resolve() in around:
             yield path, LOOP
         else:

@@ -87,6 +87,40 @@ def test_grey_stays_grey_and_transparency_as_it_was(make, pixels):
         assert restorer(image).mode == mode
 
 
+def test_transparent_colours_become_transparency(make, pixels):
+    restorer = make()
+    grey, key = Image.fromarray(pixels[..., 0]), int(pixels[3, 4, 0])
+    colours = Image.fromarray(pixels)
+    for image, transparent, mode in ((grey, key, 'LA'), (colours, tuple(pixels[3, 4]), 'RGBA')):
+        image.info['transparency'] = transparent
+        restored = restorer(image)
+        assert restored.mode == mode
+        clear = (pixels == pixels[3, 4]).all(-1) if mode == 'RGBA' else pixels[..., 0] == key
+        assert (np.asarray(restored)[..., -1] == np.where(clear, 0, 255)).all()
+        assert 'transparency' not in restored.info
+    premultiplied = colours.convert('RGBA').convert('RGBa')
+    assert restorer(premultiplied).mode == 'RGBA'
+    cmyk = colours.convert('CMYK')
+    cmyk.info['icc_profile'] = b'of CMYK'
+    assert restorer(cmyk).info == {}
+
+
+def test_arrays_of_any_layout(make, pixels):
+    restorer = make()
+    wanted = restorer(pixels)
+    assert (
+        restorer(pixels[::-1, ::-1])[::-1, ::-1] == restorer(pixels[::-1, ::-1].copy())[::-1, ::-1]
+    ).all()
+    assert (restorer(np.asfortranarray(pixels)) == wanted).all()
+    deep = pixels.astype(np.uint16) * 257
+    turned = restorer(deep.astype('>u2'))
+    assert turned.dtype == '>u2'
+    assert (turned == restorer(deep)).all()
+    tensor = torch.from_numpy(pixels.astype(np.float64) / 255).permute(2, 0, 1).requires_grad_()
+    assert restorer(tensor).dtype == torch.float64
+    assert restorer([]) == []
+
+
 def test_colours_through_a_restorer_of_one_channel(make, pixels):
     model = {**NAFNET, 'generator': {**NAFNET['generator'], 'img_channels': 1}}
     model['data_preprocessor'] = {'type': 'DataPreprocessor', 'mean': [0.0], 'std': [255.0]}
@@ -113,7 +147,13 @@ def test_lists_and_batches(make, pixels):
     [
         ('photo.png', TypeError, 'str is no image'),
         (np.zeros((4, 4), np.int64), TypeError, 'int64'),
-        (np.full((4, 4), 255.0), ValueError, r'values up to 255'),
+        (np.full((4, 4), 255.0), ValueError, r'values from 255 to 255'),
+        (np.linspace(-1, 1, 16).reshape(4, 4), ValueError, r'values from -1 to 1'),
+        (np.array([[0.5, np.nan]]), ValueError, 'nan'),
+        (torch.tensor([[[0.5, -torch.inf]]]), ValueError, 'inf'),
+        (np.zeros((4, 4), bool), TypeError, 'bool'),
+        (np.zeros((4, 4), np.complex64), TypeError, 'complex64'),
+        (Image.new('F', (4, 4)), TypeError, 'mode F'),
         (np.zeros((4, 4, 5), np.uint8), ValueError, '5 channels'),
         (np.zeros((0, 4, 3), np.uint8), ValueError, 'no pixels'),
         (torch.zeros(4, 4), ValueError, r'\(C, H, W\)'),

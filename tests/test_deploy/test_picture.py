@@ -1,4 +1,5 @@
 import io
+import struct
 
 import cv2
 import numpy as np
@@ -6,6 +7,7 @@ import pytest
 from PIL import Image, ImageCms, ImageOps
 
 from mmsamdistill.deploy.image_files import Picture, encode_png, read_picture
+from mmsamdistill.images.header import png_chunk
 
 RNG = np.random.default_rng(0)
 RGB = RNG.integers(0, 256, (9, 13, 3), dtype=np.uint8)
@@ -112,11 +114,48 @@ def test_half_a_file_of_sixteen_bits_is_an_error(tmp_path, suffix, compressed):
 def test_what_cannot_be_restored_is_named(tmp_path):
     for name, content in (('empty.png', b''), ('text.png', b'no image')):
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(ValueError, match=name):
+        with pytest.raises(ValueError, match=name) as refused:
             read_picture(tmp_path / name)
+        assert 'BytesIO' not in str(refused.value)
     Image.fromarray(RGB[..., 0].astype(np.float32)).save(tmp_path / 'f.tif')
     with pytest.raises(ValueError, match='float32'):
         read_picture(tmp_path / 'f.tif')
+
+
+@pytest.mark.parametrize(
+    'kind', [{'photometric': 'miniswhite'}, {'photometric': 'rgb', 'planarconfig': 'separate'}]
+)
+def test_sixteen_bits_that_opencv_reads_wrongly_are_refused(tmp_path, kind):
+    tifffile = pytest.importorskip('tifffile')
+    pixels = (
+        DEEP[..., 0] if kind['photometric'] == 'miniswhite' else DEEP[..., :3].transpose(2, 0, 1)
+    )
+    tifffile.imwrite(tmp_path / 'a.tif', pixels, **kind)
+    with pytest.raises(ValueError, match=r'a\.tif has 16 bits in separate planes, inverted'):
+        read_picture(tmp_path / 'a.tif')
+
+
+def test_a_transparent_level_of_sixteen_bits(tmp_path):
+    data = encode_png(Picture(DEEP[..., :1]))
+    key = int(DEEP[4, 5, 0])
+    end = data.index(b'IDAT') - 4
+    (tmp_path / 'a.png').write_bytes(
+        data[:end] + png_chunk(b'tRNS', key.to_bytes(2, 'big')) + data[end:]
+    )
+    pixels = read_picture(tmp_path / 'a.png').pixels
+    assert pixels.dtype == np.uint16
+    assert (pixels[..., 0] == DEEP[..., 0]).all()
+    assert (pixels[..., 1] == np.where(DEEP[..., 0] == key, 0, 65535)).all()
+
+
+@pytest.mark.parametrize('dtype', [np.uint8, np.uint16])
+def test_rows_that_a_whole_png_does_not_have_are_no_black_rows(tmp_path, dtype):
+    data = encode_png(Picture(RGB.astype(dtype)))
+    size = struct.pack('>II', 13, 90)
+    header = size + data[24:29]
+    (tmp_path / 'a.png').write_bytes(data[:8] + png_chunk(b'IHDR', header) + data[33:])
+    with pytest.raises(ValueError, match=r'a\.png is damaged'):
+        read_picture(tmp_path / 'a.png')
 
 
 def test_larger_than_pillow_opens(tmp_path, monkeypatch):

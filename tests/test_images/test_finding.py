@@ -50,8 +50,16 @@ def test_linked_folders_are_followed_and_loops_end(tmp_path):
 
 
 def test_a_broken_link_is_an_image_that_fails_by_name_when_it_is_read(tmp_path):
-    os.symlink(tmp_path / 'gone', tmp_path / 'a.png')
-    assert list(find_images(tmp_path).files) == ['a']
+    for name, target in (('a', 'gone'), ('b', 'b'), ('c', 'd'), ('d', 'c')):  # circles, too
+        os.symlink(f'{target}.png', tmp_path / f'{name}.png')
+    assert list(find_images(tmp_path).files) == ['a', 'b', 'c', 'd']
+
+
+def test_what_never_ends_is_no_image(tmp_path):
+    touch(tmp_path, 'a.png')
+    os.mkfifo(tmp_path / 'pipe.png')
+    os.symlink('/dev/zero', tmp_path / 'zero.png')
+    assert find_images(tmp_path).remark() == 'skipped 2 files (2 pipe or device)'
 
 
 def test_names_that_differ_in_the_suffix_only_are_refused(tmp_path):

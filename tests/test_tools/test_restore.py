@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from PIL import Image
 from toy import plain_model
 from toy_gallery import Page
 
@@ -77,6 +78,23 @@ def test_broken_image_is_reported_at_the_end_and_stops_nothing(files, monkeypatc
     assert 'restored: 2 of 3' in capsys.readouterr().out
 
 
+def test_names_and_links_of_any_kind_are_on_one_line(files, monkeypatch, capsys):
+    for name in ('two\nlines.png', os.fsdecode(b'no text \xff.png')):
+        Image.new('1', (20, 20)).save(files / 'images' / name)
+    (files / 'images/loop.png').symlink_to('loop.png')
+    (files / 'images/half\n.jpg').write_bytes(b'')
+    with pytest.raises(SystemExit) as ended:
+        run(monkeypatch, files, files / 'images', files / 'out')
+    heading, *lines = str(ended.value).splitlines()
+    assert heading == 'not restored:'
+    assert len(lines) == 2
+    assert "half\\n.jpg' (ValueError: " in lines[0]
+    assert 'loop.png (OSError: ' in lines[1]
+    printed = capsys.readouterr().out
+    assert 'restored: 5 of 7' in printed
+    assert "no text \\udcff.png' and 1 more" in printed
+
+
 def test_a_page_shows_what_was_restored_before_and_after(files, monkeypatch, capsys):
     (files / 'images/a.png').write_bytes(b'broken')
     options = ('--page', files / 'images/page', '--suffix', '_x')
@@ -106,9 +124,11 @@ def test_a_page_where_the_results_go_is_refused_at_once(files, monkeypatch):
 
 
 def test_results_inside_the_images_folder_are_no_inputs(files, monkeypatch, capsys):
-    for _ in range(2):
+    for again in range(2):
         run(monkeypatch, files, files / 'images', files / 'images/out')
-        assert 'restored: 3 of 3' in capsys.readouterr().out
+        printed = capsys.readouterr().out
+        assert 'restored: 3 of 3' in printed
+        assert ('3 images are results' in printed) == again
     assert len(written(files / 'images')) == 6
 
 
@@ -176,8 +196,6 @@ def test_batches_windows_and_half_precision(files, monkeypatch, capsys):
 
 
 def test_what_cannot_be_kept_is_said_once(files, monkeypatch, capsys):
-    from PIL import Image
-
     for name in ('x', 'y'):
         Image.new('CMYK', (20, 20), (10, 20, 30, 40)).save(files / f'images/{name}.jpg')
     run(monkeypatch, files, files / 'images', files / 'out')
