@@ -38,19 +38,15 @@ _SMALL = {
     'restorer': {
         'type': 'BaseEditModel',
         'generator': {
-            'type': 'NAFNet',
-            'img_channels': 3,
-            'mid_channels': 8,
-            'enc_blk_nums': [1],
-            'middle_blk_num': 1,
-            'dec_blk_nums': [1],
+            'type': 'NAFNet', 'img_channels': 3, 'mid_channels': 8,
+            'enc_blk_nums': [1], 'middle_blk_num': 1, 'dec_blk_nums': [1],
         },
         'pixel_loss': {'type': 'PSNRLoss'},
         'data_preprocessor': {'type': 'DataPreprocessor', 'mean': [0.0] * 3, 'std': [255.0] * 3},
     },
     'spf': {'type': 'SPFHead', 'channels': 8},
     'analyzer': {'type': 'VGGAnalyzer', 'weights': 'random', 'layers': ('relu1_2',)},
-}
+}  # fmt: skip
 
 
 def check_machine() -> Iterator[Finding]:

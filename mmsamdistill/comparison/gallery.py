@@ -8,11 +8,10 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-import cv2
-import numpy as np
+from PIL import Image, ImageOps
 from tqdm import tqdm
 
-from mmsamdistill.comparison.columns import Columns, fit_to_size, read_picture
+from mmsamdistill.comparison.columns import Columns, read_picture
 from mmsamdistill.comparison.page_text import page_text
 from mmsamdistill.comparison.scores import Scores
 from mmsamdistill.evaluation.report import write_report
@@ -23,7 +22,6 @@ _CONTENT = ('images', 'thumbnails', 'index.html', 'scores.csv', 'scores.json', '
 # What every browser shows; anything else is converted to PNG.
 _SHOWN = ('.png', '.jpg', '.jpeg', '.webp', '.bmp')
 _THUMBNAIL = (168, 120)  # pixels, twice what the page shows: screens have two pixels a point
-_JPEG = (cv2.IMWRITE_JPEG_QUALITY, 82)
 
 
 def write_gallery(
@@ -139,7 +137,7 @@ def _add_image(build: Path, folder: str, key: str, source: Path, link: bool) -> 
     path = f'{folder}/{key}{source.suffix if shown else ".png"}'
     target = _place(build, path)
     if not shown:
-        target.write_bytes(cv2.imencode('.png', read_picture(source)[..., ::-1])[1].tobytes())
+        Image.fromarray(read_picture(source)).save(target)
     elif link:
         target.symlink_to(source.resolve())
     else:
@@ -149,19 +147,12 @@ def _add_image(build: Path, folder: str, key: str, source: Path, link: bool) -> 
 
 def _add_thumbnail(build: Path, key: str, source: Path) -> tuple[int, int]:
     """Write the thumbnail of an image, and return the image's height and width."""
-    picture = read_picture(source)
-    height, width = picture.shape[:2]
-    scale = min(1.0, max(_THUMBNAIL[0] / width, _THUMBNAIL[1] / height))
-    small = fit_to_size(picture, max(1, round(width * scale)), max(1, round(height * scale)))
-    # The page cuts thumbnails to one shape, from their middle.
-    top, left = (
-        max(0, (side - wanted) // 2)
-        for side, wanted in zip(small.shape, _THUMBNAIL[::-1], strict=False)
-    )
-    small = small[top : top + _THUMBNAIL[1], left : left + _THUMBNAIL[0]]
-    encoded = cv2.imencode('.jpg', np.ascontiguousarray(small[..., ::-1]), _JPEG)[1]
-    _place(build, f'thumbnails/{key}.jpg').write_bytes(encoded.tobytes())
-    return height, width
+    picture = Image.fromarray(read_picture(source))
+    # Of one shape, out of the middle; what is smaller than that is not enlarged.
+    size = tuple(min(pair) for pair in zip(picture.size, _THUMBNAIL, strict=True))
+    small = ImageOps.fit(picture, size, Image.Resampling.BOX)
+    small.save(_place(build, f'thumbnails/{key}.jpg'), quality=82)
+    return picture.height, picture.width
 
 
 def _place(build: Path, path: str) -> Path:

@@ -90,17 +90,14 @@ class Restorer:
     ) -> None:
         if overlap is not None and tile is None:
             raise ValueError(f'overlap={overlap} means nothing without tiles: give a tile, too')
-        if isinstance(tile, int):
-            check_tile(tile, DEFAULT_OVERLAP if overlap is None else overlap)
-        elif tile not in (None, 'auto'):
+        if not isinstance(tile, int) and tile not in (None, 'auto'):
             raise ValueError(f"tile={tile!r} is neither a number of pixels nor 'auto'")
-        elif overlap is not None:
-            check_tile(max(SMALLEST_TILE, overlap + GRID), overlap)
+        self.overlap = DEFAULT_OVERLAP if overlap is None else overlap
+        check_tile(tile if isinstance(tile, int) else SMALLEST_TILE + self.overlap, self.overlap)
         cfg = config if isinstance(config, Config) else read_config(config)
         cfg = plain_config(cfg)
         set_local_window(cfg, local)
         self.tile, self.amp = tile, amp
-        self.overlap = DEFAULT_OVERLAP if overlap is None else overlap
         self.device = find_device(device)
         self.remarks: list[str] = []
         self.model = build_model(cfg)
@@ -235,7 +232,17 @@ class Restorer:
         flip = self.order == 'bgr' and self.channels == 3
         batch: dict[str, list] = {'inputs': [], 'data_samples': []}
         for image in images.flip(1) if flip else images:
-            sample = self._pack(self._sample(image))
+            pixels = image.permute(1, 2, 0).contiguous().numpy()
+            # What the config's loading step gives for such an image.
+            loaded = {
+                'img': pixels,
+                'img_path': '',
+                # The host swaps colours, and can swap three or four channels only.
+                'img_channel_order': self.order if self.channels == 3 else 'bgr',
+                'img_color_type': self.color_type,
+                'ori_img_shape': pixels.shape,
+            }
+            sample = self._pack(loaded)
             batch['inputs'].append(sample['inputs'])
             batch['data_samples'].append(sample['data_samples'])
         half = torch.float16 if self.device.type == 'cuda' else torch.bfloat16
@@ -244,18 +251,6 @@ class Restorer:
         restored = torch.stack([each.output.pred_img for each in found]).float().cpu()
         # MMagic gives colours in OpenCV's order, whatever the network saw.
         return restored.flip(1) if self.channels == 3 else restored
-
-    def _sample(self, image: Tensor) -> dict[str, Any]:
-        """What the config's loading step gives for such an image."""
-        pixels = image.permute(1, 2, 0).contiguous().numpy()
-        return {
-            'img': pixels,
-            'img_path': '',
-            # The host swaps colours, and can swap three or four channels only.
-            'img_channel_order': self.order if self.channels == 3 else 'bgr',
-            'img_color_type': self.color_type,
-            'ori_img_shape': pixels.shape,
-        }
 
     def _prepare(self, cfg: Config) -> None:
         step = loading_step(cfg)

@@ -52,15 +52,9 @@ def set_local_window(cfg: Config, window: int | None) -> None:
 
 
 def apply_local_window(model: nn.Module, window: int | None, channels: int) -> None:
-    """Convert a plain model's network, or say that there is nothing to convert."""
-    if window is None:
-        return
-    network = getattr(model, 'generator', model)
-    if not use_local_statistics(network, window, channels):
-        raise ValueError(
-            f'{type(network).__name__} has no global pooling or normalisation to convert to local '
-            f'statistics of {window} pixels; use it without'
-        )
+    """Convert a plain model's network, where a window is asked for."""
+    if window is not None:
+        use_local_statistics(getattr(model, 'generator', model), window, channels)
 
 
 def statistics_of(model: nn.Module, window: int | None) -> str:

@@ -108,64 +108,40 @@ METRICS: dict[str, Callable[[Tensor, Tensor, Protocol], Tensor]] = {
 }
 """What can be measured, by name."""
 
+# fmt: off
 PROTOCOLS: dict[str, Protocol] = {
     protocol.name: protocol
     for protocol in (
-        Protocol(
-            'rain_y_matlab',
-            'Y of MATLAB, 8 bit',
-            'Deraining/evaluate_PSNR_SSIM.m of swz30/MPRNet and swz30/Restormer',
-            colour='y_matlab',
-        ),
-        Protocol(
-            'rain_y_basicsr',
-            'Y in floating point of 8-bit RGB',
-            'basicsr/metrics/psnr_ssim.py of XPixelGroup/BasicSR with test_y_channel',
-            colour='y',
-        ),
-        Protocol(
-            'gopro_rgb',
-            'RGB, 8 bit, SSIM of MATLAB',
-            'Motion_Deblurring/evaluate_gopro_hide.m of swz30/Restormer; basicsr/metrics of '
-            'megvii-research/NAFNet and megvii-model/HINet',
-            ssim=MATLAB,
-        ),
-        Protocol(
-            'sidd_rgb',
-            'RGB, not rounded, SSIM of MATLAB',
-            'Denoising/evaluate_sidd.m of swz30/Restormer; options/test/SIDD (use_image: false) of '
-            'megvii-research/NAFNet',
-            rounding='none',
-            ssim=MATLAB,
-        ),
-        Protocol(
-            'denoise_rgb',
-            'RGB, 8 bit',
-            'Denoising/evaluate_gaussian_color_denoising.py of swz30/Restormer; '
-            'main_test_swinir.py of JingyunLiang/SwinIR',
-        ),
-        Protocol(
-            'defocus_rgb',
-            'RGB, not rounded, SSIM of scikit-image',
-            'Defocus_Deblurring/utils.py of swz30/Restormer (100 dB there for identical images)',
-            rounding='none',
-            ssim=SKIMAGE,
-        ),
-        Protocol(
-            'mmagic_rgb',
-            'RGB, not rounded',
-            "PSNR and SSIM of open-mmlab/mmagic, its model zoo's numbers",
-            rounding='none',
-        ),
-        Protocol(
-            'mmagic_y',
-            'Y in floating point, not rounded',
-            "PSNR and SSIM of open-mmlab/mmagic with convert_to='Y'",
-            colour='y',
-            rounding='none',
-        ),
+        Protocol('rain_y_matlab', 'Y of MATLAB, 8 bit',
+                 'Deraining/evaluate_PSNR_SSIM.m of swz30/MPRNet and swz30/Restormer',
+                 colour='y_matlab'),
+        Protocol('rain_y_basicsr', 'Y in floating point of 8-bit RGB',
+                 'basicsr/metrics/psnr_ssim.py of XPixelGroup/BasicSR with test_y_channel',
+                 colour='y'),
+        Protocol('gopro_rgb', 'RGB, 8 bit, SSIM of MATLAB',
+                 'Motion_Deblurring/evaluate_gopro_hide.m of swz30/Restormer; basicsr/metrics of '
+                 'megvii-research/NAFNet and megvii-model/HINet',
+                 ssim=MATLAB),
+        Protocol('sidd_rgb', 'RGB, not rounded, SSIM of MATLAB',
+                 'Denoising/evaluate_sidd.m of swz30/Restormer; options/test/SIDD (use_image: '
+                 'false) of megvii-research/NAFNet',
+                 rounding='none', ssim=MATLAB),
+        Protocol('denoise_rgb', 'RGB, 8 bit',
+                 'Denoising/evaluate_gaussian_color_denoising.py of swz30/Restormer; '
+                 'main_test_swinir.py of JingyunLiang/SwinIR'),
+        Protocol('defocus_rgb', 'RGB, not rounded, SSIM of scikit-image',
+                 'Defocus_Deblurring/utils.py of swz30/Restormer (100 dB there for identical '
+                 'images)',
+                 rounding='none', ssim=SKIMAGE),
+        Protocol('mmagic_rgb', 'RGB, not rounded',
+                 "PSNR and SSIM of open-mmlab/mmagic, its model zoo's numbers",
+                 rounding='none'),
+        Protocol('mmagic_y', 'Y in floating point, not rounded',
+                 "PSNR and SSIM of open-mmlab/mmagic with convert_to='Y'",
+                 colour='y', rounding='none'),
     )
 }
+# fmt: on
 """The protocols by name. Grey images are measured by those of colour images, as they are."""
 
 

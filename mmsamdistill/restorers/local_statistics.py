@@ -32,6 +32,11 @@ def use_local_statistics(network: nn.Module, window: int, channels: int = 3) -> 
         raise ValueError(f'window={window} must be a positive multiple of {_PROBE} pixels')
     use_global_statistics(network)
     sizes = _feature_sizes(network, channels)
+    if not sizes:
+        raise ValueError(
+            f'{type(network).__name__} has no global pooling or normalisation to convert to local '
+            'statistics: do without LocalStatisticsHook and --local'
+        )
     for layer, (height, width) in sizes.items():
         scale = window // _PROBE
         layer.local_window = (height * scale, width * scale)

@@ -150,8 +150,7 @@ class TransformersMaskGenerator:
 def _grid(side: int) -> Tensor:
     """Points in the middle of ``side`` x ``side`` cells of a unit square, as x and y."""
     middle = (torch.arange(side) + 0.5) / side
-    y, x = torch.meshgrid(middle, middle, indexing='ij')
-    return torch.stack([x.flatten(), y.flatten()], 1)
+    return torch.cartesian_prod(middle, middle).flip(1)
 
 
 def _layer_of(number: int) -> int:

@@ -134,7 +134,8 @@ def test_attention_of_one_window_is_the_layers_own():
 
 def test_window_must_be_on_the_grid_and_something_to_convert():
     net = network({'type': 'ToyNet'})
-    assert use_local_statistics(net, 64) == 0
+    with pytest.raises(ValueError, match='ToyNet has no global pooling'):
+        use_local_statistics(net, 64)
     with pytest.raises(ValueError, match='window=100'):
         use_local_statistics(net, 100)
 
