@@ -130,7 +130,7 @@ def read_config(
             print(f'remark: {path}: nothing reads the key {key!r}{hint}', file=sys.stderr)
     for key in needs:
         if cfg.get(key) is None:
-            raise UsageError(f'config {path} has no {key!r}{_did_you_mean(key, cfg)}')
+            raise UsageError(f'config {path} has no {key!r}{did_you_mean(key, cfg)}')
     return cfg
 
 
@@ -228,7 +228,7 @@ def _check_file(path: Path) -> None:
     if not path.exists():
         names = [each.name for each in path.parent.glob('*.py')] if path.parent.is_dir() else []
         raise UsageError(
-            f'config {path}: there is no such file{_did_you_mean(path.name, names)}'
+            f'config {path}: there is no such file{did_you_mean(path.name, names)}'
             + ('' if path.parent.is_dir() else f'; there is no folder {path.parent} either')
         )
     if path.suffix not in ('.py', '.json', '.yaml', '.yml'):
@@ -247,7 +247,8 @@ def _value_at(cfg: Any, key: str) -> Any:
     return cfg
 
 
-def _did_you_mean(name: str, others: Sequence[str]) -> str:
+def did_you_mean(name: str, others: Sequence[str]) -> str:
+    """End a message by the name that was probably meant; empty if none is like it."""
     close = difflib.get_close_matches(name, list(others), 1, 0.6)
     return f'; did you mean {close[0]!r}?' if close else ''
 

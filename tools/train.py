@@ -39,10 +39,39 @@ import mmsamdistill  # noqa: F401
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from mmsamdistill.command_line import UsageError, check_launcher, check_output, read_config, run
+from mmsamdistill.command_line import (
+    UsageError,
+    check_launcher,
+    check_output,
+    did_you_mean,
+    read_config,
+    run,
+)
 from mmsamdistill.datasets.region_pipeline import type_name
-from mmsamdistill.engine import FiniteHook, InterruptionHook, RunRecordHook
+from mmsamdistill.engine import FiniteHook, InterruptionHook, RunRecordHook, ValueRangeHook
 from mmsamdistill.evaluation.validation_sets import check_validation
+
+# What MMEngine reads of these; the rest it would pass over, or end at without saying where.
+HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
+ENVIRONMENT = ('cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit')
+
+
+def check_settings(cfg: Config) -> None:
+    """Refuse settings by which a run would not do what they say."""
+    for name, hook in (cfg.get('default_hooks') or {}).items():
+        if isinstance(hook, dict) and 'type' not in hook:
+            raise UsageError(f'default_hooks.{name} has no type{did_you_mean(name, HOOKS)}')
+    for name in set(cfg.get('env_cfg') or {}) - set(ENVIRONMENT):
+        raise UsageError(f'nothing reads env_cfg.{name}{did_you_mean(name, ENVIRONMENT)}')
+    interval = cfg.train_cfg.get('val_interval', 1)
+    if not isinstance(interval, int) or interval < 1:
+        raise UsageError(
+            f'train_cfg.val_interval={interval!r} must be a whole number above 0; to train without '
+            'validation, set val_cfg, val_dataloader and val_evaluator to None'
+        )
+    seed = (cfg.get('randomness') or {}).get('seed')
+    if seed is not None and not (isinstance(seed, int) and 0 <= seed < 2**32):
+        raise UsageError(f'randomness.seed={seed!r} must be a whole number from 0 to 2**32 - 1')
 
 
 def load_config(args: argparse.Namespace) -> Config:
@@ -50,8 +79,7 @@ def load_config(args: argparse.Namespace) -> Config:
     check_launcher(args.launcher)
     cfg = read_config(args.config, args.cfg_options, ('model', 'train_dataloader', 'train_cfg'))
     check_validation(cfg)
-    if not isinstance(cfg.get('randomness', {}).get('seed'), int | None):
-        raise UsageError(f'randomness.seed={cfg.randomness.seed!r} must be a whole number')
+    check_settings(cfg)
     cfg.launcher = args.launcher
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
@@ -86,7 +114,7 @@ def enable_amp(cfg: Config) -> None:
 def build_runner(cfg: Config) -> Runner:
     """Build the Runner, with the hooks that guard every run unless the config has its own."""
     runner = Runner.from_cfg(cfg)
-    for kind in (RunRecordHook, FiniteHook, InterruptionHook):
+    for kind in (RunRecordHook, FiniteHook, ValueRangeHook, InterruptionHook):
         if not any(isinstance(hook, kind) for hook in runner.hooks):
             runner.register_hook(kind())
     for hook in runner.hooks:

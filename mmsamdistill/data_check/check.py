@@ -43,6 +43,7 @@ def check_data(
     """
     reports: dict[tuple[Any, ...], DataReport] = {}
     readers: dict[str, Reader] = {}
+    orders: dict[str, tuple[str, str]] = {}
     with ExitStack() as stack, ThreadPoolExecutor(max(1, workers)) as pool:
         for split in splits:
             for dataset in datasets_of(cfg, split):
@@ -50,6 +51,11 @@ def check_data(
                     report = DataReport(split, leaf.name, leaf.folders())
                     checker = _Checker(leaf, full, readers, stack, white_of(cfg))
                     checker.run(report, pool, track)
+                    for key, order in leaf.orders().items():
+                        first, other = orders.setdefault(key, (order, split))
+                        if order != first:
+                            remark = f'{key} is loaded as {order}, in {other} as {first}'
+                            report.remarks.append(remark)
                     same = (split, leaf.name, *report.folders.items())
                     if same in reports:
                         reports[same].add(report)
@@ -72,6 +78,7 @@ class _Checker:
     def __post_init__(self) -> None:
         self.databases = self.leaf.databases()
         self.patch = self.leaf.patch()
+        self.channels: dict[str, dict[int, str]] = {}
 
     def run(self, report: DataReport, pool: ThreadPoolExecutor, track: Track) -> None:
         # 1. Are the folders there?
@@ -108,6 +115,13 @@ class _Checker:
         title = f'{report.split}, {report.name}'
         for found in track(pool.map(self._sample, samples), title, len(samples)):
             report.add(found)
+        for key, examples in self.channels.items():
+            if len(examples) > 1:
+                told = ', '.join(f'{path} has {count}' for count, path in examples.items())
+                report.errors.append(
+                    f'{key} is loaded with the channels of its file, and {told}: load it with '
+                    "color_type='color' or 'grayscale'"
+                )
 
     def _open(self) -> None:
         for path in self.databases.values():
@@ -135,6 +149,8 @@ class _Checker:
             # Region maps are of upright images, whatever the loader makes of these.
             upright.append(header.size)
             sizes[key] = size = header.size if self.leaf.turns(key) else header.stored
+            if self.leaf.color_type(key) == 'unchanged':
+                self.channels.setdefault(key, {}).setdefault(header.channels, path)
             for remark in self._remarks(key, header):
                 found.remarks.append(f'{self._shown(key, path)} ({remark})')
             if min(size) < self.patch:

@@ -54,20 +54,28 @@ class Leaf:
             if backend.get('backend') == 'lmdb'
         }
 
+    def color_type(self, key: str) -> str:
+        """How an image is loaded."""
+        return str(self.loaders().get(key, {}).get('color_type', 'color'))
+
+    def orders(self) -> dict[str, str]:
+        """In which order the channels of colour images are loaded, by the image's key."""
+        colour = {key: step for key, step in self.loaders().items() if self.expects_colour(key)}
+        return {key: step.get('channel_order', 'bgr') for key, step in colour.items()}
+
     def expects_colour(self, key: str) -> bool:
         """Whether an image is loaded as one of 8-bit colour."""
-        return self.loaders().get(key, {}).get('color_type', 'color').startswith('color')
+        return self.color_type(key).startswith('color')
 
     def white(self, key: str, deep: bool) -> float:
         """Which value is white in an image as it reaches the model."""
         if any(type_name(step) == 'RescaleToZeroOne' for step in self.pipeline):
             return 1.0
-        color_type = self.loaders().get(key, {}).get('color_type', 'color')
-        return 65535.0 if deep and color_type == 'unchanged' else 255.0
+        return 65535.0 if deep and self.color_type(key) == 'unchanged' else 255.0
 
     def turns(self, key: str) -> bool:
         """Whether an image is turned as its camera says."""
-        return not ignores_orientation(self.loaders().get(key, {}).get('color_type', 'color'))
+        return not ignores_orientation(self.color_type(key))
 
     def patch(self) -> int:
         """Side of the largest patch that is cut out; 0 if none is, or images are padded to it."""

@@ -83,6 +83,7 @@ class RegionReader:
     def __init__(self, root: str, full: bool = False) -> None:
         self.full = full
         self.finder = LoadRegionMap(root)
+        self.images: dict[str, str] = {}
 
     def problem(self, info: Mapping[str, Any], size: tuple[int, int] | None) -> str:
         """Say what is wrong with the map of a sample, whose image has a size if it is known."""
@@ -92,6 +93,10 @@ class RegionReader:
         except FileNotFoundError:
             return f'{info.get("key")} has none'
         path = store.path(key)
+        image = str(info.get('gt_path') or info.get('img_path'))
+        other = self.images.setdefault(key, image)
+        if other != image:
+            return f'{path} would be that of {other} and of {image}: rename one of them'
         try:
             header = read_header(path)
             if not header.grey or header.alpha:

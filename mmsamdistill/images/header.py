@@ -45,6 +45,11 @@ class ImageHeader:
     orientation: int = 1
 
     @property
+    def channels(self) -> int:
+        """Channels that OpenCV gives of it unchanged: it has no grey with transparency."""
+        return 4 if self.alpha else 1 if self.grey else 3
+
+    @property
     def size(self) -> tuple[int, int]:
         """Height and width, turned as the camera says."""
         return self.stored[::-1] if is_transposed(self.orientation) else self.stored

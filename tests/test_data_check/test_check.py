@@ -227,6 +227,55 @@ def test_what_the_pipeline_loads_and_no_prefix_names_is_an_error(root, prefix):
     assert not report.ok
 
 
+def test_two_images_of_one_name_would_share_a_region_map(root):
+    for folder in ('gt', 'img'):
+        cv2.imwrite(str(root / folder / '1.jpg'), picture(seed=9))
+    assert check(dataset_config(root)).ok
+    (problem,) = check(with_regions(root)).regions
+    for part in ('regions/1.png', 'gt/1.png', 'gt/1.jpg'):
+        assert str(root / part) in problem
+
+
+def test_degraded_images_of_one_truth_share_its_map(root):
+    for index in range(2):
+        cv2.imwrite(str(root / 'img' / f'1_{index}.png'), picture(seed=1))
+    names = ''.join(f'1_{index}.png (32,40,3)\n' for index in range(2))
+    (root / 'list.txt').write_text(names)
+    dataset = with_regions(root, ann_file='list.txt', filename_tmpl={'gt': '{}', 'img': '{}'})
+    (root / 'gt/1_0.png').symlink_to(root / 'gt/1.png')
+    (root / 'gt/1_1.png').symlink_to(root / 'gt/1.png')
+    for index in range(2):
+        write_map(root / 'regions' / f'1_{index}.png', np.ones((32, 40), int), {})
+    assert check(dataset).ok
+
+
+@pytest.mark.parametrize('kind', ['grey', 'alpha'])
+def test_images_of_different_channels_cannot_be_loaded_unchanged(root, kind):
+    pixels = picture(seed=1)
+    odd = pixels[..., 0] if kind == 'grey' else np.dstack([pixels, pixels[..., :1]])
+    cv2.imwrite(str(root / 'img/1.png'), odd)
+    dataset = dataset_config(root)
+    assert check(dataset).ok
+    dataset['pipeline'][0]['color_type'] = 'unchanged'
+    (error,) = check(dataset).errors
+    count = 1 if kind == 'grey' else 4
+    assert f'{root / "img/1.png"} has {count}' in error
+    assert f'{root / "img/0.png"} has 3' in error
+    dataset['pipeline'][0]['color_type'] = 'grayscale'
+    assert check(dataset).ok
+
+
+def test_another_order_of_channels_in_validation_is_remarked_on(root):
+    val = dataset_config(root)
+    val['pipeline'][0]['channel_order'] = 'rgb'
+    loaders = {'train_dataloader': {'dataset': dataset_config(root)}}
+    train, other = check_data({**loaders, 'val_dataloader': {'dataset': val}})
+    assert train.remarks == []
+    assert other.remarks == ['img is loaded as rgb, in train as bgr']
+    val['pipeline'][0].update(channel_order='bgr')
+    assert not any(r.remarks for r in check_data({**loaders, 'val_dataloader': {'dataset': val}}))
+
+
 def test_nested_datasets_are_taken_apart(root, tmp_path):
     inner = dataset_config(root)
     nested = {

@@ -111,6 +111,23 @@ def test_scaled_learning_rate_and_amp_reach_the_config(configs, monkeypatch):
         load('--auto-scale-lr')
 
 
+@pytest.mark.parametrize(
+    ('option', 'text'),
+    [
+        ('default_hooks.chekpoint.interval=1', r"default_hooks\.chekpoint .* 'checkpoint'\?"),
+        ('env_cfg.cudnn_benchmak=True', r"env_cfg\.cudnn_benchmak; .* 'cudnn_benchmark'\?"),
+        ('train_cfg.val_interval=0', r'train_cfg\.val_interval=0 .* above 0'),
+        ('train_cfg.val_interval=1.5', r'train_cfg\.val_interval=1\.5'),
+        ('randomness.seed=-1', r'randomness\.seed=-1'),
+        ('randomness.seed=abc', r"randomness\.seed='abc'"),
+    ],
+)
+def test_settings_that_would_not_do_what_they_say(configs, monkeypatch, option, text):
+    train = load('train', monkeypatch, configs['plain'], '--cfg-options', option)
+    with pytest.raises(UsageError, match=text):
+        train.load_config(train.parse_args())
+
+
 def several_sets(configs, tmp_path, names, data=None):
     """A config of several test sets, measured by our metric, and weights for it."""
     from mmagic.registry import MODELS

@@ -13,10 +13,11 @@ from mmsamdistill.engine.hooks.random_state import RandomStateHook
 from mmsamdistill.engine.hooks.region_cache import RegionCacheHook
 from mmsamdistill.engine.hooks.run_record import RunRecordHook
 from mmsamdistill.engine.hooks.teacher_evaluation import TeacherEvaluationHook
+from mmsamdistill.engine.hooks.value_range import ValueRangeHook
 
 __all__ = [
     'ChannelsLastHook', 'CollapseHook', 'CompileHook', 'DistillationPictureHook', 'FiniteHook',
     'GradientShareHook', 'InterruptionHook', 'LocalStatisticsHook', 'MixupHook',
     'ProgressivePatchHook', 'RandomStateHook', 'RegionCacheHook', 'RunRecordHook',
-    'TeacherEvaluationHook', 'TrainingDivergedError',
+    'TeacherEvaluationHook', 'TrainingDivergedError', 'ValueRangeHook',
 ]  # fmt: skip
