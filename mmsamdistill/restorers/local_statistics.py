@@ -150,11 +150,12 @@ def _channel_attention(layer: nn.Module, qkv: Tensor) -> Tensor:
 
 
 def _cover(length: int, side: int) -> Iterator[tuple[int, int]]:
-    """Cover an axis by the fewest windows, evenly spaced."""
+    """Cover an axis by the fewest windows, spaced as the published code spaces them."""
     side = min(side, length)
     count = -(-length // side)
+    step = -(-(length - side) // max(count - 1, 1))
     for index in range(count):
-        start = round(index * (length - side) / max(count - 1, 1))
+        start = min(index * step, length - side)
         yield start, start + side
 
 

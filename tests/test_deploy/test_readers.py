@@ -58,13 +58,13 @@ PIPELINE = [{'type': 'LoadImageFromFile', 'key': 'img', 'channel_order': 'rgb'}]
 
 @pytest.fixture
 def make(tmp_path):
-    def prepare(name, **settings):
+    def prepare(name, scale=0.05, **settings):
         torch.manual_seed(0)
         cfg = Config({'model': plain_model(RESTORERS[name]), 'test_pipeline': PIPELINE, **settings})
         model = build_model(cfg).eval()
         with torch.no_grad():
             for parameter in model.parameters():
-                parameter.add_(0.05 * torch.randn_like(parameter))
+                parameter.add_(scale * torch.randn_like(parameter))
         torch.save({'state_dict': model.state_dict()}, tmp_path / 'trained.pth')
         return cfg, tmp_path / 'trained.pth', model.requires_grad_(False)
 
@@ -175,11 +175,11 @@ def test_local_statistics_in_a_graph(make, tmp_path):
     runtime = pytest.importorskip('onnxruntime')
     pytest.importorskip('onnxscript')
     hook = {'local': {'type': 'LocalStatisticsHook', 'window': 64}}
-    cfg, checkpoint, model = make('NAFNet', default_hooks=hook)
+    cfg, checkpoint, model = make('NAFNet', 0.2, default_hooks=hook)
     out = export_checkpoint(cfg, checkpoint, tmp_path / 'a.onnx')
     image = torch.rand(1, 3, 100, 140)
     given = runtime.InferenceSession(str(out)).run(None, {'image': image.numpy()})[0]
-    assert abs(given - model(image).numpy()).max() > 1e-4
+    assert abs(given - model(image).numpy()).max() > 1e-3
     from mmsamdistill.restorers.local_statistics import use_local_statistics
 
     use_local_statistics(model.generator, 64)
@@ -195,6 +195,7 @@ def test_local_statistics_in_a_graph(make, tmp_path):
     ('base', 'tolerance'),
     [
         ('nafnet_c32eb11128mb1db1111', 0),
+        ('nafnet_c64eb11128mb1db1111', 0),
         ('restormer_withbias', 0),
         ('restormer_biasfree', 0),
         ('swinir_s128w8d6e180', 0),

@@ -1,4 +1,5 @@
 import copy
+import math
 
 import numpy as np
 import pytest
@@ -66,19 +67,83 @@ def test_local_mean_is_that_of_a_slow_loop(window):
     assert np.allclose(local_mean(x, window), slow_mean(x.numpy(), *window), atol=1e-6)
 
 
-def test_instance_norm_over_windows_is_that_of_a_slow_loop():
-    norm = nn.InstanceNorm2d(2, affine=True)
-    nn.init.uniform_(norm.weight)
-    nn.init.uniform_(norm.bias)
-    net = nn.Sequential(nn.Conv2d(3, 2, 1), norm).requires_grad_(False)
-    image = torch.rand(1, 3, 66, 70)
-    use_local_statistics(net, 64)
-    x = net[0](image).double().numpy()
-    mean = slow_mean(x, 64, 64)
-    variance = slow_mean(x**2, 64, 64) - mean**2
-    wanted = (x - mean) / np.sqrt(variance + norm.eps)
-    wanted = wanted * norm.weight.view(-1, 1, 1).numpy() + norm.bias.view(-1, 1, 1).numpy()
-    assert np.allclose(net(image), wanted, atol=1e-4)
+class ByUnfold(nn.Module):
+    """A layer by its published definition: each pixel's window is written out."""
+
+    def __init__(self, layer, window):
+        super().__init__()
+        self.layer, self.window = layer, window
+
+    def mean(self, x):
+        height, width = map(min, self.window, x.shape[-2:])
+        means = x.unfold(2, height, 1).unfold(3, width, 1).mean((-2, -1))
+        around = ((width - 1) // 2, width // 2, (height - 1) // 2, height // 2)
+        return nn.functional.pad(means, around, 'replicate')
+
+    def forward(self, x):
+        layer = self.layer
+        if isinstance(layer, nn.AdaptiveAvgPool2d):
+            return self.mean(x)
+        if isinstance(layer, nn.InstanceNorm2d):
+            mean, square = self.mean(x.double()), self.mean(x.double() ** 2)
+            normed = ((x - mean) / (square - mean**2 + layer.eps).sqrt()).float()
+            return normed * layer.weight[:, None, None] + layer.bias[:, None, None]
+        features, count = layer.qkv_dwconv(layer.qkv(x)), torch.zeros_like(x)
+        total = torch.zeros_like(x)
+        for rows in starts(x.shape[-2], self.window[0]):
+            for columns in starts(x.shape[-1], self.window[1]):
+                query, key, value = features[..., rows, columns].chunk(3, 1)
+                for head in range(layer.num_heads):
+                    part = head_of(layer, x, head)
+                    q, k, v = (each[:, part].flatten(2) for each in (query, key, value))
+                    q, k = (each / each.norm(dim=-1, keepdim=True) for each in (q, k))
+                    mixed = ((q @ k.mT) * layer.temperature[head]).softmax(-1) @ v
+                    total[:, part, rows, columns] += mixed.unflatten(
+                        2, total[:, part, rows, columns].shape[2:]
+                    )
+                count[..., rows, columns] += 1
+        return layer.project_out(total / count)
+
+
+def starts(length, side):
+    """The published windows of Restormer's attention along an axis."""
+    side, number = min(side, length), math.ceil(length / side)
+    step = side if number == 1 else math.ceil((length - side) / (number - 1) - 1e-8)
+    return [
+        slice(begin, begin + side)
+        for begin in (min(i * step, length - side) for i in range(number))
+    ]
+
+
+def head_of(layer, x, head):
+    size = x.shape[1] // layer.num_heads
+    return slice(head * size, (head + 1) * size)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', ['MPRNet', 'HINet', 'Restormer'])
+def test_whole_networks_are_those_of_the_definition(name):
+    heads = {'heads': [2, 2, 2, 2]} if name == 'Restormer' else {}
+    net = network({**GLOBAL[name], **heads})
+    image, sizes = torch.rand(1, 3, 72, 216), {}
+    count = use_local_statistics(net, 64)
+    local = net(image)
+    use_global_statistics(net)
+    # The window of a layer is the size that an image of the window has there.
+    kinds = (nn.AdaptiveAvgPool2d, nn.InstanceNorm2d)
+    parents = {
+        child: (parent, key)
+        for parent in net.modules()
+        for key, child in parent.named_children()
+        if isinstance(child, kinds) or hasattr(child, 'temperature')
+    }
+    for layer in parents:
+        layer.register_forward_pre_hook(lambda m, i: sizes.update({m: i[0].shape[-2:]}))
+    net(torch.zeros(1, 3, 64, 64))
+    assert count == len(sizes) > 3
+    for layer, (parent, key) in parents.items():
+        setattr(parent, key, ByUnfold(layer, sizes[layer]))
+    assert torch.allclose(net(image), local, atol=1e-4 * float(local.abs().max()))
 
 
 @pytest.mark.slow
@@ -113,23 +178,6 @@ def test_nafnet_is_mmagics_local_twin():
     image = torch.rand(1, 3, 208, 240)
     assert torch.allclose(ours(image), theirs(image), atol=1e-5)
     assert has_local_statistics(theirs)
-
-
-def test_attention_of_one_window_is_the_layers_own():
-    net = network(RESTORMER)
-    use_local_statistics(net, 64)
-    layer = net.encoder_level1[0].attn
-    x = torch.rand(1, 8, 64, 100)
-    layer.local_window = (64, 99)  # two windows: without the last column, without the first
-    # No pixel sees its neighbours, so that a piece by itself has the features of the whole.
-    centre = torch.zeros_like(layer.qkv_dwconv.weight)
-    centre[..., 1, 1] = layer.qkv_dwconv.weight[..., 1, 1]
-    layer.qkv_dwconv.weight.data = centre
-    first, last = (type(layer).forward(layer, each) for each in (x[..., :99], x[..., 1:]))
-    assert torch.allclose(layer(x)[..., 0], first[..., 0], atol=1e-6)
-    assert torch.allclose(layer(x)[..., 99], last[..., 98], atol=1e-6)
-    between = (first[..., 1:] + last[..., :98]) / 2
-    assert torch.allclose(layer(x)[..., 1:99], between, atol=1e-6)
 
 
 def test_window_must_be_on_the_grid_and_something_to_convert():
