@@ -69,9 +69,14 @@ def add_device(parser: argparse._ActionsContainer) -> None:
 
 def add_shape(parser: argparse.ArgumentParser) -> None:
     """Let a tool that measures take the size of the image it measures with."""
-    pixels = 'pixels of the image, default: 128 128'
-    shape = {'nargs': 2, 'default': (128, 128), 'metavar': ('H', 'W')}
-    parser.add_argument('--shape', type=int, help=pixels, **shape)
+    parser.add_argument(
+        '--shape',
+        type=int,
+        nargs=2,
+        default=(128, 128),
+        metavar=('H', 'W'),
+        help='pixels of the image, default: 128 128',
+    )
 
 
 def add_local(parser: argparse.ArgumentParser) -> None:

@@ -29,5 +29,5 @@ def check_number(
 def check_positive(**given: Any) -> None:
     """Require that each argument is a number above 0."""
     for name, value in given.items():
-        if not isinstance(value, Real) or not value > 0:
+        if not isinstance(value, Real) or not float(value) > 0:
             raise ValueError(f'{name}={value!r} must be a number above 0')

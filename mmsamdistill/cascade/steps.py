@@ -86,16 +86,10 @@ def regions_of(
 ) -> RegionMap:
     """Find regions in the restored images, or take them from a cache; without a source, none."""
     if source is None:
-        labels = restored.new_zeros((len(restored), *restored.shape[-2:]), dtype=torch.long)
-    else:
-        seen = to_unit_rgb(restored.detach(), data_preprocessor, data_samples)
-        labels = source(seen.float().clamp(0, 1), data_samples)
-    if labels.shape[-2:] != restored.shape[-2:]:
-        raise ValueError(
-            f'region maps of {tuple(labels.shape[-2:])} pixels beside images of '
-            f'{tuple(restored.shape[-2:])}: regions and images must be cropped alike'
-        )
-    return RegionMap.from_labels(labels)
+        return RegionMap.from_labels(torch.zeros_like(restored[:, 0], dtype=torch.long))
+    seen = to_unit_rgb(restored.detach(), data_preprocessor, data_samples)
+    # Maps of another size are the source's to refuse: it knows of which images they are.
+    return RegionMap.from_labels(source(seen.float().clamp(0, 1), data_samples))
 
 
 def teaches_now(interval: int) -> bool:

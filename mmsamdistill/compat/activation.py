@@ -6,21 +6,11 @@ import importlib.util
 import io
 import pkgutil
 
+from mmsamdistill.compat import remedies
 from mmsamdistill.compat.checkpoints import use_safe_checkpoint_io
 from mmsamdistill.compat.import_hook import install_import_hook
 from mmsamdistill.compat.lazy_package import MissingDependencyError, explain, remember_failure
 from mmsamdistill.compat.lazy_registry import make_registries_lazy
-from mmsamdistill.compat.remedies import (
-    activate_in_spawned_workers,
-    let_configs_inherit_from_this_package,
-    let_ema_start_from_any_checkpoint,
-    name_fields_in_one_order,
-    name_what_cannot_be_one_batch,
-    recompute_without_losing_gradients,
-    refuse_damaged_images,
-    replace_pkg_resources,
-    train_on_several_cpus,
-)
 from mmsamdistill.compat.resuming import load_complete_checkpoints
 from mmsamdistill.compat.saving import save_whole_checkpoints
 from mmsamdistill.compat.skipping import skip_in_the_sampler
@@ -54,20 +44,20 @@ def activate() -> None:
         return
     require_host()
     install_import_hook()
-    replace_pkg_resources()
+    remedies.replace_pkg_resources()
     use_safe_checkpoint_io()
     save_whole_checkpoints()
     load_complete_checkpoints()
     skip_in_the_sampler()
-    train_on_several_cpus()
-    let_ema_start_from_any_checkpoint()
-    recompute_without_losing_gradients()
-    name_fields_in_one_order()
-    let_configs_inherit_from_this_package()
-    refuse_damaged_images()
-    name_what_cannot_be_one_batch()
+    remedies.train_on_several_cpus()
+    remedies.let_ema_start_from_any_checkpoint()
+    remedies.recompute_without_losing_gradients()
+    remedies.name_fields_in_one_order()
+    remedies.let_configs_inherit_from_this_package()
+    remedies.refuse_damaged_images()
+    remedies.name_what_cannot_be_one_batch()
     make_registries_lazy(importlib.import_module('mmagic.registry'))
-    activate_in_spawned_workers()
+    remedies.activate_in_spawned_workers()
     _done.append(True)
 
 

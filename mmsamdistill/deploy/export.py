@@ -12,6 +12,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from torch import nn
 
+from mmsamdistill.deploy import settings
 from mmsamdistill.deploy.cost import count_flops, count_parameters
 from mmsamdistill.deploy.formats import (
     FORMATS,
@@ -19,14 +20,6 @@ from mmsamdistill.deploy.formats import (
     describe_export,
     find_format,
     tested_numbers,
-)
-from mmsamdistill.deploy.settings import (
-    apply_local_window,
-    image_channels,
-    local_window,
-    seen_order,
-    sees_unit_range,
-    statistics_of,
 )
 from mmsamdistill.files import write_atomically
 from mmsamdistill.version import __version__
@@ -184,11 +177,11 @@ def _verify(
     # 1. The model as it was trained, and a plain one to be loaded with the file.
     ours = load_trained(cfg, content, checkpoint, ema).eval()
     plain = build_model(plain_config(cfg)).eval()
-    channels = image_channels(plain)
+    channels = settings.image_channels(plain)
     # The cascade's cost is that of what it runs when it predicts.
     student = ours.restorer if is_distilled(cfg) else ours
     for model in (student, plain):
-        apply_local_window(model, local_window(cfg), channels)
+        settings.apply_local_window(model, settings.local_window(cfg), channels)
     # 2. Equal cost, where the reader's model can be counted.
     computed, counted = FORMATS[fmt].read(exported, plain)
     counts = {
@@ -226,20 +219,19 @@ def _load_source(cfg: Config, content: Mapping, checkpoint: str | Path, ema: boo
     except ValueError as error:
         raise ValueError(f'{checkpoint}: {error}') from error
     model.load_state_dict(weights, strict=True)
-    channels, window = image_channels(model), local_window(cfg)
-    apply_local_window(model, window, channels)
+    channels, window = settings.image_channels(model), settings.local_window(cfg)
+    order = settings.seen_order(cfg, model)
+    settings.apply_local_window(model, window, channels)
     meta = {
         'mmsamdistill_version': __version__,
         'torch_version': str(torch.__version__),
         'exported_from': Path(checkpoint).name,
         'ema': str(ema),
         'restorer': type(getattr(model, 'generator', model)).__name__,
-        'channel_order': seen_order(cfg, model) or 'unknown',
-        'statistics': statistics_of(model, window),
+        'channel_order': order or 'unknown',
+        'statistics': settings.statistics_of(model, window),
     }
-    return ExportSource(
-        model, weights, channels, meta, seen_order(cfg, model), sees_unit_range(model)
-    )
+    return ExportSource(model, weights, channels, meta, order, settings.sees_unit_range(model))
 
 
 def _refuse_inputs(out: Path, inputs: list[str | Path | None]) -> None:

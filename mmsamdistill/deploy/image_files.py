@@ -26,6 +26,16 @@ _ORIENTATION, _BITS, _MEANING, _PLANES = 0x0112, 258, 262, 284
 _COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # channels: what PNG calls them
 
 
+@dataclass
+class Picture:
+    """A decoded image, upright."""
+
+    pixels: np.ndarray  # (H, W, C) uint8 or uint16; grey, grey with alpha, RGB or RGB with alpha
+    icc: bytes | None = None  # colour profile, if any
+    exif: bytes | None = None  # camera data without the orientation, which has been applied
+    notes: list[str] = field(default_factory=list)  # what the file has and a result cannot keep
+
+
 def restore_files(
     restorer: Restorer,
     results: Mapping[Path, Path],
@@ -63,7 +73,7 @@ def restore_file(restorer: Restorer, path: Path, result: Path) -> None:
 
 def _restore_part(
     restorer: Restorer, part: list[tuple[Path, Any]]
-) -> 'Iterable[tuple[Path, Picture | Exception]]':
+) -> Iterable[tuple[Path, Picture | Exception]]:
     if any(isinstance(outcome, Exception) for _, outcome in part):
         return part
     try:
@@ -78,34 +88,22 @@ def _restore_part(
     return part
 
 
-def _try_to_read(path: Path) -> 'tuple[Path, Picture | Exception]':
+def _try_to_read(path: Path) -> tuple[Path, Picture | Exception]:
     try:
         return path, read_picture(path)
     except Exception as error:
         return path, error
 
 
-def _likeness(outcome: 'Picture | Exception') -> tuple:
+def _likeness(outcome: Picture | Exception) -> tuple:
     if isinstance(outcome, Exception):
         return ('failed', id(outcome))
     return outcome.pixels.shape, outcome.pixels.dtype
 
 
-@dataclass
-class Picture:
-    """A decoded image, upright."""
-
-    pixels: np.ndarray  # (H, W, C) uint8 or uint16; grey, grey with alpha, RGB or RGB with alpha
-    icc: bytes | None = None  # colour profile, if any
-    exif: bytes | None = None  # camera data without the orientation, which has been applied
-    notes: list[str] = field(default_factory=list)  # what the file has and a result cannot keep
-
-
 def read_picture(path: str | Path) -> Picture:
     """Read an image file with all that belongs to it; a damaged one is an error."""
     data = Path(path).read_bytes()
-    if not data:
-        raise ValueError(f'{path} is empty')
     check_whole(data, path)
     with _any_size():
         try:

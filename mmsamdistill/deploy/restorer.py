@@ -14,25 +14,9 @@ from torch.nn import functional as F
 
 from mmsamdistill.arguments import check_choice, check_number
 from mmsamdistill.command_line import read_config
+from mmsamdistill.deploy import settings, tiling
 from mmsamdistill.deploy.export import build_model, plain_config
 from mmsamdistill.deploy.kinds import Levels, describe, from_levels, to_levels
-from mmsamdistill.deploy.settings import (
-    apply_local_window,
-    find_device,
-    image_channels,
-    loading_step,
-    local_window,
-    set_local_window,
-)
-from mmsamdistill.deploy.tiling import (
-    DEFAULT_OVERLAP,
-    GRID,
-    SMALLEST_TILE,
-    check_tile,
-    is_out_of_memory,
-    largest_tile,
-    restore_tiled,
-)
 from mmsamdistill.value_range import require_restorable, value_range
 from mmsamdistill.weights import load_plain
 
@@ -92,20 +76,22 @@ class Restorer:
             raise ValueError(f'overlap={overlap} means nothing without tiles: give a tile, too')
         if not isinstance(tile, int) and tile not in (None, 'auto'):
             raise ValueError(f"tile={tile!r} is neither a number of pixels nor 'auto'")
-        self.overlap = DEFAULT_OVERLAP if overlap is None else overlap
-        check_tile(tile if isinstance(tile, int) else SMALLEST_TILE + self.overlap, self.overlap)
+        self.overlap = tiling.DEFAULT_OVERLAP if overlap is None else overlap
+        tiling.check_tile(
+            tile if isinstance(tile, int) else tiling.SMALLEST_TILE + self.overlap, self.overlap
+        )
         cfg = config if isinstance(config, Config) else read_config(config)
         cfg = plain_config(cfg)
-        set_local_window(cfg, local)
+        settings.set_local_window(cfg, local)
         self.tile, self.amp = tile, amp
-        self.device = find_device(device)
+        self.device = settings.find_device(device)
         self.remarks: list[str] = []
         self.model = build_model(cfg)
         load_plain(self.model, checkpoint, ema)
         self.model.eval()
-        self.channels = image_channels(self.model)
-        self.window = local_window(cfg)
-        apply_local_window(self.model, self.window, self.channels)
+        self.channels = settings.image_channels(self.model)
+        self.window = settings.local_window(cfg)
+        settings.apply_local_window(self.model, self.window, self.channels)
         self.model.to(self.device)
         self._largest: int | None = None
         self._prepare(cfg)
@@ -185,12 +171,12 @@ class Restorer:
             try:
                 if tile is None:
                     return self._predict(images)
-                overlap = min(self.overlap, (tile - 1) // GRID * GRID)
-                return restore_tiled(self._predict, images, tile, overlap)
+                overlap = min(self.overlap, (tile - 1) // tiling.GRID * tiling.GRID)
+                return tiling.restore_tiled(self._predict, images, tile, overlap)
             except (RuntimeError, MemoryError) as error:
                 side = max(images.shape[-2:]) if tile is None else tile
-                smaller = side // 2 // GRID * GRID
-                if not is_out_of_memory(error) or smaller < SMALLEST_TILE:
+                smaller = side // 2 // tiling.GRID * tiling.GRID
+                if not tiling.is_out_of_memory(error) or smaller < tiling.SMALLEST_TILE:
                     raise
             # Outside of the handler, which holds what could not be computed.
             if self.device.type == 'cuda':
@@ -207,7 +193,7 @@ class Restorer:
         if unasked and (self.device.type != 'cpu' or pixels <= _SURELY_FIT):
             return None
         if self._largest is None:
-            self._largest = largest_tile(
+            self._largest = tiling.largest_tile(
                 lambda side: self._predict(torch.zeros(1, self.channels, side, side)), self.device
             )
         if pixels <= self._largest**2 * (2 if unasked else 1):
@@ -222,7 +208,7 @@ class Restorer:
         try:
             return self._step(images)
         except RuntimeError as error:
-            if is_out_of_memory(error) or not below + right:
+            if tiling.is_out_of_memory(error) or not below + right:
                 raise
         canvas = F.pad(images, (0, right, 0, below), 'replicate')
         return self._step(canvas)[..., :height, :width]
@@ -253,7 +239,7 @@ class Restorer:
         return restored.flip(1) if self.channels == 3 else restored
 
     def _prepare(self, cfg: Config) -> None:
-        step = loading_step(cfg)
+        step = settings.loading_step(cfg)
         self.order = step.get('channel_order', 'bgr')
         self.color_type = step.get('color_type', 'color')
         # There is no truth to preprocess, which the host would warn of.
