@@ -115,6 +115,7 @@ def check_cache(
     return report
 
 
+@dataclass
 class Judge:
     """Says of single entries of a cache in which state they are; see :func:`check_cache`.
 
@@ -123,21 +124,17 @@ class Judge:
         seen: Entries of the index whose image's hash was computed and right.
     """
 
-    def __init__(
-        self,
-        store: RegionStore,
-        manifest: Mapping[str, Any] | None,
-        hashes: str = 'all',
-        full: bool = False,
-    ) -> None:
-        check_choice(('all', 'changed', 'none'), hashes=hashes)
-        self.store = store
-        self.mark = None if manifest is None else fingerprint(manifest['source'])
-        self.index = {} if manifest is None else manifest['files']
-        self.hashes = hashes
-        self.full = full
-        self.records: dict[str, dict[str, Any]] = {}
-        self.seen: dict[str, dict[str, Any]] = {}
+    store: RegionStore
+    manifest: Mapping[str, Any] | None
+    hashes: str = 'all'
+    full: bool = False
+    records: dict[str, dict[str, Any]] = field(default_factory=dict)
+    seen: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_choice(('all', 'changed', 'none'), hashes=self.hashes)
+        self.mark = None if self.manifest is None else fingerprint(self.manifest['source'])
+        self.index = {} if self.manifest is None else self.manifest['files']
 
     def state(self, key: str, files: Sequence[Path]) -> str:
         """'valid', 'missing', 'stale' or 'damaged': a map that may be of either of the files."""

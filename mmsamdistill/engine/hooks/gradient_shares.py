@@ -37,7 +37,7 @@ class GradientShareHook(Hook):
     def __init__(self, interval: int = 500, dead: float = 0.01, dominant: float = 0.8) -> None:
         check_number(1, interval=interval)
         if not 0 <= dead < dominant <= 1:
-            raise ValueError(f'0 <= dead={dead} < dominant={dominant} <= 1 is not so')
+            raise ValueError(f'0 <= dead < dominant <= 1 is wanted, got {dead} and {dominant}')
         self.interval = interval
         self.dead = dead
         self.dominant = dominant
