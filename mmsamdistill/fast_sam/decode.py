@@ -3,39 +3,88 @@
 SAM predicts the quality of its masks from a token alone. So the tokens of all prompts are computed
 first; the costly way from tokens to masks (``masks.py``) is for those that survive.
 
-The image is not projected for every prompt either. In SAM's mask decoder a handful of tokens T of
-each prompt B attend to the N pixels of the image embedding and the pixels attend to them. The
-reference projects all pixels of all prompts to keys, values or queries of d channels. But with so
-few tokens it is cheaper to project the tokens the other way:
+Nor does any prompt get an image embedding of its own. In SAM's mask decoder a handful of tokens
+attend to the N pixels of the embedding, and the pixels, attending to these few tokens, receive a
+mixture of few vectors. What a prompt sees at pixel n is therefore
 
-    (q_t) . (W_k x_n)  =  (W_k^T q_t) . x_n          sum_n a_n (W_v x_n)  =  W_v (sum_n a_n x_n)
+    x_n = a_n (X_n + sum_r w_rn p_r) + c
 
-and where the pixels are still the same for all prompts, they are projected once. The results are
-the reference's up to the order of additions.
+with C channels of X and a constant c that are the same for all prompts, and for each prompt a
+number a_n at each pixel and R vectors p_r with weights w_rn (R is tokens times heads, 56, for each
+layer). LayerNorm keeps the form: it centres X and p, divides a_n by the deviation, which follows
+from products of X and p, and multiplies X and p by its weights. So every projection of x_n is one
+of X, made once for all prompts, and products as small as R. The results are the reference's up to
+the order of additions.
 
 Letters: B prompts, T tokens, N pixels of the embedding, C its channels, G heads, D channels a head.
 """
 
-from __future__ import annotations
-
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+
+from mmsamdistill.fast_sam.encode import chunk_length
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """A projection of the pixels."""
+
+    pixels: Tensor  # of X, (G, D, N)
+    rest: (
+        Tensor | None
+    )  # of positions and c, (G, D, N); None where a is 1 and they are in the above
+
+
+@dataclass(frozen=True)
+class _SharedLayer:
+    keys: _Rows
+    values: Tensor  # of X, (G, N, D)
+    value_constant: Tensor  # of c, (G * D)
+    queries: _Rows | None  # None in the last attention
+    # How p of each layer before, in this layer's frame, follows from its values and 1: (G, D+1, C).
+    spreads: list[Tensor]
+
+
+@dataclass(frozen=True)
+class _SharedNorm:
+    squares: Tensor  # of X, (N)
+    products: list[Tensor]  # 2 X times the spread of each layer so far, (G, D + 1, N)
+    spreads: list[Tensor]  # as in a layer, and centred
 
 
 @dataclass(frozen=True)
 class SharedImage:
     """What all prompts of an image have in common."""
 
-    pixels: Tensor  # the image embedding plus SAM's "no mask given", (N, C)
-    grid: tuple[int, int]  # height and width of the embedding
-    first_keys: _ProjectedPixels  # the pixels as the first layer's tokens see them
-    first_queries: _ProjectedPixels  # the pixels as they ask the first layer's tokens
-    # Keys of the positional encoding for layers 1 and on, and for the last attention.
-    later_keys: list[_ProjectedPixels]
-    later_queries: list[_ProjectedPixels]  # queries of the positional encoding for layers 1 and on
+    layers: list[_SharedLayer]  # for each layer of the transformer, and for its last attention
+    norms: list[_SharedNorm]  # for each layer
+    # What becomes of X, c and spreads in the first of the transposed convolutions from pixels to
+    # masks, which has four outputs of c channels for each pixel.
+    upscaled: Tensor  # (h, w, 4 c)
+    upscaled_constant: Tensor  # (4 c)
+    upscaled_spreads: list[Tensor]  # (G, D + 1, 4 c)
+
+
+@dataclass(frozen=True)
+class PromptPixels:
+    """The image embedding as each prompt sees it; weights and values are of each layer so far."""
+
+    scale: Tensor | None = None  # a, (B, 1, N); None is 1
+    weights: tuple[Tensor, ...] = ()  # w, (B, G * T, N)
+    values: tuple[Tensor, ...] = ()  # what p is made of: values and 1, (B, G, T, D + 1)
+
+    def parts(self, spreads: list[Tensor]) -> list[Tensor]:
+        """The vectors p of each layer, ``(B, G * T, C)``."""
+        pairs = zip(self.values, spreads, strict=True)
+        return [(values @ spread).flatten(1, 2) for values, spread in pairs]
+
+    def select(self, prompts: Tensor) -> 'PromptPixels':
+        """Some of the prompts."""
+        weights, values = (tuple(x[prompts] for x in xs) for xs in (self.weights, self.values))
+        return PromptPixels(self.scale[prompts], weights, values)
 
 
 @dataclass(frozen=True)
@@ -44,42 +93,93 @@ class DecodedPrompts:
 
     scores: Tensor  # predicted IoU of each mask, (B, M) float32, the single-mask output left out
     mask_tokens: Tensor  # one token for each mask, (B, M, C)
-    pixels: Tensor  # the image embedding as each prompt sees it, (B, N, C)
+    pixels: list[PromptPixels]  # of as many prompts as are decoded at once
 
 
 def share_image(sam: nn.Module, embedding: Tensor) -> SharedImage:
     """Compute once what every prompt needs of an image's embedding, ``(C, h, w)``."""
     transformer = sam.mask_decoder.transformer
-    no_mask = sam.prompt_encoder.no_mask_embed.weight
-    pixels = embedding.flatten(1).T + no_mask
-    positions = sam.prompt_encoder.get_dense_pe()[0].flatten(1).T.contiguous()
-    first, *later = transformer.layers
-    with_position = pixels + positions
-    reading = first.cross_attn_token_to_image
-    asking = first.cross_attn_image_to_token
-    keys = _project_pixels(reading.k_proj, with_position, reading.num_heads, bias=False)
-    values = _project_pixels(reading.v_proj, pixels, reading.num_heads).transpose(1, 2).contiguous()
-    later_reading = [layer.cross_attn_token_to_image for layer in later]
+    pixels = embedding.flatten(1).T + sam.prompt_encoder.no_mask_embed.weight
+    positions = sam.prompt_encoder.get_dense_pe()[0].flatten(1).T
+    constant = torch.zeros_like(pixels[0])
+    layers, norms, spreads = [], [], []
+    for layer in transformer.layers:
+        asking, norm = layer.cross_attn_image_to_token, layer.norm4
+        shared = _share_layer(layer.cross_attn_token_to_image, pixels, positions, constant, spreads)
+        queries = _rows(asking.q_proj, asking.num_heads, pixels, positions, constant, spreads)
+        layers.append(replace(shared, queries=queries))
+        # 1. What the pixels receive carries the constant too: its weights sum to 1 in each head.
+        spreads = [*spreads, _spread(asking, constant)]
+        # 2. Centred, for the deviation.
+        spreads, pixels = [_centred(spread) for spread in spreads], _centred(pixels)
+        products = [2 * spread @ pixels.T for spread in spreads]
+        norms.append(_SharedNorm(pixels.square().sum(-1), products, spreads))
+        # 3. With the weights of the normalisation, for the next layer.
+        spreads, pixels = [spread * norm.weight for spread in spreads], pixels * norm.weight
+        constant = norm.bias
+    final = transformer.final_attn_token_to_image
+    layers.append(_share_layer(final, pixels, positions, constant, spreads))
+    weight, bias = matrix_of(sam.mask_decoder.output_upscaling[0])
     return SharedImage(
-        pixels=pixels,
-        grid=tuple(embedding.shape[-2:]),
-        first_keys=_ProjectedPixels(keys, values),
-        first_queries=_project(asking, asking.q_proj, with_position),
-        later_keys=[
-            _project(attn, attn.k_proj, positions, bias=False)
-            for attn in [*later_reading, transformer.final_attn_token_to_image]
-        ],
-        later_queries=[
-            _project(attn, attn.q_proj, positions)
-            for attn in (layer.cross_attn_image_to_token for layer in later)
-        ],
+        layers=layers,
+        norms=norms,
+        upscaled=F.linear(pixels, weight).view(*embedding.shape[1:], -1),
+        upscaled_constant=F.linear(constant, weight, bias),
+        upscaled_spreads=[spread @ weight.T for spread in spreads],
     )
 
 
-def _project(
-    attn: nn.Module, linear: nn.Linear, pixels: Tensor, bias: bool = True
-) -> _ProjectedPixels:
-    return _ProjectedPixels(_project_pixels(linear, pixels, attn.num_heads, bias))
+def matrix_of(conv: nn.ConvTranspose2d) -> tuple[Tensor, Tensor]:
+    """A transposed convolution as a linear layer: weight ``(4 * out, in)`` and bias.
+
+    With kernel and stride 2 outputs do not overlap: each pixel has four of its own.
+    """
+    return conv.weight.permute(2, 3, 1, 0).flatten(0, 2), conv.bias.repeat(4)
+
+
+def _share_layer(
+    attn: nn.Module, pixels: Tensor, positions: Tensor, constant: Tensor, spreads: list[Tensor]
+) -> _SharedLayer:
+    """What the tokens that read the pixels need."""
+    return _SharedLayer(
+        keys=_rows(attn.k_proj, attn.num_heads, pixels, positions, constant, spreads),
+        values=_project(attn.v_proj.weight, attn.num_heads, pixels).transpose(1, 2).contiguous(),
+        value_constant=attn.v_proj(constant),
+        queries=None,
+        spreads=spreads,
+    )
+
+
+def _rows(
+    linear: nn.Linear,
+    heads: int,
+    pixels: Tensor,
+    positions: Tensor,
+    constant: Tensor,
+    spreads: list[Tensor],
+) -> _Rows:
+    weight, bias = linear.weight, linear.bias
+    if not spreads:
+        return _Rows(_project(weight, heads, pixels + positions, bias), None)
+    rest = _project(weight, heads, positions + constant, bias)
+    return _Rows(_project(weight, heads, pixels), rest)
+
+
+def _project(weight: Tensor, heads: int, pixels: Tensor, bias: Tensor | None = None) -> Tensor:
+    """``(N, C)`` -> ``(G, D, N)``."""
+    out = F.linear(pixels, weight, bias)
+    return out.view(len(pixels), heads, -1).permute(1, 2, 0).contiguous()
+
+
+def _spread(attn: nn.Module, constant: Tensor) -> Tensor:
+    """What the D values and the 1 of each head add to the pixels: ``(G, D + 1, C)``."""
+    weight = attn.out_proj.weight.T.reshape(attn.num_heads, -1, attn.embedding_dim)
+    last = (attn.out_proj.bias + constant) / attn.num_heads
+    return torch.cat([weight, last.expand(attn.num_heads, 1, -1)], dim=1)
+
+
+def _centred(vectors: Tensor) -> Tensor:
+    return vectors - vectors.mean(-1, keepdim=True)
 
 
 def embed_points(sam: nn.Module, points: Tensor) -> Tensor:
@@ -92,143 +192,146 @@ def embed_points(sam: nn.Module, points: Tensor) -> Tensor:
 def decode_prompts(decoder: nn.Module, image: SharedImage, prompts: Tensor) -> DecodedPrompts:
     """Run the mask decoder up to its tokens on prompts ``(B, P, C)``."""
     own = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
-    tokens = torch.cat([own.expand(len(prompts), -1, -1), prompts], dim=1)
-    tokens, pixels = _transform(decoder.transformer, image, tokens)
-    return DecodedPrompts(
-        scores=decoder.iou_prediction_head(tokens[:, 0])[:, 1:].float(),
-        # Token 1 is for the single mask of unambiguous prompts, which a grid has none of.
-        mask_tokens=tokens[:, 2 : 1 + decoder.num_mask_tokens],
-        pixels=pixels,
-    )
-
-
-def _transform(transformer: nn.Module, image: SharedImage, prompt: Tensor) -> tuple[Tensor, Tensor]:
-    """The two-way transformer: tokens ``(B, T, C)`` -> tokens, and pixels ``(B, N, C)``."""
-    first, *later = transformer.layers
-    read = partial(_tokens_to_shared_pixels, pixels=image.first_keys)
-    tokens = _update_tokens(first, prompt, prompt, read)
-    attn = first.cross_attn_image_to_token
-    pixels = _shared_pixels_to_tokens(
-        attn, image.pixels, image.first_queries, tokens + prompt, tokens
-    )
-    pixels = first.norm4(pixels)
-    for index, layer in enumerate(later):
-        read = partial(_tokens_to_pixels, pixels=pixels, positions=image.later_keys[index])
-        tokens = _update_tokens(layer, tokens, prompt, read)
-        attn = layer.cross_attn_image_to_token
-        pixels = _pixels_to_tokens(
-            attn, pixels, image.later_queries[index], tokens + prompt, tokens
-        )
-        pixels = layer.norm4(pixels)
+    prompts = torch.cat([own.expand(len(prompts), -1, -1), prompts], dim=1)
+    # Tokens of all prompts together, for large matrices; pixels of a few, for the cache.
+    tokens, transformer = prompts, decoder.transformer
+    pixels = [PromptPixels()] * -(-len(prompts) // _prompts_at_once(image, prompts))
+    # 1. The layers of the two-way transformer.
+    for layer, shared, norm in zip(transformer.layers, image.layers, image.norms, strict=False):
+        tokens = _update_alone(layer, tokens, prompts)
+        attn = layer.cross_attn_token_to_image
+        tokens = layer.norm2(tokens + _read_pixels(attn, tokens + prompts, shared, pixels))
+        tokens = layer.norm3(tokens + layer.mlp(tokens))
+        pixels = _update_pixels(layer, tokens, prompts, shared, norm, pixels)
+    # 2. Its last attention, for the tokens of the quality and of the masks alone. Token 1 is for
+    # the single mask of unambiguous prompts, which a grid has none of.
+    used = [0, *range(2, 1 + decoder.num_mask_tokens)]
+    tokens, prompts = tokens[:, used], prompts[:, used]
     attn = transformer.final_attn_token_to_image
-    tokens = tokens + _tokens_to_pixels(attn, tokens + prompt, pixels, image.later_keys[-1])
-    return transformer.norm_final_attn(tokens), pixels
+    tokens = tokens + _read_pixels(attn, tokens + prompts, image.layers[-1], pixels)
+    tokens = transformer.norm_final_attn(tokens)
+    scores = decoder.iou_prediction_head(tokens[:, 0])[:, 1:]
+    return DecodedPrompts(scores, tokens[:, 1:], pixels)
 
 
-def _update_tokens(layer: nn.Module, tokens: Tensor, prompt: Tensor, read: partial) -> Tensor:
-    """A layer's work on the tokens: among themselves, from the pixels, each on its own."""
+def _prompts_at_once(image: SharedImage, prompts: Tensor) -> int:
+    # Three times what a layer's weights take: they, those before, and what is being computed.
+    heads, _, pixels = image.layers[0].keys.pixels.shape
+    return chunk_length(12 * prompts.shape[1] * heads * pixels, prompts.device)
+
+
+def _update_alone(layer: nn.Module, tokens: Tensor, prompts: Tensor) -> Tensor:
+    """A layer's work on the tokens among themselves."""
     if layer.skip_first_layer_pe:
-        tokens = layer.self_attn(q=tokens, k=tokens, v=tokens)
-    else:
-        queries = tokens + prompt
-        tokens = tokens + layer.self_attn(q=queries, k=queries, v=tokens)
-    tokens = layer.norm1(tokens)
-    tokens = layer.norm2(tokens + read(layer.cross_attn_token_to_image, tokens + prompt))
-    return layer.norm3(tokens + layer.mlp(tokens))
+        return layer.norm1(layer.self_attn(q=tokens, k=tokens, v=tokens))
+    queries = tokens + prompts
+    return layer.norm1(tokens + layer.self_attn(q=queries, k=queries, v=tokens))
 
 
-@dataclass(frozen=True)
-class _ProjectedPixels:
-    """What one attention layer knows about an image before any prompt."""
-
-    rows: Tensor  # one projection of the pixels, (G, D, N)
-    values: Tensor | None = None  # their values, (G, N, D), where the pixels are attended to
-
-
-def _project_pixels(linear: nn.Linear, pixels: Tensor, heads: int, bias: bool = True) -> Tensor:
-    """Project the pixels that all prompts share: ``(N, C)`` -> ``(G, D, N)``."""
-    out = nn.functional.linear(pixels, linear.weight, linear.bias if bias else None)
-    return out.view(len(pixels), heads, -1).permute(1, 2, 0).contiguous()
-
-
-def _tokens_to_shared_pixels(attn: nn.Module, queries: Tensor, pixels: _ProjectedPixels) -> Tensor:
-    """Tokens ``(B, T, C)`` attend to pixels that are the same for all prompts."""
-    batch, tokens = queries.shape[:2]
-    scores = _heads_first(attn, attn.q_proj(queries)) @ pixels.rows
-    attended = scores.softmax(dim=-1).to(pixels.values.dtype) @ pixels.values
-    attended = attended.view(attn.num_heads, batch, tokens, -1).permute(1, 2, 0, 3)
-    return attn.out_proj(attended.reshape(batch, tokens, -1))
-
-
-def _tokens_to_pixels(
-    attn: nn.Module, queries: Tensor, pixels: Tensor, positions: _ProjectedPixels
+def _read_pixels(
+    attn: nn.Module, tokens: Tensor, shared: _SharedLayer, pixels: list[PromptPixels]
 ) -> Tensor:
-    """Tokens ``(B, T, C)`` attend to the pixels of their own prompt, ``(B, N, C)``."""
-    batch, tokens, _ = queries.shape
-    projected = _scaled(attn, attn.q_proj(queries)).view(batch, tokens, attn.num_heads, -1)
-    weights = _scores(projected, attn.k_proj.weight, pixels, positions).softmax(dim=-1)
-    # (B, G * T, C): for each head the average pixel; its values are taken afterwards.
-    average = weights.flatten(1, 2).to(pixels.dtype) @ pixels
-    average = average.view(batch, attn.num_heads, tokens, -1)
-    attended = torch.einsum('bgtc,gdc->btgd', average, _by_head(attn.v_proj.weight, attn.num_heads))
-    attended = attended.reshape(batch, tokens, -1) + attn.v_proj.bias
-    return attn.out_proj(attended)
+    """What tokens ``(B, T, C)`` get from the pixels."""
+    queries = _by_head(attn.q_proj(tokens), attn.num_heads)
+    queries *= queries.shape[-1] ** -0.5
+    chunks = zip(queries.tensor_split(len(pixels)), pixels, strict=True)
+    read = [_read_some(attn, chunk, shared, seen) for chunk, seen in chunks]
+    return attn.out_proj(torch.cat(read).transpose(1, 2).flatten(2) + shared.value_constant)
 
 
-def _shared_pixels_to_tokens(
-    attn: nn.Module, pixels: Tensor, projected: _ProjectedPixels, keys: Tensor, values: Tensor
+def _read_some(
+    attn: nn.Module, queries: Tensor, shared: _SharedLayer, pixels: PromptPixels
 ) -> Tensor:
-    """Pixels ``(N, C)`` of all prompts attend to each prompt's tokens: ``(B, N, C)``."""
-    batch, tokens = keys.shape[:2]
-    scores = _heads_first(attn, attn.k_proj(keys)) @ projected.rows
-    scores = scores.view(attn.num_heads, batch, tokens, -1).transpose(0, 1)
-    return _add_attended(attn, pixels.expand(batch, -1, -1), scores, values)
+    parts = pixels.parts(shared.spreads)
+    scores = _scores(queries, attn.k_proj.weight, shared.keys, pixels, parts)
+    attention = scores.softmax(dim=-1)
+    if pixels.scale is not None:
+        attention *= pixels.scale
+    # Values of X, and those of the average p.
+    read = _times_shared(attention.unflatten(1, queries.shape[1:3]), shared.values)
+    for weights, vectors in zip(pixels.weights, parts, strict=True):
+        average = (attention @ weights.transpose(1, 2)) @ vectors
+        value_weight = attn.v_proj.weight.unflatten(0, (attn.num_heads, -1))
+        read = read + average.view(*read.shape[:3], -1) @ value_weight.transpose(1, 2)
+    return read
 
 
-def _pixels_to_tokens(
-    attn: nn.Module, pixels: Tensor, positions: _ProjectedPixels, keys: Tensor, values: Tensor
+def _update_pixels(
+    layer: nn.Module,
+    tokens: Tensor,
+    prompts: Tensor,
+    shared: _SharedLayer,
+    norm: _SharedNorm,
+    pixels: list[PromptPixels],
+) -> list[PromptPixels]:
+    """The pixels attend to the tokens ``(B, T, C)`` and are normalised."""
+    attn = layer.cross_attn_image_to_token
+    keys = _by_head(attn.k_proj(tokens + prompts), attn.num_heads)
+    keys *= keys.shape[-1] ** -0.5
+    values = F.pad(_by_head(attn.v_proj(tokens), attn.num_heads), (0, 1), value=1.0)
+    chunks = (x.tensor_split(len(pixels)) for x in (keys, values))
+    return [
+        _update_some(layer, *chunk, shared, norm, seen)
+        for *chunk, seen in zip(*chunks, pixels, strict=True)
+    ]
+
+
+def _update_some(
+    layer: nn.Module,
+    keys: Tensor,
+    values: Tensor,
+    shared: _SharedLayer,
+    norm: _SharedNorm,
+    pixels: PromptPixels,
+) -> PromptPixels:
+    attn, scale = layer.cross_attn_image_to_token, pixels.scale
+    parts = pixels.parts(shared.spreads)
+    scores = _scores(keys, attn.q_proj.weight, shared.queries, pixels, parts)
+    weights = scores.unflatten(1, keys.shape[1:3]).softmax(dim=2).flatten(1, 2)
+    if scale is not None:
+        weights /= scale
+    pixels = PromptPixels(scale, (*pixels.weights, weights), (*pixels.values, values))
+    variance = _variance(norm, pixels, attn.embedding_dim)
+    if scale is None:
+        return replace(pixels, scale=(variance + layer.norm4.eps).rsqrt())
+    return replace(pixels, scale=scale * (variance * scale.square() + layer.norm4.eps).rsqrt())
+
+
+def _scores(
+    tokens: Tensor, weight: Tensor, rows: _Rows, pixels: PromptPixels, parts: list[Tensor]
 ) -> Tensor:
-    """Pixels ``(B, N, C)`` attend to the tokens of their own prompt, ``(B, T, C)``."""
-    batch, tokens, _ = keys.shape
-    projected = _scaled(attn, attn.k_proj(keys)).view(batch, tokens, attn.num_heads, -1)
-    scores = _scores(projected, attn.q_proj.weight, pixels, positions)
-    return _add_attended(attn, pixels, scores, values)
+    """Scores of projected tokens ``(B, G, T, D)`` and pixels to be projected: ``(B, G * T, N)``."""
+    scores = _times_shared(tokens, rows.pixels).flatten(1, 2)
+    onto_pixels = (tokens @ weight.view(tokens.shape[1], -1, weight.shape[1])).flatten(1, 2)
+    for weights, vectors in zip(pixels.weights, parts, strict=True):
+        scores.baddbmm_(onto_pixels @ vectors.transpose(1, 2), weights)
+    if pixels.scale is None:
+        return scores
+    return torch.addcmul(_times_shared(tokens, rows.rest).flatten(1, 2), scores, pixels.scale)
 
 
-def _scores(tokens: Tensor, weight: Tensor, pixels: Tensor, positions: _ProjectedPixels) -> Tensor:
-    """Scores of projected tokens ``(B, T, G, D)`` against projected pixels: ``(B, G, T, N)``."""
-    batch, count, heads, _ = tokens.shape
-    onto_pixels = torch.einsum('btgd,gdc->bgtc', tokens, _by_head(weight, heads))
-    scores = (onto_pixels.flatten(1, 2) @ pixels.transpose(1, 2)).view(batch, heads, count, -1)
-    by_position = tokens.permute(2, 0, 1, 3).flatten(1, 2) @ positions.rows
-    scores += by_position.view(heads, batch, count, -1).transpose(0, 1)
-    return scores
+def _variance(norm: _SharedNorm, pixels: PromptPixels, channels: int) -> Tensor:
+    """Of the channels of ``X_n + sum_r w_rn p_r``: ``(B, 1, N)``."""
+    squares = norm.squares
+    parts = pixels.parts(norm.spreads)
+    for index, (weights, values) in enumerate(zip(pixels.weights, pixels.values, strict=True)):
+        # Twice the products of p and X, and of p and those before; once those with itself.
+        products = _times_shared(values, norm.products[index]).flatten(1, 2)
+        for other in range(index + 1):
+            grams = parts[index] @ parts[other].transpose(1, 2)
+            alpha = 1 if other == index else 2
+            products.baddbmm_(grams, pixels.weights[other], alpha=alpha)
+        squares = squares + products.mul_(weights).sum(1, keepdim=True)
+    return squares.clamp_(min=0.0) / channels
 
 
-def _add_attended(attn: nn.Module, pixels: Tensor, scores: Tensor, values: Tensor) -> Tensor:
-    """Pixels plus what they get from the tokens, from scores ``(B, G, T, N)``."""
-    batch, heads, tokens, _ = scores.shape
-    weights = scores.softmax(dim=2).reshape(batch, heads * tokens, -1)
-    projected = attn.v_proj(values).view(batch, tokens, heads, -1)
-    out_weight = attn.out_proj.weight.view(attn.embedding_dim, heads, -1)
-    # (B, G * T, C): what a pixel receives for a full look at one token through one head.
-    parts = torch.einsum('btgd,cgd->bgtc', projected, out_weight).flatten(1, 2)
-    # A pixel's weights sum to 1 in each head: the bias can come along, without a pass of its own.
-    parts = (parts + attn.out_proj.bias / heads).to(weights.dtype)
-    return torch.baddbmm(pixels.to(weights.dtype), weights.transpose(1, 2), parts)
+def _by_head(tokens: Tensor, heads: int) -> Tensor:
+    """``(B, T, G * D)`` -> ``(B, G, T, D)``."""
+    return tokens.unflatten(-1, (heads, -1)).transpose(1, 2)
 
 
-def _heads_first(attn: nn.Module, tokens: Tensor) -> Tensor:
-    """``(B, T, G * D)`` -> ``(G, B * T, D)``, divided by the root of D."""
-    batch, count, _ = tokens.shape
-    tokens = _scaled(attn, tokens).view(batch * count, attn.num_heads, -1)
-    return tokens.transpose(0, 1)
-
-
-def _scaled(attn: nn.Module, tokens: Tensor) -> Tensor:
-    return tokens * (attn.internal_dim // attn.num_heads) ** -0.5
-
-
-def _by_head(weight: Tensor, heads: int) -> Tensor:
-    """``(G * D, C)`` -> ``(G, D, C)``."""
-    return weight.view(heads, -1, weight.shape[1])
+def _times_shared(left: Tensor, shared: Tensor) -> Tensor:
+    """``(B, G, T, X)`` times ``(G, X, Y)`` without a copy of the latter for each prompt."""
+    batch, heads, tokens, _ = left.shape
+    out = left.transpose(0, 1).flatten(1, 2) @ shared
+    return out.view(heads, batch, tokens, -1).transpose(0, 1)

@@ -38,9 +38,9 @@ _PARTS = (
     'image_format',
     'preprocess',
 )
-# On a CPU a piece that fits the last-level cache is read back for nothing; a GPU wants large
-# kernels, and its memory is the only limit.
-_BYTES_AT_ONCE = {'cpu': 2**24, 'cuda': 2**30}
+# On a CPU a piece that stays in a core's caches is read back for little; a GPU wants large kernels,
+# and its memory is the only limit.
+_BYTES_AT_ONCE = {'cpu': 2**22, 'cuda': 2**30}
 
 
 def chunk_length(bytes_per_item: int, device: torch.device | str) -> int:

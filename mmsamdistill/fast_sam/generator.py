@@ -27,7 +27,6 @@ from mmsamdistill.fast_sam.encode import (
     check_image,
     check_model,
     check_options,
-    chunk_length,
     crops_of_image,
     encode_images,
     points_in_crop,
@@ -63,8 +62,7 @@ class FastSamMaskGenerator:
         model: SAM: a ``segment_anything.modeling.Sam``, or one built of the same prompt encoder
             and mask decoder around another image encoder.
         points_per_side: Points along one side of the grid; None with ``point_grids``. Default: 32.
-        points_per_batch: Most prompts decoded at once. On a CPU fewer are, to stay in the cache.
-            Default: 64.
+        points_per_batch: Most prompts decoded at once. Default: 64.
         pred_iou_thresh: Least predicted IoU, in [0, 1]. Default: 0.88.
         stability_score_thresh: Least stability score, in [0, 1]. Default: 0.95.
         stability_score_offset: Shift of the cutoff for the stability score. Default: 1.0.
@@ -259,10 +257,9 @@ class FastSamMaskGenerator:
     @torch.no_grad()
     def _find_in_crop(self, crop: Crop, embedding: Tensor, input_size: tuple[int, int]) -> MaskSet:
         # 1. What all prompts share is computed once.
-        with self._autocast():
-            image = share_image(self.model, embedding)
+        image = share_image(self.model, embedding)
         resize = MaskResizer(
-            low_size=(4 * image.grid[0], 4 * image.grid[1]),
+            grid=tuple(embedding.shape[-2:]),
             encoder_size=self.model.image_encoder.img_size,
             input_size=input_size,
             size=crop.size,
@@ -270,32 +267,27 @@ class FastSamMaskGenerator:
         )
         # 2. Of each batch of prompts, make and keep the good masks alone.
         found = [no_masks(crop.image_size, embedding.device)]
-        for points in self._point_batches(crop, image.pixels):
-            scores, which, logits = self._decode_batch(image, crop, points, input_size)
+        all_points = torch.from_numpy(points_in_crop(crop, self.point_grids)).to(embedding.device)
+        scale = all_points.new_tensor(input_size[::-1]) / all_points.new_tensor(crop.size[::-1])
+        for points in all_points.split(self.points_per_batch):
+            scores, which, logits = self._decode_batch(image, points, scale, resize.grid)
             if len(logits) > 0:
                 found.append(find_masks(logits, resize, self.rules, crop, scores, points[which]))
         # 3. Neighbouring prompts find the same things.
         masks = MaskSet.join(found)
         return without_duplicates(masks, masks.scores, self.box_nms_thresh)
 
-    def _point_batches(self, crop: Crop, pixels: Tensor) -> Iterator[Tensor]:
-        points = torch.from_numpy(points_in_crop(crop, self.point_grids)).to(pixels.device)
-        length = min(self.points_per_batch, chunk_length(4 * pixels.numel(), pixels.device))
-        return iter(points.split(length))
-
     def _decode_batch(
-        self, image: SharedImage, crop: Crop, points: Tensor, input_size: tuple[int, int]
+        self, image: SharedImage, points: Tensor, scale: Tensor, grid: tuple[int, int]
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Predicted IoU, prompt and low-resolution logits of the masks worth making."""
         # 1. Prompts are given in pixels of the encoder's input.
-        (height, width), (input_height, input_width) = crop.size, input_size
-        scale = points.new_tensor([input_width / width, input_height / height])
         prompts = embed_points(self.model, points * scale)
+        # 2. The quality is known before any mask: poor ones are never made.
+        decoded = self._decode(self.model.mask_decoder, image, prompts)
+        keep = self.rules.good_scores(decoded.scores)
         with self._autocast():
-            # 2. The quality is known before any mask: poor ones are never made.
-            decoded = self._decode(self.model.mask_decoder, image, prompts)
-            keep = self.rules.good_scores(decoded.scores)
-            logits = mask_logits(self.model.mask_decoder, image.grid, decoded, keep)
+            logits = mask_logits(self.model.mask_decoder, image, decoded, keep, grid)
         return decoded.scores[keep], keep.nonzero()[:, 0], logits
 
     def _join_crops(self, crops: list[MaskSet], width: int) -> MaskSet:

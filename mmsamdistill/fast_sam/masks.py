@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmsamdistill.fast_sam.decode import DecodedPrompts
+from mmsamdistill.fast_sam.decode import DecodedPrompts, PromptPixels, SharedImage, matrix_of
 from mmsamdistill.fast_sam.encode import Crop, chunk_length
 
 # Multiplied with eight bytes of 0 or 1, read as one integer, it gathers them in the highest byte:
@@ -180,57 +180,74 @@ def unpack_masks(bits: Tensor, width: int) -> Tensor:
 
 
 def mask_logits(
-    decoder: nn.Module, grid: tuple[int, int], decoded: DecodedPrompts, keep: Tensor
+    decoder: nn.Module,
+    image: SharedImage,
+    decoded: DecodedPrompts,
+    keep: Tensor,
+    grid: tuple[int, int],
 ) -> Tensor:
-    """Low-resolution logits of the masks to ``keep``, ``(B, M)`` bool: ``(K, 4 h, 4 w)``."""
-    prompts = keep.any(dim=1).nonzero()[:, 0]
-    if len(prompts) == 0:
-        return torch.zeros(0, 4 * grid[0], 4 * grid[1], device=keep.device)
-    # The last features are 32 channels of 16 values for each pixel, and exist twice.
-    num_pixels = grid[0] * grid[1]
-    length = chunk_length(4096 * num_pixels, keep.device)
-    return torch.cat(
-        [
-            _logits(decoder, grid, decoded.mask_tokens[chunk], decoded.pixels[chunk])[keep[chunk]]
-            for chunk in prompts.split(length)
-        ]
-    )
+    """Low-resolution logits of the masks to ``keep``, ``(B, M)`` bool: ``(K, 4 h, 4 w)`` float32.
 
-
-def _logits(decoder: nn.Module, grid: tuple[int, int], tokens: Tensor, pixels: Tensor) -> Tensor:
-    """Logits of all masks of some prompts: ``(B, M, 4 h, 4 w)`` float32."""
-    networks = decoder.output_hypernetworks_mlps[1:]
-    filters = [network(token) for network, token in zip(networks, tokens.unbind(1), strict=True)]
-    features = _upscale(decoder.output_upscaling, pixels)
-    logits = features.flatten(1, 2) @ torch.stack(filters, dim=-1)
-    # Each pixel became 2 x 2, and each of those 2 x 2: sort them into rows and columns.
+    ``grid`` is ``(h, w)``, the upper left part of the embedding that is wanted.
+    """
     height, width = grid
-    logits = logits.view(len(tokens), height, width, 2, 2, 2, 2, -1).permute(0, 7, 1, 3, 5, 2, 4, 6)
-    return logits.reshape(len(tokens), -1, 4 * height, 4 * width).float()
+    found = [torch.zeros(0, 4 * height, 4 * width, device=keep.device)]
+    chunks = (x.tensor_split(len(decoded.pixels)) for x in (keep, decoded.mask_tokens))
+    for pixels, kept, tokens in zip(decoded.pixels, *chunks, strict=True):
+        # 1. Of prompts and of masks those that any other of this chunk wants.
+        prompts, masks = kept.any(dim=1), kept.any(dim=0)
+        if not bool(prompts.any()):
+            continue
+        wanted = pixels if bool(prompts.all()) else pixels.select(prompts)
+        kept, tokens = kept[prompts][:, masks], tokens[prompts][:, masks]
+        # 2. A token's network makes it a filter of the upscaled pixels.
+        networks = decoder.output_hypernetworks_mlps[1:]
+        networks = [network for network, used in zip(networks, masks, strict=True) if used]
+        pairs = zip(networks, tokens.unbind(1), strict=True)
+        filters = torch.stack([network(token) for network, token in pairs], dim=1)
+        # 3. A few rows of pixels at a time, to stay in the cache.
+        rows = chunk_length(16 * image.upscaled.shape[-1] * width * len(kept), keep.device)
+        logits = [
+            _logits(decoder, image, wanted, filters, slice(top, min(top + rows, height)), width)
+            for top in range(0, height, rows)
+        ]
+        found.append(torch.cat(logits, dim=2)[kept])
+    return torch.cat(found)
 
 
-def _upscale(layers: nn.Sequential, pixels: Tensor) -> Tensor:
-    """The decoder's two transposed convolutions on ``(B, N, C)``: ``(B, N, 16, c)``."""
-    # With kernel and stride 2 outputs do not overlap: each is a linear layer with four outputs per
-    # pixel, and the channels can stay last, where the normalisation wants them.
-    first, norm, activation, second, last_activation = layers
-    x = _expand(first, pixels)
-    x = F.layer_norm(x, (x.shape[-1],), norm.weight, norm.bias, norm.eps)
-    x = last_activation(_expand(second, activation(x)))
-    return x.flatten(2, 3)
-
-
-def _expand(conv: nn.ConvTranspose2d, x: Tensor) -> Tensor:
-    """``(..., C)`` -> ``(..., 4, c)``."""
-    weight = conv.weight.permute(2, 3, 1, 0).flatten(0, 2)
-    return F.linear(x, weight, conv.bias.repeat(4)).unflatten(-1, (4, -1))
+def _logits(
+    decoder: nn.Module,
+    image: SharedImage,
+    pixels: PromptPixels,
+    filters: Tensor,
+    rows: slice,
+    width: int,
+) -> Tensor:
+    """Logits ``(B, M, 4 h, 4 w)`` of some rows of the embedding, for filters ``(B, M, c)``."""
+    # 1. The first transposed convolution, whose product with all pixels is known.
+    grid = image.upscaled.shape[:2]
+    x = image.upscaled[rows, :width].flatten(0, 1).expand(len(filters), -1, -1)
+    for weights, parts in zip(pixels.weights, pixels.parts(image.upscaled_spreads), strict=True):
+        seen = weights.unflatten(2, grid)[:, :, rows, :width].flatten(2)
+        x = torch.baddbmm(x, seen.transpose(1, 2), parts)
+    scale = pixels.scale.unflatten(2, grid)[:, :, rows, :width].flatten(2).transpose(1, 2)
+    x = torch.addcmul(image.upscaled_constant, x.float(), scale)
+    # 2. The rest of the upscaling. Channels stay last, where the normalisation wants them.
+    _, norm, activation, second, last_activation = decoder.output_upscaling
+    x = x.unflatten(-1, (4, -1))
+    x = activation(F.layer_norm(x, x.shape[-1:], norm.weight, norm.bias, norm.eps))
+    x = last_activation(F.linear(x, *matrix_of(second)))
+    logits = filters @ x.view(len(filters), -1, filters.shape[-1]).transpose(1, 2)
+    # 3. Each pixel became 2 x 2, and each of those 2 x 2: sort them into rows and columns.
+    logits = logits.float().view(*filters.shape[:2], -1, width, 2, 2, 2, 2)
+    return logits.permute(0, 1, 2, 4, 6, 3, 5, 7).flatten(5, 7).flatten(2, 4)
 
 
 class MaskResizer:
     """Resize low-resolution logits as SAM does, in one step.
 
     Args:
-        low_size: Height and width of the low-resolution logits.
+        grid: Height and width of the embedding; logits have four times as many rows and columns.
         encoder_size: Side of the encoder's square input.
         input_size: Height and width of the resized image in it, without padding.
         size: Height and width of the image.
@@ -239,7 +256,7 @@ class MaskResizer:
 
     def __init__(
         self,
-        low_size: tuple[int, int],
+        grid: tuple[int, int],
         encoder_size: int,
         input_size: tuple[int, int],
         size: tuple[int, int],
@@ -247,8 +264,13 @@ class MaskResizer:
     ) -> None:
         self.size = size
         self._rows, self._columns = (
-            _blocks(low_size[axis], encoder_size, input_size[axis], size[axis], str(device))
+            _blocks(4 * grid[axis], encoder_size, input_size[axis], size[axis], str(device))
             for axis in (0, 1)
+        )
+        # The part of the embedding that the image needs: the rest is padding.
+        self.grid = tuple(
+            -(-max(needed.stop for _, needed, _ in blocks) // 4)
+            for blocks in (self._rows, self._columns)
         )
 
     def __call__(self, logits: Tensor) -> Tensor:

@@ -446,13 +446,35 @@ def test_decoder_equals_the_reference(monkeypatch, layers, budget):
     logits, scores = sam.mask_decoder(
         embedding[None], sam.prompt_encoder.get_dense_pe(), sparse, dense, True
     )
-    decoded = decode_prompts(
-        sam.mask_decoder, share_image(sam, embedding), embed_points(sam, points)
-    )
+    image = share_image(sam, embedding)
+    decoded = decode_prompts(sam.mask_decoder, image, embed_points(sam, points))
     keep = torch.tensor([[True, False, True], [False] * 3, [False, False, True]])
-    got = mask_logits(sam.mask_decoder, (4, 4), decoded, keep)
+    got = mask_logits(sam.mask_decoder, image, decoded, keep, (4, 4))
     torch.testing.assert_close(decoded.scores, scores, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(got, logits[keep], atol=2e-5, rtol=1e-5)
+
+
+def test_decoder_of_the_real_size_equals_the_reference():
+    torch.manual_seed(0)
+    prompts = PromptEncoder(256, (64, 64), (1024, 1024), 16)
+    transformer = TwoWayTransformer(2, 256, num_heads=8, mlp_dim=2048)
+    decoder = MaskDecoder(transformer_dim=256, transformer=transformer, iou_head_hidden_dim=256)
+    sam = nn.ModuleDict({'prompt_encoder': prompts, 'mask_decoder': decoder}).eval()
+    for norm in (layer.norm4 for layer in transformer.layers):
+        nn.init.normal_(norm.weight, mean=1.0, std=0.3)
+        nn.init.normal_(norm.bias, std=0.3)
+    embedding = torch.randn(256, 64, 64)
+    points = torch.tensor([[100.0, 700.0], [512.0, 3.0]])
+    with torch.no_grad():
+        sparse, dense = prompts((points[:, None], torch.ones(2, 1)), None, None)
+        expected = decoder(embedding[None], prompts.get_dense_pe(), sparse, dense, True)
+        image = share_image(sam, embedding)
+        decoded = decode_prompts(decoder, image, embed_points(sam, points))
+        keep = torch.tensor([[True, False, True], [False, True, False]])
+        # A wide image: the lower rows of the embedding are padding.
+        logits = mask_logits(decoder, image, decoded, keep, (37, 64))
+    torch.testing.assert_close(decoded.scores, expected[1], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(logits, expected[0][keep][:, :148], atol=1e-5, rtol=1e-5)
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
@@ -461,7 +483,7 @@ def test_resizing_in_one_step_equals_two(height, width, side):
     scale = side / max(height, width)
     inner = tuple(max(1, int(length * scale + 0.5)) for length in (height, width))
     logits = torch.randn(2, side // 4, side // 4, generator=torch.Generator().manual_seed(0))
-    resizer = MaskResizer((side // 4,) * 2, side, inner, (height, width))
+    resizer = MaskResizer((side // 16,) * 2, side, inner, (height, width))
     sam = SAMS[0]
     sam_size, sam.image_encoder.img_size = sam.image_encoder.img_size, side
     expected = sam.postprocess_masks(logits[None], inner, (height, width))[0]
