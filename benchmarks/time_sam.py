@@ -39,6 +39,7 @@ def count_flops(args: argparse.Namespace) -> dict[str, dict[str, float]]:
 
     from mmsamdistill.fast_sam import decode as fast_sam_decode
     from mmsamdistill.fast_sam import encode as fast_sam_encode
+    from mmsamdistill.fast_sam.share import share_image
 
     with torch.device('meta'), torch.no_grad():
         sam = sam_model_registry[args.model_type]().eval()
@@ -47,7 +48,7 @@ def count_flops(args: argparse.Namespace) -> dict[str, dict[str, float]]:
         grid = sam.prompt_encoder.image_embedding_size
         embedding, prompts = torch.empty(1, channels, *grid), torch.empty(1, 2, channels)
         tokens = torch.empty(1, 3 + sam.mask_decoder.num_mask_tokens, channels)
-        image = fast_sam_decode.share_image(sam, embedding[0])
+        image = share_image(sam, embedding[0])
         transformer, decoder = sam.mask_decoder.transformer, sam.mask_decoder
         counts = {}
         for name, function in {

@@ -1,8 +1,8 @@
 """SAM's automatic mask generator: the same masks as the reference, in a fraction of the time.
 
-The steps are in files of their own and in this order: ``encode`` (crops, points,
-embeddings), ``decode`` (prompts to tokens and predicted quality), ``masks`` (what survives, to
-logits, masks, boxes), ``results`` (duplicates, records, label map).
+The steps are in files of their own and in this order: ``encode`` (crops, points, embeddings),
+``share`` (what all prompts have in common), ``decode`` (prompts to tokens and predicted quality),
+``masks`` (what survives, to logits, masks, boxes), ``results`` (duplicates, records, label map).
 """
 
 from __future__ import annotations
@@ -15,12 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mmsamdistill.fast_sam.decode import (
-    SharedImage,
-    decode_prompts,
-    embed_points,
-    share_image,
-)
+from mmsamdistill.fast_sam.decode import decode_prompts, embed_points
 from mmsamdistill.fast_sam.encode import (
     Crop,
     check_counts,
@@ -47,6 +42,7 @@ from mmsamdistill.fast_sam.results import (
     without_duplicates,
     without_small_regions,
 )
+from mmsamdistill.fast_sam.share import SharedImage, share_image
 
 
 class FastSamMaskGenerator:

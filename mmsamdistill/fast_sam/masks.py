@@ -1,4 +1,4 @@
-"""Fourth step of the fast generator: the tokens that survive become logits, boxes and masks.
+"""Fifth step of the fast generator: the tokens that survive become logits, boxes and masks.
 
 Logits first come at SAM's own low resolution and are resized to the image a few at a time. The two
 resizings of the reference (to the encoder's input, padding cut off, to the image) are linear, so
@@ -16,8 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmsamdistill.fast_sam.decode import DecodedPrompts, PromptPixels, SharedImage, matrix_of
+from mmsamdistill.fast_sam.decode import DecodedPrompts, PromptPixels
 from mmsamdistill.fast_sam.encode import Crop, chunk_length
+from mmsamdistill.fast_sam.share import SharedImage, matrix_of
 
 # Multiplied with eight bytes of 0 or 1, read as one integer, it gathers them in the highest byte:
 # byte i is shifted to bit 56 + i, and nothing else reaches or carries into bits 56 to 63.

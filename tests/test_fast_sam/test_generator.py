@@ -23,7 +23,7 @@ from segment_anything.utils import amg
 
 from lab.agreement import agreement
 from mmsamdistill.fast_sam import encode as fast_sam_encode
-from mmsamdistill.fast_sam.decode import decode_prompts, embed_points, share_image
+from mmsamdistill.fast_sam.decode import decode_prompts, embed_points
 from mmsamdistill.fast_sam.encode import check_image, check_model, check_options, encode_images
 from mmsamdistill.fast_sam.generator import FastSamMaskGenerator
 from mmsamdistill.fast_sam.masks import (
@@ -34,6 +34,7 @@ from mmsamdistill.fast_sam.masks import (
     unpack_masks,
 )
 from mmsamdistill.fast_sam.results import run_lengths
+from mmsamdistill.fast_sam.share import share_image
 from mmsamdistill.regions.agreement import label_agreement
 from mmsamdistill.regions.masks import masks_to_labels
 
