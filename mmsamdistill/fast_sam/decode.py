@@ -1,7 +1,7 @@
 """Fourth step of the fast generator: prompts to output tokens, without any mask.
 
 SAM predicts the quality of its masks from a token alone. So the tokens of all prompts are computed
-first; the costly way from tokens to masks (``masks.py``) is for those that survive. Letters are
+first; the costly way from tokens to masks (``upscale.py``) is for those that survive. Letters are
 those of ``share.py``.
 """
 

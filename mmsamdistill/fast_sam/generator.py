@@ -2,7 +2,8 @@
 
 The steps are in files of their own and in this order: ``encode`` (crops, points, embeddings),
 ``share`` (what all prompts have in common), ``decode`` (prompts to tokens and predicted quality),
-``masks`` (what survives, to logits, masks, boxes), ``results`` (duplicates, records, label map).
+``upscale`` (what survives, to logits), ``masks`` (logits to masks and boxes), ``results``
+(duplicates, records, label map).
 """
 
 from __future__ import annotations
@@ -27,14 +28,7 @@ from mmsamdistill.fast_sam.encode import (
     points_in_crop,
     prepare_images,
 )
-from mmsamdistill.fast_sam.masks import (
-    MaskResizer,
-    MaskRules,
-    MaskSet,
-    find_masks,
-    mask_logits,
-    no_masks,
-)
+from mmsamdistill.fast_sam.masks import MaskRules, MaskSet, find_masks, no_masks
 from mmsamdistill.fast_sam.results import (
     merge_crops,
     paint_labels,
@@ -43,6 +37,7 @@ from mmsamdistill.fast_sam.results import (
     without_small_regions,
 )
 from mmsamdistill.fast_sam.share import SharedImage, share_image
+from mmsamdistill.fast_sam.upscale import MaskResizer, mask_logits
 
 
 class FastSamMaskGenerator:

@@ -26,15 +26,10 @@ from mmsamdistill.fast_sam import encode as fast_sam_encode
 from mmsamdistill.fast_sam.decode import decode_prompts, embed_points
 from mmsamdistill.fast_sam.encode import check_image, check_model, check_options, encode_images
 from mmsamdistill.fast_sam.generator import FastSamMaskGenerator
-from mmsamdistill.fast_sam.masks import (
-    MaskResizer,
-    boxes_of_masks,
-    mask_logits,
-    pack_masks,
-    unpack_masks,
-)
+from mmsamdistill.fast_sam.masks import boxes_of_masks, pack_masks, unpack_masks
 from mmsamdistill.fast_sam.results import run_lengths
 from mmsamdistill.fast_sam.share import share_image
+from mmsamdistill.fast_sam.upscale import MaskResizer, mask_logits
 from mmsamdistill.regions.agreement import label_agreement
 from mmsamdistill.regions.masks import masks_to_labels
 
