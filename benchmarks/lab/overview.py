@@ -23,9 +23,10 @@ def overview(
 
     Returns:
         For each row that has gains in at least two tables (what is in one alone is that table's
-        matter) its title, and for each table its paired gain over the baseline.
+        matter) its title, and its paired gain over the baseline for each table that any of these
+        rows is in.
     """
-    rows = []
+    gains_of = {}
     titles = {
         name: row.title
         for table in tables
@@ -43,6 +44,9 @@ def overview(
             if gain is not None:
                 gains[table.name] = gain.signed()
         if len(gains) > 1:
-            columns = {table.name: gains.get(table.name, '') for table in tables}
-            rows.append({'training': title, **columns})
-    return rows
+            gains_of[title] = gains
+    columns = [t.name for t in tables if any(t.name in gains for gains in gains_of.values())]
+    return [
+        {'training': title, **{name: gains.get(name, '') for name in columns}}
+        for title, gains in gains_of.items()
+    ]

@@ -14,8 +14,7 @@ human = dict(regions='regions')
 
 # One half of the method alone, and both. The analyser is the trunk of a VGG-16 trained for edges.
 fusion = dict(type='SPFHead', channels=16)
-learned = dict(type='VGGAnalyzer', weights='edges', scale=1.0)
-half = dict(type='VGGAnalyzer', weights='edges', scale=0.5)
+learned = dict(type='VGGAnalyzer', weights='edges')
 spd = dict(spf=fusion, sgr_loss=None)
 sgr = dict(spf=fusion, spd_loss=None, analyzer=learned)
 # Without the average: the target is the teacher of the very step.
@@ -43,11 +42,6 @@ rows = dict(
         distill=dict(regions=cached, spf=fusion, analyzer=learned),
         **tight,
     ),
-    both_half=dict(
-        title='SPD and SGR at half resolution, tight regions',
-        distill=dict(regions=cached, spf=fusion, analyzer=half),
-        **tight,
-    ),
     both_edges=dict(
         title='SPD and SGR, learned edges',
         distill=dict(regions=cached, spf=fusion, analyzer=learned),
@@ -71,26 +65,6 @@ rows = dict(
     sgr_shuffled=dict(
         title='SGR, shuffled regions', distill=dict(regions=shuffled, **sgr), **tight
     ),
-    sgr_half=dict(
-        title='SGR at half resolution, tight regions',
-        distill={**sgr, 'regions': cached, 'analyzer': half},
-        **tight,
-    ),
-    sgr_half_shuffled=dict(
-        title='SGR at half resolution, shuffled regions',
-        distill={**sgr, 'regions': shuffled, 'analyzer': half},
-        **tight,
-    ),
-    sgr_half_truth=dict(
-        title="SGR at half resolution, the truth's own relations",
-        distill={
-            **sgr,
-            'regions': cached,
-            'analyzer': half,
-            'sgr_loss': dict(type='SGRLoss', target='truth'),
-        },
-        **tight,
-    ),
     sgr_truth=dict(
         title="SGR, the truth's own relations",
         distill=dict(regions=cached, sgr_loss=dict(type='SGRLoss', target='truth'), **sgr),
@@ -108,9 +82,9 @@ rows = dict(
     crop_of_four=dict(title='region crop of four, tight regions', crop=dict(candidates=4), **tight),
     crop_edges=dict(title='region crop, learned edges', crop=dict(), **edges),
     crop_both=dict(
-        title='region crop, SPD and SGR at half resolution, tight regions',
+        title='region crop, SPD and SGR, tight regions',
         crop=dict(),
-        distill=dict(regions=cached, spf=fusion, analyzer=half),
+        distill=dict(regions=cached, spf=fusion, analyzer=learned),
         **tight,
     ),
     crop_human=dict(title='region crop, human regions', crop=dict(), regions='regions'),
@@ -151,9 +125,6 @@ compare = [
     ('spd', 'spd_none'),
     ('spd', 'tight'),
     ('sgr', 'sgr_shuffled'),
-    ('sgr_half', 'sgr'),
-    ('sgr_half', 'sgr_half_shuffled'),
-    ('sgr_half', 'sgr_half_truth'),
     ('sgr', 'sgr_truth'),
     ('sgr', 'features'),
     ('sgr_edges', 'sgr'),

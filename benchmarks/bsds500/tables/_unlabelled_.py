@@ -3,7 +3,7 @@ iterations = 600
 seeds = [0, 1, 2]
 
 fusion = dict(type='SPFHead', channels=16)
-learned = dict(type='VGGAnalyzer', weights='edges', scale=0.5)
+learned = dict(type='VGGAnalyzer', weights='edges')
 edges = dict(type='LearnedEdgeRegions')
 without = dict(type='NoRegions')
 # SPD of full weight: nothing else teaches the unlabelled.

@@ -12,10 +12,10 @@ sgr = _base_.sgr
 by_region = dict(type='SPDLoss', gate='region')
 gated = dict(type='SPDLoss', loss_weight=1.0)
 by_pixel = dict(type='SGRLoss', form='pixel_to_prototype')
-random = dict(type='VGGAnalyzer', weights='random', scale=1.0)
-shallow = dict(type='VGGAnalyzer', weights='edges', layers=('relu1_2', 'relu2_2'), scale=1.0)
-half = _base_.half
-deep = dict(type='VGGAnalyzer', weights='edges', layers=('relu3_3', 'relu4_3'), scale=1.0)
+random = dict(type='VGGAnalyzer', weights='random')
+shallow = dict(type='VGGAnalyzer', weights='edges', layers=('relu1_2', 'relu2_2'))
+full = dict(scale=1.0, **_base_.learned)
+deep = dict(type='VGGAnalyzer', weights='edges', layers=('relu3_3', 'relu4_3'))
 # Another learning rate and another batch: is the default as harmless there?
 slow = {'optim_wrapper.optimizer.lr': 4e-3}
 small = {'train_dataloader.batch_size': 4}
@@ -23,15 +23,15 @@ small = {'train_dataloader.batch_size': 4}
 rows = dict(
     plain_slow=dict(title='plain, half the learning rate', changes=slow),
     both_slow=dict(
-        title='SPD and SGR at half resolution, half the learning rate',
-        distill=dict(regions=cached, spf=_base_.fusion, analyzer=half),
+        title='SPD and SGR, half the learning rate',
+        distill=dict(regions=cached, spf=_base_.fusion, analyzer=_base_.learned),
         changes=slow,
         **tight,
     ),
     plain_small=dict(title='plain, half the batch', changes=small),
     both_small=dict(
-        title='SPD and SGR at half resolution, half the batch',
-        distill=dict(regions=cached, spf=_base_.fusion, analyzer=half),
+        title='SPD and SGR, half the batch',
+        distill=dict(regions=cached, spf=_base_.fusion, analyzer=_base_.learned),
         changes=small,
         **tight,
     ),
@@ -88,6 +88,16 @@ rows = dict(
     sgr_deep=dict(
         title='SGR of later layers', distill={**sgr, 'regions': cached, 'analyzer': deep}, **tight
     ),
+    both_full=dict(
+        title='SPD and SGR at full resolution, tight regions',
+        distill=dict(regions=cached, spf=_base_.fusion, analyzer=full),
+        **tight,
+    ),
+    sgr_full=dict(
+        title='SGR at full resolution, tight regions',
+        distill={**sgr, 'regions': cached, 'analyzer': full},
+        **tight,
+    ),
     sgr_quarter=dict(
         title='SGR at a quarter of the resolution',
         distill={
@@ -96,24 +106,6 @@ rows = dict(
             'analyzer': dict(type='VGGAnalyzer', weights='edges', scale=0.25),
         },
         **tight,
-    ),
-    sgr_half_random=dict(
-        title='SGR at half resolution, random features',
-        distill={
-            **sgr,
-            'regions': cached,
-            'analyzer': dict(type='VGGAnalyzer', weights='random', scale=0.5),
-        },
-        **tight,
-    ),
-    features_half=dict(
-        title='features of the truth at half resolution',
-        distill={
-            **sgr,
-            'regions': _base_.without,
-            'analyzer': half,
-            'sgr_loss': dict(type='FeatureLoss'),
-        },
     ),
     features_strong=dict(
         title='features of the truth of weight 0.2',
@@ -126,6 +118,8 @@ compare = [
     *_base_.compare,
     ('both_slow', 'plain_slow'),
     ('both_small', 'plain_small'),
+    ('both', 'both_full'),
+    ('sgr', 'sgr_full'),
     ('sgr', 'sgr_random'),
     ('sgr_heavy', 'features_strong'),
 ]
