@@ -42,6 +42,11 @@ class FrozenNetwork(nn.Module):
             raise RuntimeError(f'{type(self).__name__} holds no network yet; call hold() first')
         return self._held[0]
 
+    @property
+    def empty(self) -> bool:
+        """Whether there is no network yet."""
+        return not self._held
+
     def _apply(self, fn: Callable, *args: object, **kwargs: object) -> 'FrozenNetwork':
         super()._apply(fn, *args, **kwargs)
         for network in self._held:
@@ -51,11 +56,6 @@ class FrozenNetwork(nn.Module):
 
 class FrozenMaskNetwork(FrozenNetwork):
     """Follows its owner to a device, never to a precision: prompts and thresholds are float32."""
-
-    @property
-    def empty(self) -> bool:
-        """Whether there is no network yet."""
-        return not self._held
 
     def _apply(self, fn: Callable, *args: object, **kwargs: object) -> 'FrozenMaskNetwork':
         for network in self._held:

@@ -91,14 +91,12 @@ class LPIPSMetric(PerImageMetric):
         self.weights = weights
         self.per_image: list[dict[str, str | float]] = []
         self._owner = FrozenNetwork()
-        self._built = False
 
     @property
     def network(self) -> nn.Module:
         """The network, built at first use, on MMEngine's device."""
-        if not self._built:
+        if self._owner.empty:
             self._owner.hold(lpips_network(self.net, self.weights).to(get_device()))
-            self._built = True
         return self._owner.network
 
     def prepare(self, module: nn.Module, dataloader: DataLoader) -> None:
