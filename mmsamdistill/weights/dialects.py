@@ -20,7 +20,7 @@ from mmsamdistill.weights.reading import CheckpointError, read_checkpoint
 
 # Where the weights lie in a file, first come first served; a file may also be the weights.
 _AVERAGED = ('params_ema', 'params-ema')
-_RAW = ('params', 'model', 'net', 'netG')
+_RAW = ('params', 'model', 'net', 'netG', 'model_state_dict')
 _COMPILED = '_orig_mod'
 _WRAPPER = 'module.'
 _STUDENT = 'restorer.'
@@ -47,7 +47,8 @@ def find_state_dict(checkpoint: Mapping[str, Any], ema: bool = True) -> dict[str
     MMagic's EMA hook          ``state_dict``, generator_ema.*  ``state_dict``, ``generator.*``
     BasicSR and its kin        ``params_ema``, ``params-ema``   ``params``
     MPRNet, Lightning                                           ``state_dict``
-    SAM 2, others                                               ``model``, ``net``, ``netG``
+    SAM 2, others                                               ``model``, ``net``, ``netG``,
+                                                                ``model_state_dict``
     PReNet, bare                                                the checkpoint itself
     =========================  ===============================  ================================
 
@@ -310,8 +311,8 @@ def require_same_keys(
         what: What needs them, for the message.
 
     Raises:
-        ValueError: If a key is missing or unexpected, or a shape differs; one message lists all
-            three kinds with their counts, each by its first ten keys.
+        ValueError: If a key is missing or unexpected, or its shape or type differs; one message
+            lists all kinds with their counts, each by its first ten keys.
 
     Example:
         >>> import torch
@@ -329,7 +330,14 @@ def require_same_keys(
         for key in reference
         if key in given and given[key].shape != reference[key].shape
     ]
+    # Whole numbers in the place of fractions are quantised weights, without their scale.
+    retyped = [
+        f'{key} is {given[key].dtype}, needs {reference[key].dtype}'
+        for key in reference
+        if key in given and given[key].is_floating_point() != reference[key].is_floating_point()
+    ]
     kinds = {'missing': missing, 'unexpected': unexpected, 'of another shape': reshaped}
+    kinds['of another type'] = retyped
     lines = [f'  {len(names)} {kind}: {_listed(names)}' for kind, names in kinds.items() if names]
     if lines:
         raise ValueError('\n'.join([f'the weights do not fit {what}:', *lines]))

@@ -32,6 +32,7 @@ def same(a, b):
         {'model': RAW},
         {'net': RAW, 'optimizer': {}},
         {'netG': RAW},
+        {'model_state_dict': RAW, 'optimizer_state_dict': {'state': {}}, 'epoch': 3},
         {
             'state_dict': {
                 'generator._orig_mod.w': RAW['generator.w'],

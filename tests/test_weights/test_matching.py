@@ -22,6 +22,15 @@ def test_one_message_lists_all_three_kinds():
     assert '1 of another shape: a is (2,), needs (3,)' in text
 
 
+def test_whole_numbers_are_no_weights():
+    given, reference = {'a': torch.zeros(2, dtype=torch.int8)}, weights(a=2)
+    with pytest.raises(
+        ValueError, match=r'1 of another type: a is torch\.int8, needs torch\.float32'
+    ):
+        require_same_keys(given, reference)
+    require_same_keys({'a': torch.zeros(2, dtype=torch.half)}, reference)
+
+
 def test_long_lists_are_cut_but_counted():
     reference = weights(**{f'k{index:02}': 1 for index in range(25)})
     with pytest.raises(ValueError, match='25 missing') as error:
