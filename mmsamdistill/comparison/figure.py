@@ -12,7 +12,7 @@ import numpy as np
 from mmsamdistill.comparison.choices import Box
 from mmsamdistill.comparison.columns import DEGRADED, TRUTH, fit_to_size
 from mmsamdistill.comparison.layout import FigureStyle, Layout, Rect, RowLayout, lay_out
-from mmsamdistill.comparison.lettering import Lettering
+from mmsamdistill.comparison.lettering import Lettering, wrap_notes
 from mmsamdistill.comparison.scores import MINUS
 from mmsamdistill.files import write_atomically
 
@@ -117,14 +117,13 @@ class _Painter:
         # Notes state the crops' factors, and need as many lines as the figure's width leaves them:
         # neither depends on how many lines there are.
         draft = self._lay_out(0)
-        self.letters = Lettering(style)
-        self.notes = self.letters.wrap([*notes, *self._own_notes(draft)], draft.width)
+        self.notes = wrap_notes([*notes, *self._own_notes(draft)], draft.width, style)
         self.layout = self._lay_out(len(self.notes))
         # A Figure of its own instead of pyplot: no global state, no display. The little more than
         # whole pixels keeps rounding from losing one of them.
         size = (self.layout.width + 0.01, self.layout.height + 0.01)
         self.figure = Figure([side / style.dpi for side in size], dpi=style.dpi)
-        self.letters.figure, self.letters.layout = self.figure, self.layout
+        self.letters = Lettering(self.figure, self.layout, style)
 
     def paint(self) -> Any:
         # A title over each column; then row after row: its name, its panels, its captions.

@@ -12,22 +12,19 @@ _GREY = '0.35'
 class Lettering:
     """Writes titles, names, captions and notes, each at its place and short enough for it."""
 
-    def __init__(self, style: FigureStyle) -> None:
-        self.style = style
+    def __init__(self, figure: Any, layout: Layout, style: FigureStyle) -> None:
+        self.figure, self.layout, self.style = figure, layout, style
         self.small = style.font - 1
-        # Notes are broken into lines before there is a figure to write them into.
-        self.figure: Any = None
-        self.layout: Layout | None = None
 
     def title(self, text: str, centre: int) -> None:
         """Write a column's title."""
         size = self.style.font + 0.5
-        text = self.shorten(text, self.layout.rows[0].whole[0].width, size)
+        text = shorten(text, self.layout.rows[0].whole[0].width, size, self.style)
         self._write(text, centre, self.layout.titles, size=size, ha='center', weight='bold')
 
     def name(self, text: str, row: RowLayout) -> None:
         """Write an image's name beside its row, from bottom to top."""
-        text = self.shorten(text, row.height, self.small)
+        text = shorten(text, row.height, self.small, self.style)
         middle = row.whole[0].top + row.height / 2
         left = self.style.pixels(1)
         self._write(
@@ -58,36 +55,6 @@ class Lettering:
         looks = {'fontsize': self.small, 'va': 'center', 'ha': 'left', 'color': _GREY}
         axes.text(4.2, 0.5, text, transform=axes.transAxes, **looks)
 
-    def wrap(self, notes: Sequence[str], width: int) -> list[str]:
-        """Break notes into lines, each note beginning a new one where it does not fit."""
-        room = width - self.style.pixels(4)
-        lines: list[str] = []
-        line = ''
-        for word in ' '.join(notes).split(' '):
-            longer = f'{line} {word}' if line else word
-            if line and self._measure(longer, self.small) > room:
-                lines.append(line)
-                longer = word
-            line = longer
-        return [*lines, line] if line else lines
-
-    def shorten(self, text: str, room: float, size: float) -> str:
-        """Replace the middle of a text by dots if it is too long."""
-        shown, kept = text, len(text)
-        while kept > 2 and self._measure(shown, size) > room:
-            kept -= 1
-            shown = f'{text[: (kept + 1) // 2]}…{text[len(text) - kept // 2 :]}'
-        return shown
-
-    def _measure(self, text: str, size: float) -> float:
-        from matplotlib.font_manager import FontProperties
-        from matplotlib.textpath import TextToPath
-
-        font = FontProperties(size=size)
-        # In points at 72 dpi, whatever the figure's resolution.
-        width = TextToPath().get_text_width_height_descent(text, font, False)[0]
-        return width * self.style.dpi / 72
-
     def _write(self, text: str, left: float, baseline: float, **looks: Any) -> None:
         looks = {'va': 'baseline', **looks}
         # Names are names: a dollar sign does not begin a formula.
@@ -98,3 +65,35 @@ class Lettering:
             parse_math=False,
             **looks,
         )
+
+
+def shorten(text: str, room: float, size: float, style: FigureStyle) -> str:
+    """Replace the middle of a text by dots if it is too long."""
+    shown, kept = text, len(text)
+    while kept > 2 and _measure(shown, size, style) > room:
+        kept -= 1
+        shown = f'{text[: (kept + 1) // 2]}…{text[len(text) - kept // 2 :]}'
+    return shown
+
+
+def wrap_notes(notes: Sequence[str], width: int, style: FigureStyle) -> list[str]:
+    """Break notes into lines of a figure, before there is one to write them into."""
+    room = width - style.pixels(4)
+    lines: list[str] = []
+    line = ''
+    for word in ' '.join(notes).split(' '):
+        longer = f'{line} {word}' if line else word
+        if line and _measure(longer, style.font - 1, style) > room:
+            lines.append(line)
+            longer = word
+        line = longer
+    return [*lines, line] if line else lines
+
+
+def _measure(text: str, size: float, style: FigureStyle) -> float:
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import TextToPath
+
+    # In points at 72 dpi, whatever the figure's resolution.
+    width = TextToPath().get_text_width_height_descent(text, FontProperties(size=size), False)[0]
+    return width * style.dpi / 72

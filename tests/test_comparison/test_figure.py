@@ -9,7 +9,7 @@ from mmsamdistill.comparison import Box, FigureRow, FigureStyle, draw_comparison
 from mmsamdistill.comparison.columns import fit_to_size
 from mmsamdistill.comparison.figure import FORMATS, common_scale, error_map
 from mmsamdistill.comparison.layout import lay_out
-from mmsamdistill.comparison.lettering import Lettering
+from mmsamdistill.comparison.lettering import _measure, shorten, wrap_notes
 
 COLUMNS = ('degraded', 'a', 'truth')
 
@@ -130,16 +130,16 @@ def test_everything_is_written_names_as_they_are(tmp_path):
 
 
 def test_long_texts_are_broken_or_shortened():
-    letters = Lettering(FigureStyle())
+    style = FigureStyle()
     notes = ['word ' * 100]
-    lines = letters.wrap(notes, 1000)
+    lines = wrap_notes(notes, 1000, style)
     assert len(lines) > 3
     assert ' '.join(lines).split() == notes[0].split()
-    assert max(letters._measure(line, letters.small) for line in lines) <= 1000
-    short = letters.shorten('a' * 60 + 'z' * 60, 300, 7)
+    assert max(_measure(line, style.font - 1, style) for line in lines) <= 1000
+    short = shorten('a' * 60 + 'z' * 60, 300, 7, style)
     assert re.fullmatch('a+…z+', short)
-    assert letters._measure(short, 7) <= 300
-    assert letters.shorten('cat', 300, 7) == 'cat'
+    assert _measure(short, 7, style) <= 300
+    assert shorten('cat', 300, 7, style) == 'cat'
 
 
 MAGIC = (b'\x89PNG', b'\xff\xd8', b'\xff\xd8', b'%PDF', b'<?xml')
