@@ -10,10 +10,12 @@ from mmengine.dist import is_main_process
 from torch import nn
 
 from mmsamdistill.compat.import_hook import Original, wrap_after_import
+from mmsamdistill.compat.resumed_settings import resume_and_tell
 from mmsamdistill.compat.saving import checkpoint_pattern
 from mmsamdistill.files import write_atomically
 from mmsamdistill.weights.dialects import (
     find_state_dict,
+    first_not_finite,
     is_cascade,
     require_same_keys,
     to_plain_state_dict,
@@ -166,6 +168,9 @@ def _load_complete(
         raise
     except ValueError as error:
         raise ValueError(f'{filename}: {error}{_HINT if resuming else ""}') from error
+    broken = first_not_finite(checkpoint['state_dict'])
+    if broken is not None:
+        raise CheckpointError(f'{filename} is of a training that diverged: {broken} is not finite')
     # 3. Averaged weights start from the same; 4. load, all of them.
     runner.call_hook('after_load_checkpoint', checkpoint=checkpoint)
     host._load_checkpoint_to_model(model, checkpoint, True)
@@ -240,5 +245,6 @@ def load_complete_checkpoints() -> None:
     # newest first and says which it skipped.
     wrap_after_import(RUNNER, 'Runner.load_or_resume', _load_or_resume)
     wrap_after_import(RUNNER, 'Runner.resume', _resume)
+    wrap_after_import(RUNNER, 'Runner.resume', resume_and_tell)
     wrap_after_import(RUNNER, 'Runner.load_checkpoint', _load_complete)
     wrap_after_import('mmengine.model.weight_init', 'PretrainedInit.__call__', _initialise)

@@ -123,6 +123,40 @@ def test_auto_resume_starts_from_load_from_the_first_time(data, tmp_path, networ
 
 
 @pytest.mark.slow
+def test_weights_that_are_no_numbers_are_not_started_from(data, tmp_path, network):
+    network['last.bias'][1] = float('nan')
+    torch.save({'params': network}, tmp_path / 'net.pth')
+    with pytest.raises(CheckpointError, match=r'net\.pth .* generator\.last\.bias is not finite'):
+        started(data, tmp_path / 'run', load_from=str(tmp_path / 'net.pth'))
+
+
+@pytest.mark.slow
+def test_settings_that_a_resumed_run_does_not_take_from_its_config_are_told(data, tmp_path):
+    run = trained(data, tmp_path / 'run')
+    wrapper = {'type': 'OptimWrapper', 'optimizer': {'type': 'AdamW', 'lr': 1e-3}}
+    schedule = {'type': 'CosineAnnealingLR', 'by_epoch': False, 'T_max': 4}
+
+    def told(**changes):
+        options = {'optim_wrapper': wrapper, 'param_scheduler': schedule, **changes}
+        runner = started(data, run, resume=True, log_level='INFO', **options)
+        (log,) = Path(runner.log_dir).glob('*.log')
+        lines = log.read_text().splitlines()
+        return [line for line in lines if 'resumed as' in line or 'beyond' in line]
+
+    assert told() == []
+    faster = {**wrapper, 'optimizer': {'type': 'AdamW', 'lr': 0.5}}
+    (line,) = told(optim_wrapper=faster)
+    assert 'AdamW.param_groups[0].initial_lr = 0.001 (config: 0.5)' in line
+    (line,) = told(param_scheduler={**schedule, 'T_max': 8})
+    assert 'param_scheduler[0].T_max = 4 (config: 8)' in line
+    shorter = {'type': 'IterBasedTrainLoop', 'max_iters': 3, 'val_interval': 9}
+    assert any('beyond max_iters=3' in line for line in told(train_cfg=shorter))
+    other = {**wrapper, 'optimizer': {'type': 'SGD', 'lr': 1e-3}}
+    with pytest.raises(ValueError, match=r'iter_4\.pth is of another optimiser than SGD.*momentum'):
+        told(optim_wrapper=other)
+
+
+@pytest.mark.slow
 def test_resume_skips_what_is_torn_and_says_so(data, tmp_path, monkeypatch):
     run = trained(data, tmp_path / 'run')
     newest, note = run / 'iter_4.pth', run / 'last_checkpoint'
