@@ -6,8 +6,6 @@ are in the cache. Windows that hang over the image's edge are padded after the p
 than before: what is projected there is zero anyway. Both only change the order of additions.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any

@@ -6,8 +6,6 @@ The steps are in files of their own and in this order: ``encode`` (crops, points
 (duplicates, records, label map).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any

@@ -1,7 +1,5 @@
 """Sixth step of the fast generator: logits become masks and boxes, and poor ones are dropped."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 
@@ -34,12 +32,12 @@ class MaskSet:
     def __len__(self) -> int:
         return len(self.scores)
 
-    def select(self, index: Tensor) -> MaskSet:
+    def select(self, index: Tensor) -> 'MaskSet':
         """The masks at ``index``, a bool mask or positions in the wanted order."""
         return MaskSet(*(getattr(self, field.name)[index] for field in fields(self)))
 
     @staticmethod
-    def join(parts: list[MaskSet]) -> MaskSet:
+    def join(parts: 'list[MaskSet]') -> 'MaskSet':
         """All masks of several sets of the same image, in order."""
         return MaskSet(
             *(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(MaskSet))

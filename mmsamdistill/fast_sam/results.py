@@ -1,7 +1,5 @@
 """Last step of the fast generator: duplicates out, then records or a label map."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any
 
