@@ -149,7 +149,7 @@ def _add_thumbnail(build: Path, key: str, source: Path) -> tuple[int, int]:
     """Write the thumbnail of an image, and return the image's height and width."""
     picture = Image.fromarray(read_picture(source))
     # Of one shape, out of the middle; what is smaller than that is not enlarged.
-    size = tuple(min(pair) for pair in zip(picture.size, _THUMBNAIL, strict=True))
+    size = (min(picture.width, _THUMBNAIL[0]), min(picture.height, _THUMBNAIL[1]))
     small = ImageOps.fit(picture, size, Image.Resampling.BOX)
     small.save(_place(build, f'thumbnails/{key}.jpg'), quality=82)
     return picture.height, picture.width
