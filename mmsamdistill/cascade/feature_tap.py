@@ -1,7 +1,8 @@
 """Reading what happens inside a network without changing it."""
 
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
@@ -39,7 +40,7 @@ class FeatureTap:
 
     def __enter__(self) -> 'FeatureTap':
         for name, module in self._modules.items():
-            self._handles.append(module.register_forward_hook(self._collector(name)))
+            self._handles.append(module.register_forward_hook(partial(self._collect, name)))
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -47,13 +48,10 @@ class FeatureTap:
             self._handles.pop().remove()
         self.features.clear()
 
-    def _collector(self, name: str) -> Callable[[nn.Module, tuple, object], None]:
-        def collect(module: nn.Module, inputs: tuple, output: object) -> None:
-            if not isinstance(output, Tensor):
-                raise TypeError(
-                    f'module {name!r} ({type(module).__name__}) returned a '
-                    f'{type(output).__name__}; only modules that return one tensor can be tapped'
-                )
-            self.features[name] = output
-
-        return collect
+    def _collect(self, name: str, module: nn.Module, inputs: tuple, output: object) -> None:
+        if not isinstance(output, Tensor):
+            raise TypeError(
+                f'module {name!r} ({type(module).__name__}) returned a {type(output).__name__}; '
+                'only modules that return one tensor can be tapped'
+            )
+        self.features[name] = output
