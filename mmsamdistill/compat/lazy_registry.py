@@ -153,10 +153,8 @@ def _from_mmagic(module: object) -> bool:
 
 
 def _same(one: object, other: object) -> bool:
-    def identity(thing: object) -> tuple[str | None, str | None]:
-        return getattr(thing, '__module__', None), getattr(thing, '__qualname__', None)
-
-    return one is other or identity(one) == identity(other)
+    names = ('__module__', '__qualname__')
+    return all(getattr(one, name, None) == getattr(other, name, None) for name in names)
 
 
 def _diffusers_mentions(part: str, name: str) -> bool:

@@ -67,24 +67,16 @@ class LabelSet:
         return torch.from_numpy(classes)
 
 
+_SOURCE = 'cityscapesscripts/helpers/labels.py of mcordts/cityscapesScripts: '
+_BY_ID = dict.fromkeys(_CITYSCAPES_VALUES, IGNORED)
+_BY_ID |= {value: index for index, value in enumerate(_CITYSCAPES_IDS)}
+_BY_TRAIN_ID = {IGNORED: IGNORED} | {index: index for index in range(len(_CITYSCAPES_CLASSES))}
+
 LABEL_SETS: dict[str, LabelSet] = {
-    each.name: each
-    for each in (
-        LabelSet(
-            'cityscapes',
-            _CITYSCAPES_CLASSES,
-            {
-                **dict.fromkeys(_CITYSCAPES_VALUES, IGNORED),
-                **{value: index for index, value in enumerate(_CITYSCAPES_IDS)},
-            },
-            'cityscapesscripts/helpers/labels.py of mcordts/cityscapesScripts: *_labelIds.png',
-        ),
-        LabelSet(
-            'cityscapes_train_ids',
-            _CITYSCAPES_CLASSES,
-            {IGNORED: IGNORED, **{index: index for index in range(len(_CITYSCAPES_CLASSES))}},
-            'cityscapesscripts/helpers/labels.py of mcordts/cityscapesScripts: *_labelTrainIds.png',
-        ),
+    name: LabelSet(name, _CITYSCAPES_CLASSES, values, _SOURCE + files)
+    for name, values, files in (
+        ('cityscapes', _BY_ID, '*_labelIds.png'),
+        ('cityscapes_train_ids', _BY_TRAIN_ID, '*_labelTrainIds.png'),
     )
 }
 """The label sets by name: the 19 classes of Cityscapes' evaluation."""
