@@ -17,8 +17,9 @@ import torch
 
 import mmsamdistill  # noqa: F401
 
+HELPERS = 'config_files mutations pairs processes quick readme workers'
 # Helpers of the tests; as doctest modules they would be imported under a second name.
-collect_ignore = ['config_files.py', 'mutations.py', 'processes.py', 'quick.py', 'workers.py']
+collect_ignore = [f'{name}.py' for name in HELPERS.split()]
 collect_ignore_glob = ['tiny_*.py', 'toy*.py']
 
 # Asked once, and remembered by Python, in a process: h5py does it when it is imported.

@@ -1,10 +1,10 @@
-"""Install the package into fresh environments, and do the main job's short form in each.
+"""Follow README.md in fresh environments: its section Install, then its quick start, word by word.
 
-    python tests/matrix/run_matrix.py [NAME ...] [--folder FOLDER] [--keep]
+    python tests/matrix/run_matrix.py [NAME ...] [--python all] [--folder FOLDER] [--keep]
 
-Each environment takes 2 to 3 GB and some minutes; they are made one after the other and removed.
-Printed is a row of the table in docs/versions.md for each, what went wrong on the error stream. The
-exit status is 1 if any environment failed.
+An environment takes 2 to 6 GB and some minutes; they are made one after the other and removed.
+Printed is a row of the table in docs/versions.md for each; on the error stream the seconds of each
+step, and what went wrong. The exit status is 1 if any environment failed.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import argparse
 import contextlib
 import datetime
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -22,71 +23,45 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.append(str(ROOT / 'tests'))
+
+from readme import SMALL, installation, quick_start  # noqa: E402
+
+CUT = ('--cfg-options', *SMALL)
+PYTHONS = ('3.12', '3.13', '3.11', '3.10')
 
 
 class Environment(NamedTuple):
-    """A Python, what pip installs (one line a call), and further steps of the job."""
+    """Words of README's section Install that are exchanged, and what differs beside it."""
 
-    python: str
-    installs: tuple[str, ...]
-    steps: tuple[str, ...] = ()
+    changes: dict[str, str]
+    python: str | None = None  # None: the first of PYTHONS that is there
+    then: tuple[str, ...] = ()  # installed afterwards
+    steps: tuple[str, ...] = ()  # beside the quick start: 'mim', 'transformers'
+    healthy: bool = True  # what `mmsamdistill doctor` is to say
 
 
-MMAGIC = '--no-deps mmagic==1.2.0'
+OLDEST = {'pip install torch torchvision': "pip install torch==2.1.2 torchvision==0.16.2 'numpy<2'"}
 ENVIRONMENTS = {
-    'oldest': Environment(
-        '3.10', ('torch==2.1.2 torchvision==0.16.2 numpy<2', '.[mmlab] numpy<2', MMAGIC)
-    ),
-    'newest': Environment('3.13', ('torch torchvision', '.[mmlab]', MMAGIC)),
-    'forks': Environment('3.12', ('torch torchvision', '.[onedl]', MMAGIC)),
+    'README': Environment({'edges]': 'edges,mim]'}, steps=('mim',)),
+    'oldest': Environment({**OLDEST, "edges]'": "edges]' 'numpy<2'"}, '3.10'),
+    'forks': Environment({'mmlab': 'onedl'}),
     'forks, oldest': Environment(
-        '3.10', ('torch==2.1.2 torchvision==0.16.2 numpy<2', '.[onedl] numpy<2', MMAGIC)
+        {**OLDEST, "mmlab,edges]'": "onedl,edges]' 'numpy<2'"}, '3.10', steps=('mim',)
     ),
     'transformers': Environment(
-        '3.12',
-        ('torch torchvision', '.[onedl,sam,transformers,tensorboard] diffusers', MMAGIC),
-        ('transformers',),
+        {"mmlab,edges]'": "onedl,edges,sam,transformers,tensorboard]' diffusers"},
+        steps=('transformers',),
     ),
-    'mim': Environment('3.11', ('torch torchvision', '.[mmlab,mim]', MMAGIC), ('mim',)),
+    'originals, then forks': Environment({}, then=("pip install '.[onedl]'",), healthy=False),
+    'forks, then originals': Environment(
+        {'mmlab': 'onedl'}, then=("pip install '.[mmlab]'",), healthy=False
+    ),
 }
 SHOWN = (
     *('torch', 'numpy', 'mmengine', 'onedl-mmengine', 'mmcv-lite', 'onedl-mmcv', 'opencv-python'),
     *('transformers', 'diffusers', 'openmim', 'setuptools'),
 )
-CONFIG = """
-_base_ = ['mmsamdistill::_base_/datasets/pairs.py', 'mmsamdistill::_base_/default_runtime.py']
-custom_imports = dict(imports=['mmsamdistill'], allow_failed_imports=False)
-model = dict(
-    type='SAMDistillRestorer',
-    restorer=dict(
-        type='BaseEditModel',
-        generator=dict(
-            type='NAFNet', img_channels=3, mid_channels=4,
-            enc_blk_nums=[1], middle_blk_num=1, dec_blk_nums=[1]),
-        pixel_loss=dict(type='PSNRLoss'),
-        data_preprocessor=dict(type='DataPreprocessor', mean=[0.0] * 3, std=[255.0] * 3)),
-    regions=dict(type='CachedRegions'),
-    analyzer=dict(type='VGGAnalyzer', weights='random', layers=('relu1_2',)))
-train_dataloader = dict(batch_size=2, num_workers=1, dataset=dict(
-    _delete_=True, type='RegionDataset', regions='data/pairs/train/regions',
-    dataset={{_base_.train_dataloader.dataset}}))
-optim_wrapper = dict(
-    constructor='CascadeOptimWrapperConstructor', optimizer=dict(type='AdamW', lr=1e-3))
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=2, val_interval=2)
-custom_hooks = [*_base_.custom_hooks, dict(type='RegionCacheHook')]
-"""
-PAIRS = """
-import cv2, numpy as np
-from pathlib import Path
-draw = np.random.default_rng(0)
-for split in ('train', 'test'):
-    for name in ('input', 'target'):
-        folder = Path('data/pairs', split, name)
-        folder.mkdir(parents=True)
-        for number in range(2):
-            image = cv2.resize(draw.integers(0, 256, (5, 5, 3), np.uint8), (144, 144))
-            cv2.imwrite(str(folder / f'{number}.png'), image)
-"""
 TINY_SAM2 = """
 import sys
 sys.path[:0] = sys.argv[1:]
@@ -94,73 +69,85 @@ import mmsamdistill, tiny_transformers
 from pathlib import Path
 tiny_transformers.save('sam2', Path('sam2'))
 """
-REGIONS = 'extract_regions data/pairs/train/target data/pairs/train/regions --source'
-STEPS = (
-    'doctor config.py',
-    'train config.py',
-    'test config.py work_dirs/config/iter_2.pth --out report',
-    'export_restorer config.py work_dirs/config/iter_2.pth student.pth',
-    'train config.py --resume --cfg-options train_cfg.max_iters=4',
-)
 
 
-def call(command: list[str], folder: Path) -> None:
-    """Run a command; what it printed becomes the error if it fails."""
-    environment = {k: v for k, v in os.environ.items() if k not in ('PYTHONPATH', 'VIRTUAL_ENV')}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
-    if done.returncode:
-        tail = (done.stdout + done.stderr).strip().splitlines()[-15:]
-        raise RuntimeError('\n    '.join([' '.join(command[-6:]), *tail]))
+class Trial:
+    """One environment in a folder: commands run in it as they are typed once it is activated."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / 'job'
+        self.environ = {
+            **{k: v for k, v in os.environ.items() if k not in ('PYTHONPATH', 'VIRTUAL_ENV')},
+            'PATH': f'{folder / "env/bin"}{os.pathsep}{os.environ["PATH"]}',
+        }
+
+    def call(self, *command: str, here: Path | None = None, status: int = 0) -> str:
+        """Return what a command prints; what a failed one printed becomes the error."""
+        start = time.monotonic()
+        done = subprocess.run(
+            command, cwd=here or self.folder, env=self.environ, capture_output=True, text=True
+        )
+        shown = ' '.join(command).split(' --cfg-options')[0].partition('\n')[0]
+        print(f'{time.monotonic() - start:8.1f} s  {shown}', file=sys.stderr, flush=True)
+        if done.returncode != status:
+            tail = (done.stdout + done.stderr).strip().splitlines()[-15:]
+            raise RuntimeError('\n    '.join([shown, *tail]))
+        return done.stdout
+
+    def install(self, python: str, environment: Environment) -> str:
+        """Follow README's section, standing in the repository; return the versions."""
+        self.folder.mkdir()
+        self.call(python, '-m', 'venv', '../env')
+        for words in installation(environment.changes):
+            self.call(*words, here=ROOT)
+        for line in environment.then:
+            self.call(*shlex.split(line), here=ROOT)
+        code = 'from importlib.metadata import *; import platform\n'
+        code += "print('Python', platform.python_version())\n"
+        code += "for d in distributions(): print(d.metadata['Name'].lower(), d.version)"
+        printed = self.call('python', '-c', code).splitlines()
+        versions = dict(line.split(' ', 1) for line in printed)
+        return ', '.join(f'{key} {versions[key]}' for key in ('Python', *SHOWN) if key in versions)
+
+    def do_job(self, environment: Environment) -> None:
+        """README's quick start word by word, a resumed training, and the further steps."""
+        config, commands = quick_start()
+        (self.folder / 'config.py').write_text(config)
+        self.call('python', str(ROOT / 'tests/pairs.py'), 'data/pairs')
+        if 'transformers' in environment.steps:
+            self.call('python', '-c', TINY_SAM2, str(ROOT / 'tests'))
+            commands[0][-1:] = ['transformers', '--checkpoint', 'sam2']
+        for words in commands:
+            ill = 'doctor' in words and not environment.healthy
+            self.call(*words, status=int(ill))
+        self.call('mmsamdistill', 'train', 'config.py', '--resume', *CUT, 'train_cfg.max_iters=4')
+        if 'mim' in environment.steps:
+            folder = ('--work-dir', 'mim')
+            self.call('mim', 'train', 'mmsamdistill', 'config.py', '--gpus', '0', *folder, *CUT)
+            weights = ('--checkpoint', 'mim/iter_2.pth')
+            self.call('mim', 'test', 'mmsamdistill', 'config.py', *weights, *folder, *CUT)
 
 
-def find_python(version: str) -> str:
+def find_python(version: str) -> str | None:
     """Path of an interpreter: of the PATH, or one of pyenv's, whose shims need not work."""
     pyenv = Path(os.environ.get('PYENV_ROOT', Path.home() / '.pyenv'), 'versions')
     for path in (f'python{version}', *sorted(map(str, pyenv.glob(f'{version}.*/bin/python')))):
         with contextlib.suppress(OSError, subprocess.CalledProcessError):
-            subprocess.run([path, '--version'], check=True, capture_output=True)
+            subprocess.run([path, '-c', 'import ensurepip'], check=True, capture_output=True)
             return path
-    raise OSError(f'there is no Python {version}')
+    return None
 
 
-def do_job(bin_folder: Path, folder: Path, steps: tuple[str, ...]) -> None:
-    """Pairs, regions, doctor, two steps of training, test, export, resume: as a user calls them."""
-    python, tool = str(bin_folder / 'python'), str(bin_folder / 'mmsamdistill')
-    folder.mkdir()
-    (folder / 'config.py').write_text(CONFIG)
-    call([python, '-c', PAIRS], folder)
-    source = ['superpixel']
-    if 'transformers' in steps:
-        call([python, '-c', TINY_SAM2, str(ROOT / 'tests')], folder)
-        source = ['transformers', '--checkpoint', 'sam2']
-    call([tool, *REGIONS.split(), *source], folder)
-    for step in STEPS:
-        call([tool, *step.split()], folder)
-    if 'mim' in steps:
-        options = ['--gpus', '0', '--work-dir', 'mim']
-        call([str(bin_folder / 'mim'), 'train', 'mmsamdistill', 'config.py', *options], folder)
-
-
-def run_environment(name: str, folder: Path) -> dict[str, str]:
+def try_environment(name: str, python: str, folder: Path) -> dict[str, str]:
     """Make one environment and do the job in it."""
-    environment = ENVIRONMENTS[name]
-    bin_folder = folder / 'env/bin'
     start = time.monotonic()
     row = {'environment': name, 'versions': '', 'result': '', 'date': str(datetime.date.today())}
+    print(f'{name}, {python}', file=sys.stderr)
+    trial = Trial(folder)
     try:
-        call([find_python(environment.python), '-m', 'venv', str(folder / 'env')], folder)
-        for line in environment.installs:
-            words = [f'{ROOT}{word[1:]}' if word[0] == '.' else word for word in line.split()]
-            call([str(bin_folder / 'python'), '-m', 'pip', 'install', '-q', *words], folder)
+        row['versions'] = trial.install(python, ENVIRONMENTS[name])
         installed = time.monotonic()
-        code = 'from importlib.metadata import *; import platform\n'
-        code += "print('Python', platform.python_version())\n"
-        code += "for d in distributions(): print(d.metadata['Name'].lower(), d.version)"
-        printed = subprocess.check_output([str(bin_folder / 'python'), '-c', code], text=True)
-        versions = dict(line.split(' ', 1) for line in printed.splitlines())
-        shown = [f'{key} {versions[key]}' for key in ('Python', *SHOWN) if key in versions]
-        row['versions'] = ', '.join(shown)
-        do_job(bin_folder, folder / 'job', environment.steps)
+        trial.do_job(ENVIRONMENTS[name])
         seconds = (installed - start, time.monotonic() - installed)
         row['result'] = 'works: {:.0f} s to install, {:.0f} s for the job'.format(*seconds)
     except (RuntimeError, OSError) as error:
@@ -169,24 +156,38 @@ def run_environment(name: str, folder: Path) -> dict[str, str]:
     return row
 
 
-def main() -> int:
-    """Go through the environments."""
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
     parser.add_argument('names', nargs='*', metavar='NAME', help=f'{"; ".join(ENVIRONMENTS)}')
+    parser.add_argument('--python', help='for README: the path of one, or all that are found')
     parser.add_argument('--folder', type=Path, help='where to make them; default: a temporary one')
     parser.add_argument('--keep', action='store_true', help='do not remove them')
     args = parser.parse_args()
     strangers = set(args.names) - set(ENVIRONMENTS)
     if strangers:
         parser.error(f'no environment {", ".join(strangers)}; there are {"; ".join(ENVIRONMENTS)}')
+    return args
+
+
+def main() -> int:
+    """Go through the environments."""
+    args = parse_args()
     failed = False
     for name in args.names or ENVIRONMENTS:
-        folder = Path(tempfile.mkdtemp(prefix='matrix_', dir=args.folder))
-        row = run_environment(name, folder)
-        failed |= 'FAILED' in row['result']
-        print('|', ' | '.join(row.values()), '|', flush=True)
-        if not args.keep:
-            shutil.rmtree(folder)
+        wanted = (ENVIRONMENTS[name].python,) if ENVIRONMENTS[name].python else PYTHONS
+        pythons = [path for version in wanted if (path := find_python(version))]
+        if not pythons:
+            raise SystemExit(f'{name}: there is no Python {" or ".join(wanted)}')
+        if name == 'README' and args.python != 'all':
+            pythons = [args.python or pythons[0]]
+        for python in pythons if name == 'README' else pythons[:1]:
+            folder = Path(tempfile.mkdtemp(prefix='matrix_', dir=args.folder))
+            row = try_environment(name, python, folder)
+            failed |= 'FAILED' in row['result']
+            print('|', ' | '.join(row.values()), '|', flush=True)
+            if not args.keep:
+                shutil.rmtree(folder)
     return int(failed)
 
 

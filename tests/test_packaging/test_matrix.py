@@ -1,4 +1,4 @@
-"""The script that tries versions asks for what there is, and says which step failed."""
+"""The script that follows README.md in fresh environments asks for what there is."""
 
 import importlib.util
 import re
@@ -6,16 +6,15 @@ import sys
 from pathlib import Path
 
 import pytest
-from config_files import build
-from mmengine.config import Config
+from readme import installation
 from test_packaging.test_requirements import EXTRAS, PYTHONS
 
-PATH = Path(__file__).parents[1] / 'matrix/run_matrix.py'
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope='module')
 def matrix():
-    spec = importlib.util.spec_from_file_location('run_matrix', PATH)
+    spec = importlib.util.spec_from_file_location('run_matrix', ROOT / 'tests/matrix/run_matrix.py')
     module = importlib.util.module_from_spec(spec)
     sys.modules['run_matrix'] = module
     spec.loader.exec_module(module)
@@ -23,32 +22,34 @@ def matrix():
 
 
 def test_environments_are_of_supported_pythons_and_ask_for_extras_that_exist(matrix):
+    assert set(matrix.PYTHONS) == set(PYTHONS)
     for environment in matrix.ENVIRONMENTS.values():
-        assert environment.python in PYTHONS
-        (line,) = (line for line in environment.installs if line.startswith('.['))
-        extras = re.match(r'\.\[([\w,]+)\]', line)[1].split(',')
+        assert environment.python in (None, *PYTHONS)
+        lines = installation(environment.changes)
+        assert all(line[:2] == ['pip', 'install'] for line in lines)
+        # One set of the host's packages first, and MMagic without its own wishes.
+        found = [re.match(r'\.\[([\w,]+)\]', line[2]) for line in lines]
+        (extras,) = [match[1].split(',') for match in found if match]
         assert set(extras) <= set(EXTRAS)
-        # One set of the host's packages, and MMagic without its own wishes.
         assert len({'mmlab', 'onedl'} & set(extras)) == 1
-        assert '--no-deps mmagic==1.2.0' in environment.installs
-    assert {each.python for each in matrix.ENVIRONMENTS.values()} == set(PYTHONS)
+        assert ['pip', 'install', '--no-deps', 'mmagic==1.2.0'] in lines
 
 
-def test_the_config_of_the_job_builds(matrix, tmp_path):
-    text = matrix.CONFIG.replace("'mmsamdistill::", f"'{PATH.parents[2].as_posix()}/configs/")
-    (tmp_path / 'config.py').write_text(text)
-    cfg = Config.fromfile(tmp_path / 'config.py')
-    model = {**cfg.model, 'sgr_loss': None}  # the random VGG warns
-    assert build(model) is not None
-    assert cfg.train_cfg.max_iters == 2
+def test_a_change_of_what_readme_does_not_say_is_an_error():
+    assert installation({'mmlab': 'onedl'})[1][2] == '.[onedl,edges]'
+    with pytest.raises(ValueError, match="does not say 'conda'"):
+        installation({'conda': 'mamba'})
+
+
+def test_continuous_integration_follows_readme():
+    assert 'tests/matrix/run_matrix.py README' in (ROOT / '.ci/run').read_text()
 
 
 def test_a_step_that_fails_is_named_in_the_row(matrix, tmp_path, monkeypatch, capsys):
-    def fail(command, folder):
+    def fail(self, *command, **_):
         raise RuntimeError(f'{command[-1]} broke\nbecause')
 
-    monkeypatch.setattr(matrix, 'call', fail)
-    monkeypatch.setattr(matrix, 'find_python', lambda version: version)
-    row = matrix.run_environment('newest', tmp_path)
+    monkeypatch.setattr(matrix.Trial, 'call', fail)
+    row = matrix.try_environment('README', 'python3', tmp_path)
     assert row['result'] == 'FAILED: because'
     assert 'env broke' in capsys.readouterr().err
