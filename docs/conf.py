@@ -5,7 +5,10 @@ README.md is the front page. Links between files work on the site as they do in 
 
 import re
 from pathlib import Path
+from typing import Any
 
+from docutils import nodes
+from latex2mathml.converter import convert
 from sphinx.application import Sphinx
 
 from mmsamdistill import __version__
@@ -56,6 +59,7 @@ napoleon_custom_sections = ['Shape', 'Source']
 autodoc_typehints = 'none'
 autodoc_member_order = 'bysource'
 
+html_math_renderer = 'mathml'  # the default fetches MathJax from a server at every look
 html_theme = 'pydata_sphinx_theme'
 html_copy_source = False
 html_extra_path = ['index.html']
@@ -95,6 +99,16 @@ def toctree(*entries: str) -> str:
     return '\n'.join(['', '```{toctree}', ':hidden:', *entries, '```', ''])
 
 
+def write_formula(translator: Any, node: nodes.Node) -> None:
+    """Write a formula as MathML, which browsers show by themselves."""
+    if isinstance(node, nodes.math_block):
+        translator.body.append(f'<p>{convert(node.astext(), display="block")}</p>')
+    else:
+        translator.body.append(convert(node.astext()))
+    raise nodes.SkipNode
+
+
 def setup(app: Sphinx) -> None:
     """Let Sphinx prepare every page."""
     app.connect('source-read', prepare_page)
+    app.add_html_math_renderer('mathml', (write_formula, None), (write_formula, None))
