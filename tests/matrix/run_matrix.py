@@ -74,16 +74,19 @@ tiny_transformers.save('sam2', Path('sam2'))
 class Trial:
     """One environment in a folder: commands run in it as they are typed once it is activated."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, uv: str | None = None) -> None:
         self.folder = folder / 'job'
-        self.environ = {
-            **{k: v for k, v in os.environ.items() if k not in ('PYTHONPATH', 'VIRTUAL_ENV')},
-            'PATH': f'{folder / "env/bin"}{os.pathsep}{os.environ["PATH"]}',
-        }
+        self.uv = uv
+        # Bytecode is written, or every command would compile what uv installed.
+        kept = {k: v for k, v in os.environ.items() if not k.startswith('PYTHON')}
+        path = f'{folder / "env/bin"}{os.pathsep}{os.environ["PATH"]}'
+        self.environ = {**kept, 'PATH': path, 'VIRTUAL_ENV': str(folder / 'env')}
 
     def call(self, *command: str, here: Path | None = None, status: int = 0) -> str:
         """Return what a command prints; what a failed one printed becomes the error."""
         start = time.monotonic()
+        if self.uv and command[:2] == ('pip', 'install'):
+            command = (self.uv, *command)
         done = subprocess.run(
             command, cwd=here or self.folder, env=self.environ, capture_output=True, text=True
         )
@@ -138,12 +141,12 @@ def find_python(version: str) -> str | None:
     return None
 
 
-def try_environment(name: str, python: str, folder: Path) -> dict[str, str]:
+def try_environment(name: str, python: str, folder: Path, uv: str | None = None) -> dict[str, str]:
     """Make one environment and do the job in it."""
     start = time.monotonic()
     row = {'environment': name, 'versions': '', 'result': '', 'date': str(datetime.date.today())}
     print(f'{name}, {python}', file=sys.stderr)
-    trial = Trial(folder)
+    trial = Trial(folder, uv)
     try:
         row['versions'] = trial.install(python, ENVIRONMENTS[name])
         installed = time.monotonic()
@@ -161,6 +164,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
     parser.add_argument('names', nargs='*', metavar='NAME', help=f'{"; ".join(ENVIRONMENTS)}')
     parser.add_argument('--python', help='for README: the path of one, or all that are found')
+    parser.add_argument('--uv', metavar='PATH', help='install by uv, which is quicker, not by pip')
     parser.add_argument('--folder', type=Path, help='where to make them; default: a temporary one')
     parser.add_argument('--keep', action='store_true', help='do not remove them')
     args = parser.parse_args()
@@ -183,7 +187,7 @@ def main() -> int:
             pythons = [args.python or pythons[0]]
         for python in pythons if name == 'README' else pythons[:1]:
             folder = Path(tempfile.mkdtemp(prefix='matrix_', dir=args.folder))
-            row = try_environment(name, python, folder)
+            row = try_environment(name, python, folder, args.uv)
             failed |= 'FAILED' in row['result']
             print('|', ' | '.join(row.values()), '|', flush=True)
             if not args.keep:
