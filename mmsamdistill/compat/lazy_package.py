@@ -179,7 +179,7 @@ def explain(error: BaseException) -> str:
     """Say in one sentence what an import error means."""
     message = (str(error).strip().splitlines() or [''])[0]
     if 'mmcv._ext' in message or 'mmcv.ops' in message:
-        return "it needs mmcv's compiled operators: install the full mmcv instead of mmcv-lite"
+        return "it needs mmcv's compiled operators, which only the full mmcv has"
     module = getattr(error, 'name', None) or ''
     package = module.partition('.')[0]
     if isinstance(error, ModuleNotFoundError) and module and module == package:
