@@ -4,16 +4,15 @@ import os
 import platform
 import statistics
 import time
-import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
-from torch.utils.weak import WeakIdKeyDictionary
 
 from mmsamdistill.arguments import check_number
 from mmsamdistill.version import __version__, package_version
@@ -94,8 +93,9 @@ class _LiveStorages(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.peak = 0
-        self._now = 0
-        self._seen = WeakIdKeyDictionary()
+        # By torch's own weak references: with Python's, torch 2.1 crashes when storages die.
+        self._sizes: dict[StorageWeakRef, int] = {}
+        self._bound = 0  # of what lives: some of those counted may have died since
 
     def __torch_dispatch__(
         self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
@@ -109,16 +109,15 @@ class _LiveStorages(TorchDispatchMode):
         return result
 
     def _count(self, storage: torch.UntypedStorage) -> None:
-        if storage in self._seen:
+        reference = StorageWeakRef(storage)
+        if reference in self._sizes:
             return
-        size = storage.nbytes()
-        self._seen[storage] = size
-        weakref.finalize(storage, self._forget, size)
-        self._now += size
-        self.peak = max(self.peak, self._now)
-
-    def _forget(self, size: int) -> None:
-        self._now -= size
+        self._sizes[reference] = storage.nbytes()
+        self._bound += storage.nbytes()
+        if self._bound > self.peak:
+            self._sizes = {each: size for each, size in self._sizes.items() if not each.expired()}
+            self._bound = sum(self._sizes.values())
+            self.peak = max(self.peak, self._bound)
 
     @staticmethod
     def _key(tensor: Tensor) -> int:

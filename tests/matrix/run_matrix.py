@@ -94,7 +94,8 @@ class Trial:
         print(f'{time.monotonic() - start:8.1f} s  {shown}', file=sys.stderr, flush=True)
         if done.returncode != status:
             tail = (done.stdout + done.stderr).strip().splitlines()[-15:]
-            raise RuntimeError('\n    '.join([shown, *tail]))
+            said = f'{shown} ended with status {done.returncode}, not {status}'
+            raise RuntimeError('\n    '.join([said, *tail]))
         return done.stdout
 
     def install(self, python: str, environment: Environment) -> str:
