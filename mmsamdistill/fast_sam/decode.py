@@ -132,8 +132,8 @@ def _update_pixels(
     values = F.pad(_by_head(attn.v_proj(tokens), attn.num_heads), (0, 1), value=1.0)
     chunks = (x.tensor_split(len(pixels)) for x in (keys, values))
     return [
-        _update_some(layer, *chunk, shared, norm, seen)
-        for *chunk, seen in zip(*chunks, pixels, strict=True)
+        _update_some(layer, key, value, shared, norm, seen)
+        for key, value, seen in zip(*chunks, pixels, strict=True)
     ]
 
 

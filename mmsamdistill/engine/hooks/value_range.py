@@ -8,6 +8,7 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
+from mmsamdistill.arguments import check_number
 from mmsamdistill.engine.batches import files_of
 from mmsamdistill.value_range import value_range
 
@@ -34,8 +35,7 @@ class ValueRangeHook(Hook):
     priority = 'VERY_HIGH'
 
     def __init__(self, batches: int = 10) -> None:
-        if batches < 1:
-            raise ValueError(f'batches must be at least 1, got {batches}')
+        check_number(1, batches=batches)
         self.batches = batches
         self._left = 0
         self._white = self._brightest = 0.0
