@@ -74,9 +74,10 @@ def atomic_file(path: str | Path) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
+        _raise_for_disk(error, path)
         raise
     _flush_folder(path.parent)
 
@@ -85,6 +86,14 @@ def write_atomically(path: str | Path, data: bytes) -> None:
     """Write a file so that a killed process leaves either the old content or the new one."""
     with atomic_file(path) as file:
         file.write(data)
+
+
+def _raise_for_disk(error: BaseException | None, path: Path) -> None:
+    """Name the file where the disk is full; torch's own error then says so nowhere."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno and error.filename is None:
+            raise OSError(error.errno, error.strerror, str(path)) from None
+        error = error.__context__
 
 
 def _remove_leftovers(folder: Path) -> None:

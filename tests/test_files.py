@@ -6,9 +6,10 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from mmsamdistill import files
-from mmsamdistill.files import hash_file, write_atomically
+from mmsamdistill.files import atomic_file, hash_file, write_atomically
 
 
 def test_writes_replaces_and_makes_folders(tmp_path):
@@ -31,6 +32,18 @@ def test_a_failed_write_keeps_the_old_file_and_leaves_no_rubbish(tmp_path, monke
         write_atomically(path, b'new')
     assert path.read_bytes() == b'old'
     assert [each.name for each in tmp_path.iterdir()] == ['b.bin']
+
+
+@pytest.mark.parametrize('size', [10, 1_000_000])
+def test_a_full_disk_is_told_with_the_file(tmp_path, size):
+    # torch says of a large one that a position was unexpected, and of neither which file it is.
+    with (
+        pytest.raises(OSError, match=r'No space left.*net\.pth'),
+        atomic_file(tmp_path / 'net.pth'),
+        open('/dev/full', 'wb') as full,
+    ):
+        torch.save({'a': torch.zeros(size)}, full)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_permissions_follow_the_umask(tmp_path):

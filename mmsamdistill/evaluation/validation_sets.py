@@ -9,7 +9,7 @@ from mmengine.config import Config
 def check_validation(cfg: Config) -> None:
     """Require that validation sets have names of their own, and that ``save_best`` means one.
 
-    MMEngine finds both out when the first validation is over.
+    MMEngine finds this out when the first validation is over.
     """
     # 1. One evaluator a set, each with names that no other set has.
     evaluators = cfg.get('val_evaluator') or []
@@ -36,6 +36,21 @@ def check_validation(cfg: Config) -> None:
                 f'default_hooks.checkpoint.save_best={indicator!r}: the metrics are called '
                 f'{", ".join(meant)}; write one of these (and rule=... beside it)'
             )
+        if indicator == 'auto' and names and not _has_rule(names[0], hook):
+            raise ValueError(
+                f"default_hooks.checkpoint.save_best='auto': nobody knows whether more or less "
+                f"{names[0]} is better; write rule='greater' or rule='less' beside it"
+            )
+
+
+def _has_rule(name: str, hook: Mapping[str, Any]) -> bool:
+    from mmengine.hooks import CheckpointHook
+
+    known = [
+        *(hook.get('greater_keys') or CheckpointHook._default_greater_keys),
+        *(hook.get('less_keys') or CheckpointHook._default_less_keys),
+    ]
+    return bool(hook.get('rule')) or any(key.lower() in name.lower() for key in known)
 
 
 def _metric_names(evaluator: Any) -> Iterator[str]:

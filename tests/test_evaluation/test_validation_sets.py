@@ -4,11 +4,11 @@ from mmengine.config import Config
 from mmsamdistill.evaluation.validation_sets import check_validation
 
 
-def config(best, *evaluators):
+def config(best, *evaluators, **hook):
     settings = {
         'val_evaluator': list(evaluators) if len(evaluators) > 1 else evaluators[0],
         'val_dataloader': [{} for _ in evaluators] if len(evaluators) > 1 else {},
-        'default_hooks': {'checkpoint': {'type': 'CheckpointHook', 'save_best': best}},
+        'default_hooks': {'checkpoint': {'type': 'CheckpointHook', 'save_best': best, **hook}},
     }
     return Config(settings)
 
@@ -24,7 +24,8 @@ def metric(prefix, **more):
         ('PSNR', [{'type': 'Evaluator', 'metrics': [{'type': 'PSNR'}]}]),
         ('A/PSNR', [[metric('A')], [metric('B')]]),
         (['A/PSNR', 'B/SSIM'], [[metric('A')], {'type': 'Evaluator', 'metrics': metric('B')}]),
-        ('auto', [[metric('A')], [metric('B')]]),
+        ('auto', [[{'type': 'SegmentationMetric', 'protocol': 'x', 'metrics': 'mIoU'}]]),
+        ('auto', [[]]),
         (None, [[metric('A')], [metric('B')]]),
         ('LPIPS', [[metric('A')], [metric('B')]]),  # of a hook, perhaps
     ],
@@ -43,6 +44,14 @@ def test_a_name_without_its_prefix_is_found_before_the_run():
 def test_sets_that_share_a_name():
     with pytest.raises(ValueError, match="sets 0 and 2 both have a metric 'A/PSNR'"):
         check_validation(config('auto', metric('A', metrics='PSNR'), metric('B'), metric('A')))
+
+
+def test_whether_more_is_better_is_asked_before_the_run():
+    evaluators = ([metric('A')], [metric('B')])
+    with pytest.raises(ValueError, match=r"'auto': .* A/PSNR is better; write rule='greater'"):
+        check_validation(config('auto', *evaluators))
+    check_validation(config('auto', *evaluators, rule='greater'))
+    check_validation(config('auto', *evaluators, greater_keys=['PSNR']))
 
 
 def test_a_config_without_validation():
