@@ -117,18 +117,15 @@ def check_cache(
 
 @dataclass
 class Judge:
-    """Says of single entries of a cache in which state they are; see :func:`check_cache`.
-
-    Attributes:
-        records: What the maps said of themselves, of those that are valid.
-        seen: Entries of the index whose image's hash was computed and right.
-    """
+    """Says of single entries of a cache in which state they are; see :func:`check_cache`."""
 
     store: RegionStore
     manifest: Mapping[str, Any] | None
     hashes: str = 'all'
     full: bool = False
+    # What the maps said of themselves, of those that are valid.
     records: dict[str, dict[str, Any]] = field(default_factory=dict)
+    # Entries of the index whose image's hash was computed and right.
     seen: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -17,21 +17,14 @@ _failures: dict[str, str] = {}
 
 @dataclass
 class PackageTable:
-    """What a package's ``__init__`` would do, read from its syntax tree.
+    """What a package's ``__init__`` would do, read from its syntax tree."""
 
-    Attributes:
-        exports: Name -> (submodule it comes from, its name there), from ``from .x import y``.
-        stars: Submodules of ``from .x import *``.
-        public: The literal ``__all__``; None if there is none.
-        own: Every other statement.
-        body: All statements in order.
-    """
-
+    # By name the submodule and the name there, of ``from .x import y``.
     exports: dict[str, tuple[str, str]] = field(default_factory=dict)
-    stars: list[str] = field(default_factory=list)
-    public: list[str] | None = None
-    own: list[ast.stmt] = field(default_factory=list)
-    body: list[ast.stmt] = field(default_factory=list)
+    stars: list[str] = field(default_factory=list)  # submodules of ``from .x import *``
+    public: list[str] | None = None  # the literal ``__all__``, if there is one
+    own: list[ast.stmt] = field(default_factory=list)  # every other statement
+    body: list[ast.stmt] = field(default_factory=list)  # all statements in order
 
 
 @cache

@@ -148,16 +148,12 @@ def _amend_iterator(module: ModuleType) -> None:
 
 
 def skip_in_the_sampler() -> None:
-    """Have resumed runs draw the indices of what was seen, and load none of it.
-
-    Reason: MMEngine advances a resumed run's data loader batch by batch, which reads, decodes and
-    augments everything that was seen: hours in a long run. The random numbers of the data
-    pipeline, which that brought back, now depend on the run's seed, the process and the batch's
-    number (:class:`SeededBatch`), so that a resumed run sees the very batches of an uninterrupted
-    one. A run stopped within an epoch goes on within it; MMEngine's begins the epoch anew.
-
-    Affected: MMEngine up to 0.10.7. Unnecessary once it saves the state of its data loader.
-    """
+    """Have resumed runs draw the indices of what was seen, and load none of it."""
+    # MMEngine (to 0.10.7) advances a resumed run's data loader batch by batch, which reads, decodes
+    # and augments everything that was seen: hours in a long run. The random numbers of the data
+    # pipeline, which that brought back, now depend on the run's seed, the process and the batch's
+    # number (SeededBatch), so that a resumed run sees the very batches of an uninterrupted one. A
+    # run stopped within an epoch goes on within it; MMEngine's begins the epoch anew.
     after_import(LOOPS, _amend_iterator)
     wrap_after_import(LOOPS, 'IterBasedTrainLoop.run', _run)
     wrap_after_import(LOOPS, 'EpochBasedTrainLoop.run_epoch', _run_epoch)

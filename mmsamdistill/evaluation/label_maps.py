@@ -23,19 +23,12 @@ _CITYSCAPES_VALUES = (*range(34), 255)
 
 @dataclass(frozen=True)
 class LabelSet:
-    """What the values in a label map mean.
+    """What the values in a label map mean."""
 
-    Args:
-        name: Name of the set, for tables.
-        classes: Names of the classes, in the order of the network's outputs.
-        values: For each value that may occur in a file its class, 255 if its pixels do not count.
-        source: Where this is defined.
-    """
-
-    name: str
-    classes: tuple[str, ...]
-    values: Mapping[int, int]
-    source: str = ''
+    name: str  # for tables
+    classes: tuple[str, ...]  # names, in the order of the network's outputs
+    values: Mapping[int, int]  # by value in a file its class, 255 if its pixels do not count
+    source: str = ''  # where this is defined
 
     def __post_init__(self) -> None:
         allowed = {*range(len(self.classes)), IGNORED}

@@ -28,21 +28,13 @@ _UNDONE_BY = {6: 8, 8: 6}
 
 @dataclass(frozen=True)
 class ImageHeader:
-    """What is known of an image before it is decoded.
+    """What is known of an image before it is decoded."""
 
-    Attributes:
-        stored: Height and width of the pixels as stored.
-        grey: One channel.
-        alpha: With transparency.
-        deep: More than 8 bits a channel.
-        orientation: How OpenCV turns it, 1 to 8.
-    """
-
-    stored: tuple[int, int]
-    grey: bool
-    alpha: bool
-    deep: bool
-    orientation: int = 1
+    stored: tuple[int, int]  # height and width of the pixels as stored
+    grey: bool  # of one channel
+    alpha: bool  # with transparency
+    deep: bool  # of more than 8 bits a channel
+    orientation: int = 1  # how OpenCV turns it, 1 to 8
 
     @property
     def channels(self) -> int:

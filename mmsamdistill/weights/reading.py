@@ -203,11 +203,9 @@ def allowed_types() -> list[Any]:
 
 
 def allow_mmengine_types() -> None:
-    """Allow :class:`HistoryBuffer` and plain NumPy numbers in ``torch.load(weights_only=True)``.
-
-    Reason: MMEngine keeps the log's history in every checkpoint, which torch's safe unpickling
-    refuses, so no checkpoint can be resumed. Unnecessary once MMEngine allows its own types.
-    """
+    """Allow :class:`HistoryBuffer` and plain NumPy numbers in ``torch.load(weights_only=True)``."""
+    # MMEngine (to 0.10.7) keeps the log's history in every checkpoint, which torch's safe reading
+    # refuses, so that no checkpoint could be resumed.
     if hasattr(torch.serialization, 'add_safe_globals'):
         torch.serialization.add_safe_globals(allowed_types())
     else:
@@ -230,12 +228,9 @@ def _set_history_state(buffer: HistoryBuffer, state: dict[str, Any]) -> None:
 
 
 def write_history_as_lists() -> None:
-    """Have ``HistoryBuffer`` pickled as a call of its constructor with lists of numbers.
-
-    Reason: pickled as objects holding NumPy arrays, histories cannot be read safely by torch 2.1
-    to 2.3, and name NumPy's internals, which differ between NumPy 1 and 2. Unnecessary once
-    MMEngine's checkpoints hold plain data.
-    """
+    """Have ``HistoryBuffer`` pickled as a call of its constructor with lists of numbers."""
+    # Pickled as objects holding NumPy arrays (MMEngine to 0.10.7), histories cannot be read safely
+    # by torch 2.1 to 2.3, and name NumPy's internals, which differ between NumPy 1 and 2.
     HistoryBuffer.__reduce__ = _history_as_lists
     HistoryBuffer.__setstate__ = _set_history_state
 

@@ -15,19 +15,12 @@ from mmsamdistill.weights.library_weights import download_once
 
 
 class OfficialFile(NamedTuple):
-    """A published file.
-
-    Attributes:
-        name: Its name.
-        size: Bytes; None where only the hash is known.
-        sha256: SHA-256 of its content.
-        folder: Where it lies on the publisher's server.
-    """
+    """A published file."""
 
     name: str
-    size: int | None
+    size: int | None  # in bytes; None where only the hash is known
     sha256: str
-    folder: str = 'segment_anything'
+    folder: str = 'segment_anything'  # on the publisher's server
 
     @property
     def url(self) -> str:
