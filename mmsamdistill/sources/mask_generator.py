@@ -29,17 +29,7 @@ class MaskGeneratorRegions(RegionSource):
     an optimiser or DDP. It follows the module to another device but not to another precision, and
     is not run under autocast, so that the same image always gives the same regions. A family of
     models derives from this class and says where its weights are, how its network is built, and
-    what the names of its generators mean.
-
-    Args:
-        network: A network to use as it is, frozen in place. None: it is built on first use.
-        checkpoint: Path or URL of its weights; not together with ``network``.
-        sha256: Expected SHA-256 of the weights or its beginning.
-        generator: Arguments of the mask generator.
-        generator_type: Name, class or import path of the mask generator. It is called with the
-            network and the arguments; its ``generate`` takes an ``(H, W, 3)`` uint8 RGB array and
-            returns records with ``segmentation``. If it has ``label_maps``, whole batches are
-            given to that.
+    what the names of its generators mean. Its arguments are those of :class:`SAMRegions`.
     """
 
     official: Mapping[str, OfficialFile] = MappingProxyType({})
