@@ -3,8 +3,10 @@
 import importlib.util
 import json
 import sys
+import zlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 FOLDER = Path(__file__).parents[2] / 'benchmarks/robustness'
@@ -13,6 +15,7 @@ FOLDER = Path(__file__).parents[2] / 'benchmarks/robustness'
 def load(name, monkeypatch, *arguments):
     spec = importlib.util.spec_from_file_location(name, FOLDER / f'{name}.py')
     module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, name, module)
     spec.loader.exec_module(module)
     monkeypatch.setattr(sys, 'argv', [name, *arguments])
     return module
@@ -54,6 +57,40 @@ def test_wrong_calls_end_in_a_message(tool, arguments, tmp_path, monkeypatch):
     code, text = script.call(tool, arguments, paths, tmp_path)
     assert script.judge(tool, code, text, named) is None, text
     assert not (tmp_path / 'out/regions.json').exists()
+
+
+@pytest.mark.slow  # a process
+def test_odd_files_are_restored_or_named(monkeypatch, capsys):
+    arguments = ('--only', 'damage', '--networks', 'mixed')
+    assert load('odd_files', monkeypatch, *arguments).main() == 0
+    assert '0 restored, 44 refused by name, 0 faults' in capsys.readouterr().out
+
+
+def test_what_became_of_an_odd_file_is_judged(tmp_path, monkeypatch):
+    script = load('odd_files', monkeypatch)
+    world, odd = tmp_path / 'odd', script.Odd('a.tif', script.DEEP)
+
+    def fault(pixels, errors='', odd=odd, **how):
+        if pixels is not None:
+            (tmp_path / 'a.png').write_bytes(script.png(pixels, **how))
+        return script.fault_of(odd, 'mixed', world / odd.name, tmp_path, errors)
+
+    sound = script.expected('mixed', script.DEEP)
+    assert fault(None) == 'neither restored nor refused'
+    assert fault(sound) is None
+    assert 'pixels differ' in fault(sound + np.array([0, 1, 0, 0], np.uint16))
+    assert 'should be (24, 34, 4, 16)' in fault(sound[..., :3])
+    assert 'should be' in fault(np.ascontiguousarray(sound >> 8, np.uint8))
+    turned = (b'eXIf', script.camera(6).tobytes()[6:])
+    assert 'turned by 6' in fault(sound, chunks=(turned,))
+    profile = (b'iCCP', b'a\0\0' + zlib.compress(script.ICC))
+    assert fault(sound, chunks=(profile,)) == 'has a profile'
+    refused = f'not restored:\n  {world / "a.tif"} (ValueError: of a kind)\n'
+    assert 'of a kind' in fault(None, refused)
+    assert 'was restored' in fault(None, refused, script.Odd('a.tif'))
+    (tmp_path / 'a.png').unlink()
+    assert fault(None, refused, script.Odd('a.tif')) is None
+    assert 'refused 0 times' in fault(None, '', script.Odd('a.tif'))
 
 
 def test_what_a_wrong_call_must_not_do(monkeypatch):
