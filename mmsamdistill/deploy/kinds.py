@@ -119,8 +119,8 @@ def pillow_bytes(image: Image.Image) -> np.ndarray:
 def _pil_array(image: Image.Image) -> np.ndarray:
     if image.mode in ('F', 'I') or (image.mode[0] == 'I' and 'transparency' in image.info):
         raise TypeError(
-            f'a PIL image of mode {image.mode}{" with transparency" * (image.mode[0] == "I")}: 8 '
-            'bits, and I;16 without transparency, can be restored; give an array'
+            f'a PIL image of mode {image.mode}: 8 bits, and I;16 without a transparent level, can '
+            'be restored; give an array'
         )
     if image.mode.startswith('I;16'):
         return np.asarray(image).astype(np.uint16)

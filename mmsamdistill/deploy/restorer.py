@@ -22,7 +22,7 @@ from mmsamdistill.weights import load_plain
 
 # What the padding and the windows of every network in use fit into.
 _WORKING_SIZE = 64
-# Pixels that are restored on a CPU without asking first how much memory is free.
+# Pixels that are restored without asking first how much memory is free.
 _SURELY_FIT = 1 << 22
 
 
@@ -150,6 +150,8 @@ class Restorer:
 
     def _restore_levels(self, sources: list[Levels]) -> list[Tensor]:
         """Restore stacks of equal images; gives each in its own range, not yet rounded."""
+        if sources[0].colours[0, 0].numel() > _SURELY_FIT:
+            tiling.require_memory(sources[0].colours)
         scale = self.white / sources[0].white
         colours = torch.cat([source.colours for source in sources]).float() * scale
         count, given = len(colours), colours.shape[1]

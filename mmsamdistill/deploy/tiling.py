@@ -20,6 +20,8 @@ SMALLEST_TILE = 128
 _PROBES = (64, 128)
 # Kernels need workspace that the probe does not see, and allocators leave gaps.
 _RESERVE = 3.0
+# Copies of an image on the host while it is restored in windows, and its file written; measured.
+_HOST_BYTES = 20
 
 
 def restore_tiled(
@@ -91,6 +93,16 @@ def largest_tile(run: Callable[[int], Any], device: torch.device) -> int:
     return max(SMALLEST_TILE, side)
 
 
+def require_memory(images: Tensor) -> None:
+    """Refuse images that the host has no room for: a system kills what asks for too much."""
+    need, free = images.numel() * _HOST_BYTES, _free_memory(torch.device('cpu'))
+    if need > free:
+        raise MemoryError(
+            f'{images.shape[-2]} x {images.shape[-1]} pixels need {need / 2**30:.1f} GiB of memory '
+            f'even in windows, and {free / 2**30:.1f} GiB are free: cut the image'
+        )
+
+
 def _free_memory(device: torch.device) -> int:
     """Bytes that can be asked for now."""
     if device.type == 'cuda':
@@ -118,5 +130,8 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     text = str(error)
     return isinstance(error, RuntimeError) and (
-        "can't allocate memory" in text or 'not enough memory' in text or 'out of memory' in text
+        "can't allocate memory" in text
+        or 'not enough memory' in text
+        or 'out of memory' in text
+        or 'ALLOC_FAILED' in text  # of CUDA's libraries
     )

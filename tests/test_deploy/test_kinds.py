@@ -7,6 +7,7 @@ from toy import NAFNET, plain_model
 
 from mmsamdistill.deploy import Restorer
 from mmsamdistill.deploy.export import build_model
+from mmsamdistill.deploy.tiling import is_out_of_memory
 
 STEP = [{'type': 'LoadImageFromFile', 'key': 'img', 'channel_order': 'rgb'}]
 
@@ -254,7 +255,7 @@ def test_a_cpu_is_not_asked_for_more_than_it_has(make, monkeypatch):
     image = torch.rand(3, 200, 250)
     whole = make()(image)
     seen = []
-    monkeypatch.setattr('mmsamdistill.deploy.tiling._free_memory', lambda device: 1000)
+    monkeypatch.setattr('mmsamdistill.deploy.tiling._free_memory', lambda device: 3_500_000)
     for surely, largest in ((1 << 22, 250), (100, 128)):
         monkeypatch.setattr('mmsamdistill.deploy.restorer._SURELY_FIT', surely)
         restorer = make()
@@ -263,6 +264,10 @@ def test_a_cpu_is_not_asked_for_more_than_it_has(make, monkeypatch):
         assert max(seen) == largest
         assert bool(restorer.remarks) == (largest < 250)
         seen.clear()
+    monkeypatch.setattr('mmsamdistill.deploy.tiling._free_memory', lambda device: 2_500_000)
+    with pytest.raises(MemoryError, match=r'200 x 250 pixels need 0\.0 GiB .* cut the image'):
+        restorer(image)
+    assert not seen
 
 
 def test_out_of_memory_falls_back_to_windows(make):
@@ -284,6 +289,23 @@ def test_out_of_memory_falls_back_to_windows(make):
     restorer.model.generator.register_forward_pre_hook(always)
     with pytest.raises(MemoryError):
         restorer(image)
+
+
+@pytest.mark.parametrize(
+    'error',
+    [
+        torch.cuda.OutOfMemoryError('CUDA out of memory. Tried to allocate 2.00 GiB'),
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory"
+        ),
+        RuntimeError('cuDNN error: CUDNN_STATUS_ALLOC_FAILED'),
+        RuntimeError('MPS backend out of memory'),
+        MemoryError(),
+        RuntimeError('shapes differ'),
+    ],
+)
+def test_what_means_out_of_memory(error):
+    assert is_out_of_memory(error) == ('differ' not in str(error))
 
 
 def test_half_precision_is_used_and_close(make, pixels):
