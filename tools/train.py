@@ -47,6 +47,7 @@ from mmsamdistill.command_line import (
     read_config,
     run,
 )
+from mmsamdistill.data_check.preflight import check_loading
 from mmsamdistill.datasets.region_pipeline import type_name
 from mmsamdistill.engine import FiniteHook, InterruptionHook, RunRecordHook, ValueRangeHook
 from mmsamdistill.evaluation.validation_sets import check_validation
@@ -80,6 +81,7 @@ def load_config(args: argparse.Namespace) -> Config:
     cfg = read_config(args.config, args.cfg_options, ('model', 'train_dataloader', 'train_cfg'))
     check_validation(cfg)
     check_settings(cfg)
+    check_loading(cfg)
     cfg.launcher = args.launcher
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir

@@ -55,6 +55,7 @@ def activate() -> None:
     remedies.name_fields_in_one_order()
     remedies.let_configs_inherit_from_this_package()
     remedies.refuse_damaged_images()
+    remedies.name_samples_that_cannot_be_prepared()
     remedies.name_what_cannot_be_one_batch()
     make_registries_lazy(importlib.import_module('mmagic.registry'))
     remedies.activate_in_spawned_workers()

@@ -231,6 +231,23 @@ def _get(backend: Any, name: str, options: dict[str, Any]) -> Any:
         raise ValueError(f'{options.get("db_path")} cannot be read: {error}') from error
 
 
+def name_samples_that_cannot_be_prepared() -> None:
+    """Let an error of a pipeline say of which file it is: transforms do not know."""
+    wrap_after_import('mmengine.dataset.base_dataset', 'BaseDataset.prepare_data', _prepare)
+
+
+def _prepare(prepare: Original, dataset: Any, index: int) -> Any:
+    try:
+        return prepare(dataset, index)
+    except Exception as error:
+        info = dataset.get_data_info(index)
+        paths = [info[key] for key in ('gt_path', 'img_path') if isinstance(info.get(key), str)]
+        if not paths or any(path in str(error) for path in paths):
+            raise
+        kind = '' if isinstance(error, ValueError) else f'{type(error).__name__}: '
+        raise ValueError(f'{" and ".join(paths)}: {kind}{error}') from error
+
+
 def name_what_cannot_be_one_batch() -> None:
     """Let samples that cannot be stacked say which files they are of, and what differs."""
     # MMagic's assertion, and torch's error about tensors, name neither file nor key.

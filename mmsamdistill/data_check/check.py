@@ -112,6 +112,7 @@ class _Checker:
                 report.errors.append(f'its pipeline loads {key!r}, data_prefix has only {prefixes}')
         report.extra += self._extra(listed, samples)
         # 3. Every file of every sample.
+        report.errors += self.leaf.confusions()
         title = f'{report.split}, {report.name}'
         for found in track(pool.map(self._sample, samples), title, len(samples)):
             report.add(found)

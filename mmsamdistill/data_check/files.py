@@ -20,6 +20,10 @@ from mmsamdistill.images.header import ignores_orientation
 from mmsamdistill.value_range import value_range
 
 SPLITS = ('train', 'val', 'test')
+_NOT_DEGRADING = {
+    *('LoadImageFromFile', 'SetValues', 'PairedRandomCrop', 'ModCrop', 'PadToPatch', 'Flip'),
+    *('RandomTransposeHW', 'RescaleToZeroOne', 'LoadRegionMap', 'PackInputs'),
+}
 _PATCH_ARGUMENTS = ('gt_patch_size', 'patch_size', 'crop_size')
 
 
@@ -62,6 +66,21 @@ class Leaf:
         """In which order the channels of colour images are loaded, by the image's key."""
         colour = {key: step for key, step in self.loaders().items() if self.expects_colour(key)}
         return {key: step.get('channel_order', 'bgr') for key, step in colour.items()}
+
+    def confusions(self) -> list[str]:
+        """What cannot be meant of how the images of a sample are loaded."""
+        orders, folders = self.orders(), self.config.get('data_prefix') or {}
+        found = []
+        if len(set(orders.values())) > 1:
+            told = ', '.join(f'{key} as {order}' for key, order in orders.items())
+            found.append(f'{told}: a model would learn to exchange the channels')
+        # Unless something makes another image of it, the degraded one is the truth.
+        pure = {type_name(step) for step in self.pipeline} <= _NOT_DEGRADING
+        names = set((self.config.get('filename_tmpl') or {}).values())
+        same = folders.get('img', 1) == folders.get('gt', 2) and len(names) <= 1
+        if same and pure and not self.databases():
+            found.append(f'img and gt are both loaded from {folders["gt"]!r}')
+        return found
 
     def expects_colour(self, key: str) -> bool:
         """Whether an image is loaded as one of 8-bit colour."""

@@ -29,19 +29,29 @@ def without_missing_sets(cfg: Config, skip: bool = False) -> tuple[Config, list[
 
 
 def check_test_files(cfg: Config) -> None:
-    """Look at every file of the test sets: whether it is there, an image, and whole."""
+    """Look at every file of the test sets: whether it is there, whole, and fits its truth."""
     # A dataset that is not of MMEngine's kind knows itself what it needs.
     known = [dataset for dataset in datasets_of(cfg, 'test') if _lists_files(dataset)]
     sets = {'test_dataloader': [{'dataset': dataset} for dataset in known]}
-    problems = [
-        f'{report.name}: {line}'
-        for report in check_data(sets, ['test'])
-        for line in (*report.errors, *report.lines(('missing', 'unreadable')))
-    ]
+    problems = []
+    for report in check_data(sets, ['test']):
+        # All of another size are those of a model that changes it.
+        some = len(report.sizes) < report.samples
+        kinds = ('missing', 'unreadable', *(['sizes'] if some else []))
+        lines = (*report.errors, *report.lines(kinds))
+        problems += [f'{report.name}: {line}' for line in lines]
     if problems:
         raise ValueError(
             '\n  '.join(['nothing was tested, these files are in the way:', *problems])
         )
+
+
+def check_loading(cfg: Config, split: str = 'train') -> None:
+    """Refuse a split whose images cannot be meant to be loaded so."""
+    for dataset in datasets_of(cfg, split):
+        for leaf in leaves_of(dataset):
+            for problem in leaf.confusions():
+                raise ValueError(f'{split}_dataloader, {leaf.name}: {problem}')
 
 
 def check_prefixes(evaluators: Sequence[Sequence[Any]]) -> None:

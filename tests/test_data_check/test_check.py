@@ -13,7 +13,7 @@ from PIL import Image
 from mmsamdistill.cache.map_file import write_map
 from mmsamdistill.data_check.check import check_data
 from mmsamdistill.data_check.files import leaves_of
-from mmsamdistill.data_check.preflight import without_missing_sets
+from mmsamdistill.data_check.preflight import check_loading, without_missing_sets
 from mmsamdistill.images.header import read_header
 
 FINDINGS = ('errors', 'missing', 'extra', 'unreadable', 'sizes', 'small', 'regions', 'remarks')
@@ -262,6 +262,25 @@ def test_images_of_different_channels_cannot_be_loaded_unchanged(root, kind):
     assert f'{root / "img/1.png"} has {count}' in error
     assert f'{root / "img/0.png"} has 3' in error
     dataset['pipeline'][0]['color_type'] = 'grayscale'
+    assert check(dataset).ok
+
+
+def test_orders_that_differ_within_a_sample_are_an_error(root):
+    dataset = dataset_config(root)
+    dataset['pipeline'][0]['channel_order'] = 'rgb'
+    text = 'img as rgb, gt as bgr: a model would learn to exchange the channels'
+    assert check(dataset).errors == [text]
+    with pytest.raises(ValueError, match=f'train_dataloader, toy: {text}'):
+        check_loading(Config({'train_dataloader': {'dataset': dataset}}))
+    dataset['pipeline'][0]['color_type'] = 'grayscale'
+    assert check(dataset).ok
+
+
+def test_a_truth_that_is_taken_for_the_degraded_image_is_an_error(root):
+    prefix = {'img': 'gt', 'gt': 'gt'}
+    dataset = dataset_config(root, data_prefix=prefix)
+    assert check(dataset).errors == ["img and gt are both loaded from 'gt'"]
+    dataset['pipeline'].insert(2, {'type': 'AddGaussianNoise'})
     assert check(dataset).ok
 
 

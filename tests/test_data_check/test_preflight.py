@@ -107,6 +107,10 @@ def test_images_of_two_sizes_are_not_the_tests_business(tmp_path):
     cfg = config(tmp_path, ['a'])
     image(tmp_path / 'a/img/0.png', (4, 4))
     check_test_files(cfg)
+    for side in ('gt', 'img'):
+        image(tmp_path / 'a' / side / '1.png')
+    with pytest.raises(ValueError, match=r'1 of different sizes: 0 \(gt 8 x 8, img 4 x 4\)'):
+        check_test_files(cfg)
 
 
 def test_empty_folders(tmp_path):
