@@ -78,7 +78,8 @@ def _write_spandrel(source: ExportSource) -> bytes:
     if has_local_statistics(network):
         raise ValueError(
             f'spandrel has no local statistics: export the global {name.removesuffix("Local")} '
-            "(without LocalStatisticsHook, or generator.type='NAFNet' by --cfg-options)"
+            '(without LocalStatisticsHook, or --cfg-options model.generator.type=NAFNet; in a '
+            'cascade model.restorer.generator.type)'
         )
     if not source.unit_range:
         raise ValueError(

@@ -1,13 +1,17 @@
 """The table of docs/deploy.md: which reader reads which restorer, cell by cell."""
 
+import importlib.util
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from PIL import Image
 from safetensors.torch import load_file
 from toy import NAFNET, plain_model
 
@@ -151,7 +155,7 @@ ON_DEMAND = pytest.mark.skipif(not os.environ.get('ALL_GRAPHS'), reason='ALL_GRA
 @pytest.mark.parametrize(
     'name', ['NAFNet', *(pytest.param(each, marks=ON_DEMAND) for each in list(RESTORERS)[1:])]
 )
-def test_onnxruntime(make, tmp_path, name):
+def test_onnxruntime(make, tmp_path, monkeypatch, name):
     pytest.importorskip('onnx')
     pytest.importorskip('onnxscript')
     runtime = pytest.importorskip('onnxruntime')
@@ -167,6 +171,27 @@ def test_onnxruntime(make, tmp_path, name):
     assert meta['channel_order'] == 'rgb'
     assert meta['restorer'] == RESTORERS[name]['type']
     assert session.get_inputs()[0].shape == ['batch', 3, 'height', 'width']
+    if name == 'NAFNet' and importlib.util.find_spec('spandrel'):
+        out.rename(tmp_path / 'student.onnx')
+        export_checkpoint(cfg, checkpoint, tmp_path / 'student.safetensors')
+        export_checkpoint(cfg, checkpoint, tmp_path / 'bare.safetensors', 'spandrel')
+        monkeypatch.chdir(tmp_path)
+        follow_the_page(model)
+
+
+def follow_the_page(model):
+    """Run docs/deploy.md's lines as they stand, in a folder with the exported files."""
+    pixels = torch.randint(0, 256, (41, 53, 3), dtype=torch.uint8)
+    Image.fromarray(pixels.numpy()).save('photo.png')
+    text = (CONFIGS.parents[2] / 'docs/deploy.md').read_text()
+    found: dict = {}
+    exec(re.search(r'```python\n(import json\n.*?)```', text, re.DOTALL)[1], found)
+    wanted = model(pixels.permute(2, 0, 1)[None] / 255)
+    assert torch.equal(found['by_torch'], wanted)
+    assert torch.equal(found['by_spandrel'], wanted.clamp(0, 1))
+    assert abs(found['by_onnx'] - wanted.numpy()).max() <= 1e-4
+    restored = torch.from_numpy(np.array(Image.open('restored.png')))
+    assert (restored - wanted[0].permute(1, 2, 0).clamp(0, 1) * 255).abs().max() <= 0.501
 
 
 @ON_DEMAND
