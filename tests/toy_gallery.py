@@ -40,7 +40,7 @@ class Page(HTMLParser):
 
     def files(self, folder: Path) -> list[Path]:
         """Every file that the page names, in HTML or in its data."""
-        urls = list(self.urls)
+        urls = [url for url in self.urls if url != 'data:,']  # the empty icon, asked of nobody
         for image in self.data['images']:
             urls += [*image['files'], image['thumbnail']]
         for url in urls:
