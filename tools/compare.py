@@ -114,6 +114,7 @@ if __name__ == '__main__':  # before anything heavy is imported, so that help co
     parse_args()
 
 import mmsamdistill  # noqa: F401  (makes MMagic importable)
+from mmsamdistill.arguments import check_number
 from mmsamdistill.command_line import check_output, run
 from mmsamdistill.comparison import (
     DEGRADED,
@@ -136,6 +137,7 @@ from mmsamdistill.comparison import (
     summary_rows,
     write_gallery,
 )
+from mmsamdistill.evaluation import get_protocol
 from mmsamdistill.evaluation.report import to_markdown
 
 
@@ -158,6 +160,8 @@ def check(args: argparse.Namespace) -> dict[str, Source]:
         raise ValueError('nothing to compare: give --column, --model or --degraded')
     if DEGRADED not in named and any(source.folder is None for source in sources):
         raise ValueError('--model restores the degraded images: give their folder by --degraded')
+    get_protocol(args.protocol)
+    check_number(1, **{'--count': args.count, '--crop-size': args.crop_size})
     if args.out:
         check_format(args.out)
         check_output('--out', args.out)

@@ -179,6 +179,19 @@ def test_bad_options_are_one_error(call, root, options, message):
     assert not (root / 'out').exists()
 
 
+@pytest.mark.parametrize(
+    ('option', 'value', 'message'),
+    [
+        ('--count', 0, '--count=0'),
+        ('--crop-size', 0, '--crop-size=0'),
+        ('--protocol', 'blur', "no protocol 'blur'"),
+    ],
+)
+def test_options_are_looked_at_before_models_restore(call, root, option, value, message):
+    with pytest.raises(SystemExit, match=message):
+        call('--model', 'net=c.py,w.pth', '--out', root / 'f.png', option, value)
+
+
 def test_results_are_not_written_among_the_images(call, root):
     with pytest.raises(SystemExit, match='be taken for one of them'):
         call('--out', root / 'truth/f.png')
