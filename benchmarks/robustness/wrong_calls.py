@@ -161,6 +161,15 @@ CALLS: dict[str, list[tuple[str, str]]] = {
         ('{plain} --cfg-options optim_wrapper.optimizer.lr=[1,', '[1,'),
         ('{plain} --cfg-options model.generator.type=ToyNe', 'ToyNe'),
         ('{plain} --cfg-options randomness.seed=abc', 'seed'),
+        ('{plain} --cfg-options randomness.seed=-1', 'seed'),
+        ('{plain} --cfg-options default_hooks.chekpoint.interval=1', 'chekpoint'),
+        ('{plain} --cfg-options env_cfg.cudnn_benchmak=True', 'cudnn_benchmak'),
+        ('{plain} --cfg-options train_cfg.val_interval=0', 'val_interval'),
+        ('{plain} --cfg-options default_hooks.checkpoint.save_best=auto', 'save_best'),
+        ('{plain} --cfg-options optim_wrapper.clip_grad=dict(max_norm=1,norm_type=2)', 'clip_grad'),
+        ('{plain} --cfg-options train_dataloader.dataset.data_prefix.img=gt', 'gt'),
+        ('{plain} --cfg-options train_dataloader.dataset.pipeline.0.channel_order=bgr', 'bgr'),
+        ('{plain} --cfg-options load_from={nan}', 'nan.pth'),
         ('{plain} --cfg-options log_level=LOUD', 'LOUD'),
         ('{plain} extra', 'extra'),
         ('{stage} --resume {net}', 'pupil'),
@@ -333,6 +342,7 @@ CALLS: dict[str, list[tuple[str, str]]] = {
         ('{cache}', '/nowhere/regions'),
         ('{plain} --cfg-options train_dataloader.dataset.type=NoData', 'NoData'),
         ('{plain} --cfg-options train_dataloader.dataset=3', 'dataset'),
+        ('{plain} --cfg-options train_dataloader.dataset.pipeline.1.key=depth', 'depth'),
         ('{plain} --cfg-options train_dataloader.dataset.data_prefix=img', 'data_prefix'),
     ],
     'analyze_cost': [
@@ -385,6 +395,8 @@ def all_calls() -> Iterator[tuple[str, str, str]]:
             path = name if name.startswith(('/', '{')) else f'{{world}}/{name}'
             named = 'img' if name == '{images}' else Path(name).name
             named = {'import.py': 'package_of_nobody', 'no_model.py': 'model'}.get(name, named)
+            if (tool, name) == ('restore', 'function.py'):
+                named = '`A`'  # which does without the key that is a function
             yield tool, arguments.replace('{config}', path), named
     for name, changes in {**CONFIG_CHANGES, **TEACHING_CHANGES}.items():
         if name not in TRAIN_ACCEPTS:
