@@ -9,7 +9,10 @@ eager      the same, after every package that MMagic's registries import at thei
            it is installed, all datasets, transforms, metrics and hooks. What cannot be imported
            here is skipped; MMagic itself would stop there.
 
+A second table says in which part of the lazy start processor time goes, for every config given.
+
     python benchmarks/time_startup.py configs/demo/nafnet_denoise_samdistill.py --repeats 3
+    python benchmarks/time_startup.py configs/demo/nafnet_denoise.py DISTILLED --parts-only
 """
 
 import argparse
@@ -23,12 +26,19 @@ import time
 from pathlib import Path
 
 from mmsamdistill.deploy.cost import describe_machine
+from mmsamdistill.evaluation.report import to_markdown
 
 TRAIN = Path(__file__).resolve().parents[1] / 'tools/train.py'
 MARK = 'first training step finished'
+PART = 'part of the start: '
 # Run inside the measured interpreter: leave as soon as the first iteration is done.
 CHILD = """
-import os, runpy, sys
+import os, runpy, sys, time
+def part(name):
+    print({part!r} + name + '=' + str(time.process_time()), flush=True)
+part('interpreter')
+import torch, mmengine.runner
+part('torch and MMEngine')
 if {eager!r}:
     import importlib
     import mmsamdistill
@@ -41,13 +51,22 @@ sys.argv[0] = {train!r}
 tool = runpy.run_path({train!r}, run_name='tool')
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+part("the tool's imports")
 
 class LeaveAfterFirstStep(Hook):
+    def before_train(self, *args, **kwargs):
+        part('model, data sets, hooks before training')
+
+    def before_train_iter(self, *args, **kwargs):
+        part('first batch')
+
     def after_train_iter(self, *args, **kwargs):
+        part('first step')
         print({mark!r}, flush=True)
         os._exit(0)
 
 def train(runner):
+    part('config and runner')
     runner.register_hook(LeaveAfterFirstStep(), priority='LOWEST')
     return original(runner)
 
@@ -81,22 +100,27 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('config', help='training config; its data must be in place')
+    parser.add_argument('config', nargs='+', help='training configs; their data must be in place')
+    parser.add_argument('--parts-only', action='store_true', help='the second table alone')
     parser.add_argument('--repeats', type=int, default=3, help='runs of each kind')
     parser.add_argument('--keep-output', action='store_true', help="show the runs' own output")
     parser.add_argument('--cfg-options', nargs='+', default=[], help='handed on to tools/train.py')
     return parser.parse_args()
 
 
-def measure(kind: str, args: argparse.Namespace) -> tuple[float, float]:
+def measure(
+    kind: str, config: str, args: argparse.Namespace
+) -> tuple[float, float, dict[str, float]]:
     """Time one fresh interpreter from its start to the mark it prints.
 
     Args:
         kind: 'imports', 'lazy' or 'eager'.
+        config: What is trained.
         args: The command line.
 
     Returns:
-        Seconds by the clock, and seconds of processor time, which other programs disturb less.
+        Seconds by the clock, seconds of processor time, which other programs disturb less, and how
+        much of the latter the main process has spent at the end of each part.
 
     Raises:
         SystemExit: The run ended without reaching its first step; shows the end of its output.
@@ -105,9 +129,9 @@ def measure(kind: str, args: argparse.Namespace) -> tuple[float, float]:
         command = [sys.executable, '-c', IMPORTS]
         if kind != 'imports':
             code = CHILD.format(
-                eager=kind == 'eager', packages=PACKAGES, train=str(TRAIN), mark=MARK
+                eager=kind == 'eager', packages=PACKAGES, train=str(TRAIN), mark=MARK, part=PART
             )
-            command[2:] = [code, args.config, '--work-dir', folder]
+            command[2:] = [code, config, '--work-dir', folder]
             command += ['--cfg-options', *args.cfg_options] if args.cfg_options else []
         environment = {**os.environ, 'PYTHONPATH': _python_path()}
         start, busy = time.perf_counter(), _processor_seconds()
@@ -122,7 +146,9 @@ def measure(kind: str, args: argparse.Namespace) -> tuple[float, float]:
             if line.strip() == MARK:
                 seconds = time.perf_counter() - start
                 process.communicate()
-                return seconds, _processor_seconds() - busy
+                found = (each[len(PART) :].split('=') for each in lines if each.startswith(PART))
+                parts = {name: float(end) for name, end in found}
+                return seconds, _processor_seconds() - busy, parts
         process.wait()
     raise SystemExit(f'{kind}: no training step was reached\n{"".join(lines[-30:])}')
 
@@ -137,17 +163,41 @@ def _python_path() -> str:
 
 
 def main() -> None:
-    """Measure and print the table."""
+    """Measure and print the tables."""
     args = parse_args()
-    kinds = ('imports', 'lazy', 'eager')
+    print(describe_machine('cpu', *VERSIONS))
+    if not args.parts_only:
+        compare_kinds(args)
+    compare_parts(args)
+
+
+def compare_parts(args: argparse.Namespace) -> None:
+    """Print the processor time of each part of the lazy start, medians over the repeats."""
+    columns = {}
+    for config in args.config:
+        runs = [measure('lazy', config, args)[2] for _ in range(args.repeats + 1)][1:]
+        ends = {name: statistics.median(run[name] for run in runs) for name in runs[0]}
+        starts = dict(zip(ends, [0.0, *ends.values()], strict=False))
+        columns[Path(config).stem] = {name: end - starts[name] for name, end in ends.items()}
+        columns[Path(config).stem]['together'] = max(ends.values())
+    names = next(iter(columns.values()))
+    rows = [
+        {'processor s': name, **{key: f'{column[name]:.2f}' for key, column in columns.items()}}
+        for name in names
+    ]
+    print('\n' + to_markdown(rows))
+
+
+def compare_kinds(args: argparse.Namespace) -> None:
+    """Print the table of the three kinds of interpreters, for the first config."""
+    kinds, config = ('imports', 'lazy', 'eager'), args.config[0]
     for kind in kinds:  # once unmeasured: byte code written, files in the disk cache
-        measure(kind, args)
+        measure(kind, config, args)
     runs: dict[str, list[tuple[float, float]]] = {kind: [] for kind in kinds}
     for round_number in range(args.repeats):
         for kind in kinds:
-            runs[kind].append(measure(kind, args))
+            runs[kind].append(measure(kind, config, args)[:2])
         print(f'round {round_number + 1} of {args.repeats} done', file=sys.stderr)
-    print(describe_machine('cpu', *VERSIONS))
     print('\n| start-up | median s | min s | max s | median processor s |\n|---|---|---|---|---|')
     medians = {}
     for kind, pairs in runs.items():
