@@ -8,6 +8,7 @@ distilled step run in turns in one process; the figure shows both times and thei
 
 import argparse
 import statistics
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -41,11 +42,19 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--steps', type=int, default=5, help='timed repetitions, default: 5')
     parser.add_argument('--threads', type=int, default=1, help='of a CPU, default: 1')
     parser.add_argument('--device', default='cpu', help='default: cpu')
+    parser.add_argument(
+        '--clock',
+        default='wall',
+        choices=['wall', 'cpu'],
+        help='cpu, with one thread, where other work shares the machine',
+    )
     parser.add_argument('--figure', type=Path, help='draw it: png, pdf or svg')
     return parser.parse_args(arguments)
 
 
-def measure(cfg: Config, point: dict[str, int], steps: int, device: torch.device) -> dict[str, Any]:
+def measure(
+    cfg: Config, point: dict[str, int], args: argparse.Namespace, device: torch.device
+) -> dict[str, Any]:
     """One row: times and peak memory of both steps where one quantity has another value."""
     cfg = Config(cfg._cfg_dict.to_dict())
     cfg.merge_from_dict(
@@ -59,7 +68,9 @@ def measure(cfg: Config, point: dict[str, int], steps: int, device: torch.device
     for each in (plain_config(cfg), cfg):
         model = build_model(each).to(device)
         both.append(training_step(model, shape, device, point['batch'], point['grid'])[0])
-    plain, distilled = (statistics.median(times) for times in time_in_turns(both, steps))
+    clock = time.process_time if args.clock == 'cpu' else None
+    timed = time_in_turns(both, args.steps, clock=clock)
+    plain, distilled = (statistics.median(times) for times in timed)
     memory = [peak_memory(step, device) / 2**20 for step in both]
     return {
         **{name: value**2 if name == 'grid' else value for name, value in point.items()},
@@ -78,20 +89,24 @@ def draw(rows: dict[str, list[dict[str, Any]]], path: Path) -> None:
 
     titles = {'patch': 'patch, pixels', 'batch': 'images a step', 'grid': 'regions an image'}
     figure = Figure(figsize=(3.4 * len(rows), 3.4), layout='constrained')
-    axes = figure.subplots(1, len(rows), squeeze=False)[0]
+    axes = figure.subplots(1, len(rows), squeeze=False, sharey=True)[0]
     for axis, (name, points) in zip(axes, rows.items(), strict=True):
         points = sorted(points, key=lambda row: row[name])
         across = [row[name] for row in points]
         for label, colour in (('plain', 'tab:blue'), ('distilled', 'tab:orange')):
             times = [row[f'{label}, ms'] for row in points]
             axis.plot(across, times, 'o-', color=colour, label=label)
-        axis.set(xlabel=titles.get(name, name), ylabel='ms a step', xscale='log', yscale='log')
+        axis.set(xlabel=titles.get(name, name), xscale='log', yscale='log')
         axis.set_xticks(across, [str(value) for value in across], minor=False)
         axis.minorticks_off()
         ratio = axis.twinx()
-        ratio.plot(across, [row['time ratio'] for row in points], 's--', color='0.5')
-        ratio.set(ylabel='ratio (grey)', ylim=(0, None))
-        axis.legend(fontsize=8, loc='upper left')
+        ratios = [row['time ratio'] for row in points]
+        ratio.plot(across, ratios, 's--', color='0.5', label='distilled / plain (right axes)')
+        # From zero, and with room above.
+        ratio.set_ylim(0, 1.4 * max(row['time ratio'] for each in rows.values() for row in each))
+    axes[0].set_ylabel('ms a step')
+    lines = [*axes[0].get_lines(), *ratio.get_lines()]
+    figure.legend(handles=lines, loc='outside upper center', ncols=3, frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)
 
@@ -112,7 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for value in choices:
             point = {**{key: each[0] for key, each in values.items()}, name: value}
             torch.manual_seed(0)
-            rows[name].append(measure(cfg, point, args.steps, device))
+            rows[name].append(measure(cfg, point, args, device))
     # The first value of each list is measured for every quantity, and printed once.
     printed = [row for name, points in rows.items() for row in points[name != 'patch' :]]
     print(

@@ -51,17 +51,24 @@ def time_side_by_side(
 
 
 def time_in_turns(
-    steps: Sequence[Callable[[], Any]], repeats: int = 10, warmup: int = 2
+    steps: Sequence[Callable[[], Any]],
+    repeats: int = 10,
+    warmup: int = 2,
+    clock: Callable[[], float] | None = None,
 ) -> list[list[float]]:
-    """Time several functions in turns, so that a machine's moods strike all: seconds of each."""
+    """Time several functions in turns, so that a machine's moods strike all: seconds of each.
+
+    ``clock`` is another than :func:`now`.
+    """
+    clock = clock or now
     check_number(1, repeats=repeats)
     seconds: list[list[float]] = [[] for _ in steps]
     for turn in range(warmup + repeats):
         for index, step in enumerate(steps):
-            start = now()
+            start = clock()
             step()
             if turn >= warmup:
-                seconds[index].append(now() - start)
+                seconds[index].append(clock() - start)
     return seconds
 
 

@@ -11,6 +11,7 @@ from mmsamdistill.deploy.cost import (
     count_flops,
     count_parameters,
     peak_memory,
+    time_in_turns,
     time_side_by_side,
 )
 from mmsamdistill.deploy.export import build_model
@@ -92,3 +93,9 @@ def test_training_needs_the_activations():
     assert inference == 2 * activation
     # The outputs of six sigmoids are kept.
     assert training >= 6 * activation
+
+
+def test_another_clock_counts():
+    ticks = iter(range(100))
+    slow, fast = time_in_turns([lambda: next(ticks), int], 2, 1, clock=lambda: float(next(ticks)))
+    assert (slow, fast) == ([2.0, 2.0], [1.0, 1.0])
