@@ -7,9 +7,15 @@ import torch
 from mmengine.config import Config
 
 from mmsamdistill.deploy.cost import count_flops, count_parameters, peak_memory, time_side_by_side
-from mmsamdistill.deploy.export import build_model, load_trained, plain_config
+from mmsamdistill.deploy.export import build_model, is_distilled, load_trained, plain_config
 from mmsamdistill.deploy.formats import FORMATS, find_format
-from mmsamdistill.deploy.settings import find_device, image_channels
+from mmsamdistill.deploy.settings import (
+    apply_local_window,
+    find_device,
+    image_channels,
+    local_window,
+    statistics_of,
+)
 from mmsamdistill.weights import read_checkpoint
 
 Row = dict[str, str | int | float]
@@ -36,9 +42,12 @@ def prove_unchanged(
     plain, deployed = (build_model(plain_config(cfg)).eval() for _ in range(2))
     FORMATS[fmt].read(Path(exported), deployed)
     trained = load_trained(cfg, read_checkpoint(checkpoint), checkpoint).eval()
+    channels, window = image_channels(plain), local_window(cfg)
+    for model in (plain, deployed, trained.restorer if is_distilled(cfg) else trained):
+        apply_local_window(model, window, channels)
     for model in (plain, deployed, trained):
         model.to(place).requires_grad_(False)
-    image = torch.rand(1, image_channels(plain), *shape, device=place)
+    image = torch.rand(1, channels, *shape, device=place)
     models = (plain, deployed)
     keys = [len(model.state_dict()) for model in models]
     same_keys = list(plain.state_dict()) == list(deployed.state_dict())
@@ -48,7 +57,9 @@ def prove_unchanged(
     seconds = time_side_by_side(steps, repeats)
     memory = [peak_memory(step, place) for step in steps]
     difference = float((trained(image) - deployed(image)).abs().max())
+    statistics = statistics_of(plain, window), statistics_of(deployed, window)
     rows: list[Row] = [
+        {'quantity': 'statistics', 'plain': statistics[0], 'exported': statistics[1], 'ratio': ''},
         _row('keys', keys, 'd'),
         _row('parameters', parameters, ',d'),
         _row('FLOPs', flops, ',d'),

@@ -74,7 +74,8 @@ def local_mean(x: Tensor, window: tuple[int, int]) -> Tensor:
 
 
 def _running_mean(x: Tensor, side: int, dim: int) -> Tensor:
-    length = x.shape[dim]
+    # Counting FLOPs traces, where sizes are tensors.
+    length = int(x.shape[dim]) if torch.jit.is_tracing() else x.shape[dim]
     side = torch.sym_min(side, length)
     front = (0, 0, 1, 0) if dim == -2 else (1, 0)
     # Differences of running sums: the cost does not depend on the window.
@@ -151,6 +152,7 @@ def _channel_attention(layer: nn.Module, qkv: Tensor) -> Tensor:
 
 def _cover(length: int, side: int) -> Iterator[tuple[int, int]]:
     """Cover an axis by the fewest windows, spaced as the published code spaces them."""
+    length = int(length)
     side = min(side, length)
     count = -(-length // side)
     step = -(-(length - side) // max(count - 1, 1))

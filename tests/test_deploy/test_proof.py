@@ -30,6 +30,22 @@ def test_export_is_unchanged_in_every_respect(files):
     assert table['largest difference to the training checkpoint']['exported'] == 0
 
 
+@pytest.mark.parametrize('distilled', [True, False])
+def test_local_statistics_are_the_configs_on_every_side(tmp_path, distilled):
+    hook = {'local': {'type': 'LocalStatisticsHook', 'window': 64}}
+    model = cascade_model(NAFNET) if distilled else NAFNET
+    cfg, checkpoint = Config({'model': model, 'default_hooks': hook}), tmp_path / 'iter_4.pth'
+    weights = build_model(cfg).state_dict()
+    weights = {key: value + 0.2 * torch.randn(value.shape) for key, value in weights.items()}
+    torch.save({'state_dict': weights}, checkpoint)
+    export_checkpoint(cfg, checkpoint, tmp_path / 'student.pth')
+    rows, unchanged, _ = prove_unchanged(
+        cfg, checkpoint, tmp_path / 'student.pth', (96, 136), repeats=1, device='cpu'
+    )
+    assert unchanged
+    assert rows[0]['plain'] == rows[0]['exported'] == 'windows of 64 pixels'
+
+
 def test_another_checkpoint_is_noticed(files):
     cfg, checkpoint, out = files
     export_checkpoint(cfg, checkpoint, out)
