@@ -62,6 +62,9 @@ def check_versions(installed: Mapping[str, str], built_for: str = '') -> Iterato
     if below(torch, '2.3') and not below(have['numpy'], '2.0'):
         cure = "pip install 'numpy<2'"
         yield 'FAILED', 'versions', f'torch {torch} is of NumPy 1, not {have["numpy"]}: {cure}'
+    if 'onedl-mmengine' in installed and below(torch, '2.3'):
+        cure = 'a later torch, or pip uninstall -y onedl-mmengine onedl-mmcv and the extra mmlab'
+        yield 'FAILED', 'versions', f'onedl-mmengine needs torch 2.3, not {torch}: {cure}'
     if built_for and 'torch' in installed and torch != built_for.split('+')[0]:
         vision = f'torchvision {have["torchvision"]} belongs to torch {built_for}, not {torch}'
         yield 'FAILED', 'versions', f'{vision}: install both in one line'

@@ -47,7 +47,12 @@ ENVIRONMENTS = {
     'oldest': Environment({**OLDEST, "edges]'": "edges]' 'numpy<2'"}, '3.10'),
     'forks': Environment({'mmlab': 'onedl'}),
     'forks, oldest': Environment(
-        {**OLDEST, "mmlab,edges]'": "onedl,edges]' 'numpy<2'"}, '3.10', steps=('mim',)
+        {
+            'torch torchvision': 'torch==2.3.1 torchvision==0.18.1',
+            'mmlab,edges]': 'onedl,edges,mim]',
+        },
+        '3.10',
+        steps=('mim',),
     ),
     'transformers': Environment(
         {"mmlab,edges]'": "onedl,edges,sam,transformers,tensorboard]' diffusers"},

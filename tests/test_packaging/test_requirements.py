@@ -125,7 +125,7 @@ def test_nothing_to_compile_and_nothing_that_became_needless(python):
 def test_the_host_is_the_users_choice():
     assert not [name for name in names(wishes()) if 'mm' in name]
     assert names(wishes('mmlab')) == {'mmengine', 'mmcv-lite'}
-    assert names(wishes('onedl')) == {'onedl-mmengine', 'onedl-mmcv'}
+    assert names(wishes('onedl')) == {'onedl-mmengine', 'onedl-mmcv', 'torch'}
     # `.[onedl,all]` must not bring the originals, which are the same modules.
     (everything,) = wishes('all')
     assert everything.name == 'mmsamdistill'

@@ -35,7 +35,7 @@ GOOD = {
 @pytest.mark.parametrize(
     ('change', 'verdict', 'cure'),
     [
-        ({'onedl-mmengine': '0.10.12'}, 'FAILED', 'pip uninstall -y mmengine onedl-mmengine'),
+        ({'onedl-mmcv': '2.3.6'}, 'FAILED', 'pip uninstall -y mmcv-lite onedl-mmcv'),
         ({'mmcv': '2.1.0'}, 'FAILED', 'pip uninstall -y mmcv mmcv-lite'),
         ({'numpy': '2.0.1'}, 'FAILED', "'numpy<2'"),
         ({'torch': '2.4.0'}, 'FAILED', 'one line'),
@@ -53,6 +53,16 @@ def test_known_bad_pairs_are_found_with_their_cure(doctor, change, verdict, cure
     ((found, _, text),) = doctor.check_versions({**GOOD, **change}, '2.1.2')
     assert found == verdict
     assert cure in text
+
+
+def test_the_fork_of_mmengine_wants_a_later_torch(doctor):
+    fork = {**GOOD, 'onedl-mmengine': '0.10.12'}
+    del fork['mmengine']
+    ((verdict, _, text),) = doctor.check_versions(fork, '2.1.2')
+    assert verdict == 'FAILED'
+    assert 'needs torch 2.3, not 2.1.2' in text
+    later = {**fork, 'torch': '2.3.1', 'torchvision': '0.18.1'}
+    assert list(doctor.check_versions(later, '2.3.1')) == []
 
 
 def test_newer_torch_takes_numpy_2_and_nothing_installed_is_no_finding(doctor):
