@@ -93,6 +93,7 @@ class ParsedError(Exception):
 def module_of(path):
     spec = importlib.util.spec_from_file_location(f'documented_{path.stem}', path)
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where dataclasses look their annotations up
     spec.loader.exec_module(module)
     return module
 
