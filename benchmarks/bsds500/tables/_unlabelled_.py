@@ -37,6 +37,11 @@ rows = dict(
         distill=dict(regions=edges, **cascade),
         unlabelled='images',
     ),
+    none_light=dict(
+        title='cascade, no regions, SPD of its default weight',
+        distill=dict(regions=without, spf=fusion, analyzer=learned),
+        unlabelled='images',
+    ),
     wide_none=dict(
         title='(wide teacher of varied strength, no regions)',
         distill=dict(regions=without, **guide),

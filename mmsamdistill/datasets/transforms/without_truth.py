@@ -22,6 +22,9 @@ class WithoutTruth(OwnTransform):
     mixed with the others by ``ConcatDataset`` and :class:`MixedSampler`. A truth that is there is
     thrown away, which shows in an experiment what it is worth.
 
+    In joint training with ``teacher_input='restored'`` the target of such an image comes from the
+    student's own result, and no truth holds either: measured to do harm (``docs/results.md``).
+
     Args:
         key: The degraded image. Default: ``'img'``.
         truth: Where the truth would be. Default: ``'gt'``.
