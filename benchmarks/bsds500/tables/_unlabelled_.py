@@ -27,17 +27,17 @@ rows = dict(
         unlabelled='images',
     ),
     twin=dict(title='from an averaged twin', distill=twin, unlabelled='images'),
-    none=dict(
+    cascade_none=dict(
         title='cascade, no regions',
         distill=dict(regions=without, **cascade),
         unlabelled='images',
     ),
-    edges=dict(
+    cascade_edges=dict(
         title='cascade, learned edges of the restored image',
         distill=dict(regions=edges, **cascade),
         unlabelled='images',
     ),
-    none_light=dict(
+    cascade_none_light=dict(
         title='cascade, no regions, SPD of its default weight',
         distill=dict(regions=without, spf=fusion, analyzer=learned),
         unlabelled='images',
@@ -66,10 +66,10 @@ rows = dict(
     ),
 )
 compare = [
-    ('edges', 'none'),
+    ('cascade_edges', 'cascade_none'),
     ('twin', 'itself'),
-    ('none', 'twin'),
+    ('cascade_none', 'twin'),
     ('from_wide_edges', 'from_wide_none'),
     ('from_wide_none', 'varied'),
-    ('oracle', 'edges'),
+    ('oracle', 'cascade_edges'),
 ]
