@@ -206,5 +206,6 @@ class SPFHead(nn.Module):
         expected = (regions.shape[0], self.in_channels, *regions.shape[1:])
         if tuple(image.shape) != expected:
             raise ValueError(
-                f'expected images of shape {expected}, as the regions, got {tuple(image.shape)}'
+                f'expected images of shape {expected}, as the regions, got {tuple(image.shape)}; '
+                'the number of channels is in_channels of SPFHead: spf=dict(in_channels=1) if grey'
             )

@@ -317,3 +317,11 @@ def test_refuses_images_that_do_not_fit():
 
 def test_is_registered():
     assert MODELS.module_dict['SPFHead'] is SPFHead
+
+
+def test_grey_images_are_told_which_key_to_set():
+    regions = RegionMap.from_labels(torch.ones(1, 8, 8, dtype=torch.long))
+    image = torch.rand(1, 1, 8, 8)
+    with pytest.raises(ValueError, match=r'got \(1, 1, 8, 8\); .* spf=dict\(in_channels=1\)'):
+        SPFHead(channels=4, depth=1)(image, regions)
+    assert SPFHead(in_channels=1, channels=4, depth=1)(image, regions).shape == image.shape
