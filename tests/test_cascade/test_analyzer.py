@@ -85,6 +85,15 @@ def test_every_argument_changes_the_result(file16):
     assert not torch.equal(early(images)[0], from_file(images)[0])
 
 
+def test_half_the_size_has_a_deterministic_gradient_on_cuda(monkeypatch):
+    # Adaptive pooling, by which areas are interpolated, has none there.
+    monkeypatch.delattr(nn.functional, 'interpolate')
+    images = torch.rand(1, 3, 9, 8)
+    features = random_analyzer(scale=0.5)(images)
+    expected = random_analyzer()(images[..., :8, :].unfold(2, 2, 2).unfold(3, 2, 2).mean((4, 5)))
+    assert torch.allclose(features[1], expected[1], atol=1e-6)
+
+
 def test_scale_shrinks_the_images_by_their_mean():
     images = torch.rand(1, 3, 12, 16)
     whole, half = random_analyzer(), random_analyzer(scale=0.5)
