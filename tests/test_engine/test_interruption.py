@@ -1,7 +1,9 @@
 """A run that is told to stop saves, ends, and goes on as if nothing had been."""
 
+import multiprocessing
 import os
 import signal
+import subprocess
 
 import pytest
 import torch
@@ -15,18 +17,29 @@ pytestmark = pytest.mark.slow  # whole runs
 
 
 class Send(Hook):
-    """Sends this process a signal at a step, or while an image is validated."""
+    """Sends this process and its workers a signal at a step, or while an image is validated."""
 
     def __init__(self, number, step=None, image=None):
         self.number, self.step, self.image = number, step, image
+        self.older, self.workers = multiprocessing.active_children(), 0
+
+    def send(self):
+        workers = [each for each in multiprocessing.active_children() if each not in self.older]
+        self.workers += len(workers)
+        for each in workers:
+            # From a third process: what their parent sends, they take for the end of their work.
+            subprocess.run(['kill', f'-{int(self.number)}', str(each.pid)], check=True)
+            # Time to die, and for the data loader to see it.
+            each.join(0.3)
+        os.kill(os.getpid(), self.number)
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         if runner.iter + 1 == self.step:
-            os.kill(os.getpid(), self.number)
+            self.send()
 
     def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         if batch_idx == self.image:
-            os.kill(os.getpid(), self.number)
+            self.send()
 
 
 def settings(data, work_dir, **changes):
@@ -71,18 +84,24 @@ def read(path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ('number', 'when', 'saved'),
+    ('number', 'when', 'saved', 'workers'),
     [
-        (signal.SIGTERM, {'step': 1}, 1),
-        (signal.SIGUSR1, {'step': 2}, 2),  # a validation is due
-        (signal.SIGINT, {'image': 1}, 2),
+        (signal.SIGTERM, {'step': 1}, 1, 0),
+        (signal.SIGTERM, {'step': 1}, 1, 2),
+        (signal.SIGUSR1, {'step': 2}, 2, 1),  # a validation is due
+        (signal.SIGINT, {'image': 1}, 2, 1),
     ],
 )
 def test_a_stopped_run_saves_and_resumes_to_the_same_end(
-    data, whole, tmp_path, number, when, saved
+    data, whole, tmp_path, number, when, saved, workers
 ):
-    runner = Runner.from_cfg(settings(data, tmp_path))
-    runner.register_hook(Send(number, **when))
+    cfg = settings(data, tmp_path)
+    cfg.train_dataloader.num_workers = workers
+    cfg.train_dataloader.persistent_workers = workers > 0
+    runner = Runner.from_cfg(cfg)
+    send = Send(number, **when)
+    # Before the hook under test has the run saved, as a signal can come at any time.
+    runner.register_hook(send, priority='VERY_HIGH')
     before = signal.getsignal(number)
     code = 0
     try:
@@ -91,6 +110,7 @@ def test_a_stopped_run_saves_and_resumes_to_the_same_end(
         code = end.code
         runner.call_hook('after_train')  # what the end of the process would do for signals
     assert code == 0
+    assert send.workers == workers
     assert signal.getsignal(number) is before
     assert read((tmp_path / 'last_checkpoint').read_text())['meta']['iter'] == saved
     run_training(settings(data, tmp_path, resume=True))

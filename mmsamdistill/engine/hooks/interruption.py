@@ -1,9 +1,11 @@
 """A run that is told to stop saves first."""
 
+import atexit
+import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any
 
@@ -12,8 +14,37 @@ from mmagic.registry import HOOKS
 from mmengine.dist import all_reduce, get_comm_device, get_world_size
 from mmengine.hooks import CheckpointHook, EMAHook, Hook
 from mmengine.runner import Runner
+from torch.utils.data import DataLoader
 
 _LAST_VALIDATION = 'last_validation'
+
+
+class _Workers:
+    """Has the workers of data loaders let signals pass for as long as their parent trains.
+
+    Slurm and ``timeout`` signal a whole group of processes. A worker that dies of it ends the run
+    in an error before anything is saved.
+    """
+
+    def __init__(self, initialise: Callable[[int], None] | None, signals: Sequence[int]) -> None:
+        self.initialise, self.signals = initialise, signals
+        self.parent_trains = multiprocessing.Value('b', 1, lock=False)
+        # Earlier than what ends, and waits for, the processes that are left.
+        atexit.register(self.release)
+
+    def release(self) -> None:
+        """Have signals work as usual, above all those by which the parent ends a worker."""
+        self.parent_trains.value = 0
+
+    def __call__(self, worker: int) -> None:
+        for number in self.signals:
+            signal.signal(number, self._hear)
+        if self.initialise is not None:
+            self.initialise(worker)
+
+    def _hear(self, number: int, frame: FrameType | None) -> None:
+        if not self.parent_trains.value:
+            os._exit(0)
 
 
 @HOOKS.register_module()
@@ -52,6 +83,7 @@ class InterruptionHook(Hook):
         self.received: int | None = None
         self._training = False
         self._previous: dict[int, Any] = {}
+        self._workers: list[_Workers] = []
 
     def listen(self) -> None:
         """Take the signals over, best before workers are started, which hear them as well."""
@@ -68,6 +100,10 @@ class InterruptionHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Make up for the validation that was due when the run was broken off."""
         self._training = True
+        for loop in (runner.train_loop, runner.val_loop):
+            for loader in _loaders_of(loop):
+                loader.worker_init_fn = _Workers(loader.worker_init_fn, self.signals)
+                self._workers.append(loader.worker_init_fn)
         due = runner.iter > 0 and _validation_due(runner, runner.iter)
         if due and runner.message_hub.runtime_info.get(_LAST_VALIDATION) != runner.iter:
             runner.logger.info(f'the validation of iteration {runner.iter} is made up for')
@@ -106,6 +142,8 @@ class InterruptionHook(Hook):
     def after_train(self, runner: Runner) -> None:
         """Stop listening."""
         self._training = False
+        for workers in self._workers:
+            workers.release()
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         self._previous = {}
@@ -146,6 +184,12 @@ class InterruptionHook(Hook):
     @staticmethod
     def _leave() -> None:
         raise SystemExit(0)
+
+
+def _loaders_of(loop: Any) -> list[DataLoader]:
+    # MMagic's loop of several validation sets has a list.
+    loaders = getattr(loop, 'dataloaders', None) or [getattr(loop, 'dataloader', None)]
+    return [loader for loader in loaders if isinstance(loader, DataLoader)]
 
 
 def _validation_due(runner: Runner, done: int) -> bool:
