@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from mmsamdistill.data_check.files import Leaf, datasets_of, leaves_of, remarks_on_folder, white_of
@@ -79,6 +80,7 @@ class _Checker:
         self.databases = self.leaf.databases()
         self.patch = self.leaf.patch()
         self.channels: dict[str, dict[int, str]] = {}
+        self.lock = Lock()
 
     def run(self, report: DataReport, pool: ThreadPoolExecutor, track: Track) -> None:
         # 1. Are the folders there?
@@ -118,7 +120,7 @@ class _Checker:
             report.add(found)
         for key, examples in self.channels.items():
             if len(examples) > 1:
-                told = ', '.join(f'{path} has {count}' for count, path in examples.items())
+                told = ', '.join(f'{path} has {count}' for count, path in sorted(examples.items()))
                 report.errors.append(
                     f'{key} is loaded with the channels of its file, and {told}: load it with '
                     "color_type='color' or 'grayscale'"
@@ -151,7 +153,9 @@ class _Checker:
             upright.append(header.size)
             sizes[key] = size = header.size if self.leaf.turns(key) else header.stored
             if self.leaf.color_type(key) == 'unchanged':
-                self.channels.setdefault(key, {}).setdefault(header.channels, path)
+                with self.lock:  # the first path by name, whichever thread comes first
+                    examples = self.channels.setdefault(key, {})
+                    examples[header.channels] = min(path, examples.get(header.channels, path))
             for remark in self._remarks(key, header):
                 found.remarks.append(f'{self._shown(key, path)} ({remark})')
             if min(size) < self.patch:
