@@ -28,9 +28,7 @@ class Rows:
     """A projection of the pixels."""
 
     pixels: Tensor  # of X, (G, D, N)
-    rest: (
-        Tensor | None
-    )  # of positions and c, (G, D, N); None where a is 1 and they are in the above
+    rest: Tensor | None  # of positions and c, (G, D, N); None: a is 1, they are in the above
 
 
 @dataclass(frozen=True)

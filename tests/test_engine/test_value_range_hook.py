@@ -10,7 +10,7 @@ from mmagic.structures import DataSample
 from mmsamdistill.engine import ValueRangeHook
 
 
-def run(hook, peaks, mean=0.0, std=255.0, truth=True):
+def run(hook, peaks, mean=0.0, std=255.0, truth=True, unlabelled=False):
     preprocessor = DataPreprocessor(mean=[mean] * 3, std=[std] * 3)
     runner = SimpleNamespace(model=SimpleNamespace(data_preprocessor=preprocessor))
     hook.before_train(runner)
@@ -19,7 +19,10 @@ def run(hook, peaks, mean=0.0, std=255.0, truth=True):
         sample = DataSample(metainfo={'gt_path': f'gt/{index}.png'})
         if truth:
             sample.gt_img = image
-        hook.before_train_iter(runner, index, {'inputs': [image], 'data_samples': [sample]})
+        samples = [sample]
+        if unlabelled:  # as WithoutTruth marks them, and before the others of the batch
+            samples = [DataSample(gt_img=torch.full_like(image, torch.nan)), sample]
+        hook.before_train_iter(runner, index, {'inputs': [image], 'data_samples': samples})
 
 
 @pytest.mark.parametrize(
@@ -55,3 +58,10 @@ def test_a_dark_image_is_none_of_a_wrong_range():
 def test_what_cannot_be_told_is_not_compared():
     run(ValueRangeHook(), [255] * 12, 0, 1)
     run(ValueRangeHook(), [9999] * 12, truth=False)
+
+
+def test_images_without_truth_hide_nothing_and_count_for_nothing():
+    run(ValueRangeHook(), [255] * 12, unlabelled=True)
+    run(ValueRangeHook(), [torch.nan] * 12)
+    with pytest.raises(ValueError, match=r'values up to 255, .* white is 65535'):
+        run(ValueRangeHook(), [255] * 10, std=65535, unlabelled=True)

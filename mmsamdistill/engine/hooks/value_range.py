@@ -55,6 +55,8 @@ class ValueRangeHook(Hook):
         """Compare."""
         samples = (data_batch or {}).get('data_samples') or () if self._left else ()
         truths = [sample.gt_img for sample in samples if 'gt_img' in sample]
+        # Images without a truth carry NaN in its place, which no comparison would see.
+        truths = [truth for truth in truths if not bool(truth.isnan().any())]
         if not truths:
             return
         self._left -= 1
