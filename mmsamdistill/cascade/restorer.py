@@ -23,6 +23,7 @@ from mmsamdistill.cascade.feature_tap import FeatureTap
 from mmsamdistill.cascade.image_range import logged_psnr, span_of, to_unit_rgb
 from mmsamdistill.cascade.steps import (
     ground_truth,
+    image_of,
     known_or,
     of_images,
     regions_of,
@@ -30,6 +31,7 @@ from mmsamdistill.cascade.steps import (
     stage_losses,
     teaches_now,
     warmup_factor,
+    warn_of_feedback,
 )
 from mmsamdistill.losses.spd import gradient_ratio
 from mmsamdistill.regions import RegionMap
@@ -169,7 +171,7 @@ class SAMDistillRestorer(BaseModel):
             ValueError: For another mode, or as the class says.
         """
         if mode == 'loss':
-            return self.forward_train(_image(inputs), data_samples)
+            return self.forward_train(image_of(inputs), data_samples)
         check_choice(('tensor', 'predict', 'loss'), mode=mode)
         return self.restorer(inputs, data_samples, mode=mode, **kwargs)
 
@@ -184,7 +186,7 @@ class SAMDistillRestorer(BaseModel):
             The list of data samples that the plain restorer's ``mode='predict'`` would return,
             holding the images of what teaches: the averaged teacher, where there is an average.
         """
-        inputs = _image(inputs)
+        inputs = image_of(inputs)
         restored = self.restorer(inputs, data_samples, mode='tensor')
         spf, teacher = self._target_networks()
         regions = regions_of(restored, self.regions, self.data_preprocessor, data_samples)
@@ -204,6 +206,7 @@ class SAMDistillRestorer(BaseModel):
             that ``teacher_interval`` leaves out, those of the student alone.
         """
         truth, labelled = ground_truth(data_samples)
+        warn_of_feedback(labelled is not None, self.stage, self.teacher_input)
         if not teaches_now(self.teacher_interval):
             return self._train_alone(inputs, data_samples, truth, labelled)
         layers = getattr(self.spd_loss, 'feature_layers', ())
@@ -326,8 +329,3 @@ class SAMDistillRestorer(BaseModel):
         state_dict.clear()
         state_dict.update({prefix + key: value for key, value in complete.items()})
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
-
-
-def _image(inputs: Tensor | dict[str, Tensor]) -> Tensor:
-    # MMagic's pipelines give a dict where there is more than the image.
-    return inputs['img'] if isinstance(inputs, dict) else inputs

@@ -1,15 +1,22 @@
 """What a training step of a cascade is made of: truth, outputs, regions, and whether it teaches."""
 
+import functools
+import logging
 from collections.abc import Sequence
 from typing import Any
 
 import torch
-from mmengine.logging import MessageHub
+from mmengine.logging import MessageHub, print_log
 from torch import Tensor, nn
 
 from mmsamdistill.cascade.image_range import to_unit_rgb
 from mmsamdistill.losses.sgr import connected_zero
 from mmsamdistill.regions import RegionMap
+
+
+def image_of(inputs: Tensor | dict[str, Tensor]) -> Tensor:
+    """Take the image out of what MMagic's pipelines give, a dict where there is more than that."""
+    return inputs['img'] if isinstance(inputs, dict) else inputs
 
 
 def ground_truth(data_samples: Any) -> tuple[Tensor, Tensor | None]:
@@ -26,6 +33,21 @@ def ground_truth(data_samples: Any) -> tuple[Tensor, Tensor | None]:
     # something wrong.
     labelled = ~truth.flatten(1)[:, 0].isnan()
     return truth, None if bool(labelled.all()) else labelled
+
+
+@functools.cache  # said once
+def warn_of_feedback(partly_labelled: bool, stage: str, teacher_input: str) -> None:
+    """Say if images without a truth are about to be taught by their own results."""
+    if not partly_labelled or stage != 'joint' or teacher_input != 'restored':
+        return
+    print_log(
+        "images without a truth in joint training with teacher_input='restored': what they are "
+        "drawn to is computed from the student's own result, and nothing holds either, which did "
+        "harm where it was measured (docs/results.md). Train a teacher first (stage='teacher', "
+        "then stage='student'), or use teacher_input='degraded'",
+        logger='current',
+        level=logging.WARNING,
+    )
 
 
 def of_images(tensors: Sequence[Tensor], labelled: Tensor | None) -> list[Tensor]:

@@ -9,6 +9,7 @@ from mmagic.registry import MODELS
 from mmengine.optim import OptimWrapper
 from toy import batch, cascade_model, config, plain_model, random_analyzer, run_training, write_data
 
+from mmsamdistill.cascade import steps
 from mmsamdistill.datasets import WithoutTruth, add_regions_to_pipeline
 
 FULL = {'sgr_loss': {'type': 'SGRLoss'}, 'analyzer': random_analyzer()}
@@ -118,6 +119,25 @@ def test_a_matched_sgr_keeps_its_strength_beside_unlabelled_images():
     three = model(**model.data_preprocessor(data, True), mode='loss')
     assert every['loss_sgr'] > 0
     assert torch.allclose(three['loss_sgr'], every['loss_sgr'] * 4 / 3)
+
+
+@pytest.mark.parametrize(
+    ('rows', 'options', 'said'),
+    [
+        ((1,), {}, 1),
+        ((), {}, 0),
+        ((1,), {'teacher_input': 'degraded'}, 0),
+        ((1,), {'stage': 'student'}, 0),
+    ],
+)
+def test_a_target_that_feeds_on_itself_is_warned_of_once(rows, options, said, monkeypatch):
+    messages = []
+    monkeypatch.setattr(steps, 'print_log', lambda message, **_: messages.append(message))
+    steps.warn_of_feedback.cache_clear()
+    model = build(**options)
+    for _ in range(2):
+        model(**model.data_preprocessor(marked(*rows), True), mode='loss')
+    assert len([each for each in messages if "stage='teacher'" in each]) == said
 
 
 def test_a_missing_truth_is_a_clear_error():
