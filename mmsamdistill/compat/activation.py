@@ -15,9 +15,10 @@ from mmsamdistill.compat.resuming import load_complete_checkpoints
 from mmsamdistill.compat.saving import save_whole_checkpoints
 from mmsamdistill.compat.skipping import skip_in_the_sampler
 
+_HOST = "pip install 'mmsamdistill[mmlab]'   (or [onedl], the maintained forks)"
 INSTALL = {
-    'mmengine': 'pip install mmengine==0.10.7',
-    'mmcv': 'pip install mmcv-lite==2.1.0   (or full mmcv, for models with compiled operators)',
+    'mmengine': _HOST,
+    'mmcv': _HOST,
     'mmagic': 'pip install --no-deps mmagic==1.2.0   (--no-deps, since it asks for the full mmcv, '
     'which may have to be compiled, and for diffusion libraries that restorers do not need)',
 }
@@ -66,7 +67,7 @@ def require_host() -> None:
     """Refuse to go on without the packages this one extends, saying how to get them."""
     missing = [name for name in INSTALL if importlib.util.find_spec(name) is None]
     if missing:
-        commands = '\n'.join(f'    {INSTALL[name]}' for name in missing)
+        commands = '\n'.join(dict.fromkeys(f'    {INSTALL[name]}' for name in missing))
         raise ImportError(
             f'mmsamdistill extends MMagic and needs {", ".join(missing)}, not installed here. '
             f'Install with:\n{commands}'

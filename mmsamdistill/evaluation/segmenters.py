@@ -123,7 +123,7 @@ def transformers_segmenter(name: str, download: bool = False, **options: Any) ->
         from transformers import AutoModelForSemanticSegmentation
     except ImportError as error:
         raise ImportError(
-            'TransformersSegmenter needs the library transformers: pip install transformers'
+            "TransformersSegmenter needs transformers: pip install 'mmsamdistill[transformers]'"
         ) from error
     try:
         network = AutoModelForSemanticSegmentation.from_pretrained(

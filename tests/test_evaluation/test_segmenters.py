@@ -201,7 +201,7 @@ def test_missing_weights_are_never_filled_in():
 
 def test_transformers_is_optional(monkeypatch):
     monkeypatch.setitem(sys.modules, 'transformers', None)
-    with pytest.raises(ImportError, match='pip install transformers'):
+    with pytest.raises(ImportError, match=r'pip install .*\[transformers\]'):
         MODELS.build({'type': 'TransformersSegmenter', 'name': 'segformer'})
 
 

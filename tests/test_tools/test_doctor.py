@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+from importlib.metadata import requires
 from pathlib import Path
 
 import pytest
@@ -30,16 +31,23 @@ GOOD = {
     'openmim': '0.3.9',
     'setuptools': '80.8.0',
 }
+WISHES = requires('mmsamdistill')
 
 
 @pytest.mark.parametrize(
     ('change', 'verdict', 'cure'),
     [
-        ({'onedl-mmcv': '2.3.6'}, 'FAILED', 'pip uninstall -y mmcv-lite onedl-mmcv'),
-        ({'mmcv': '2.1.0'}, 'FAILED', 'pip uninstall -y mmcv mmcv-lite'),
+        (
+            {'onedl-mmcv': '2.3.6'},
+            'FAILED',
+            "pip uninstall -y mmengine mmcv-lite onedl-mmcv && pip install 'mmsamdistill[mmlab]'",
+        ),
+        ({'mmcv': '2.1.0'}, 'FAILED', 'pip uninstall -y mmengine mmcv mmcv-lite'),
         ({'numpy': '2.0.1'}, 'FAILED', "'numpy<2'"),
         ({'torch': '2.4.0'}, 'FAILED', 'one line'),
-        ({'setuptools': '82.0.1'}, 'FAILED', "'setuptools<82'"),
+        ({'setuptools': '82.0.1'}, 'FAILED', "'setuptools<82,>=77'"),
+        ({'mmcv-lite': '2.2.0'}, 'remark', "'mmcv-lite<2.2.0,>=2.0.1'"),
+        ({'scipy': '1.9.3'}, 'remark', "'scipy>=1.10'"),
         ({'mmagic': '1.3.0'}, 'remark', 'mmagic==1.2.0'),
         (
             {'opencv-python': '4.9.0', 'opencv-python-headless': '4.9.0'},
@@ -49,8 +57,8 @@ GOOD = {
     ],
 )
 def test_known_bad_pairs_are_found_with_their_cure(doctor, change, verdict, cure):
-    assert list(doctor.check_versions(GOOD, '2.1.2')) == []
-    ((found, _, text),) = doctor.check_versions({**GOOD, **change}, '2.1.2')
+    assert list(doctor.check_versions(GOOD, '2.1.2', WISHES)) == []
+    ((found, _, text),) = doctor.check_versions({**GOOD, **change}, '2.1.2', WISHES)
     assert found == verdict
     assert cure in text
 
@@ -58,24 +66,27 @@ def test_known_bad_pairs_are_found_with_their_cure(doctor, change, verdict, cure
 def test_the_fork_of_mmengine_wants_a_later_torch(doctor):
     fork = {**GOOD, 'onedl-mmengine': '0.10.12'}
     del fork['mmengine']
-    ((verdict, _, text),) = doctor.check_versions(fork, '2.1.2')
+    ((verdict, _, text),) = doctor.check_versions(fork, '2.1.2', WISHES)
     assert verdict == 'FAILED'
-    assert 'needs torch 2.3, not 2.1.2' in text
+    assert text.endswith("pip install 'torch>=2.3'")
     later = {**fork, 'torch': '2.3.1', 'torchvision': '0.18.1'}
-    assert list(doctor.check_versions(later, '2.3.1')) == []
+    assert list(doctor.check_versions(later, '2.3.1', WISHES)) == []
+    both = {**later, 'mmengine': '0.10.7'}
+    ((_, _, text),) = doctor.check_versions(both, '2.3.1', WISHES)
+    assert text.endswith("&& pip install 'mmsamdistill[onedl]'")
 
 
 def test_newer_torch_takes_numpy_2_and_nothing_installed_is_no_finding(doctor):
     newer = {**GOOD, 'torch': '2.10.0', 'numpy': '2.4.0'}
-    assert list(doctor.check_versions(newer, '2.10.0')) == []
-    assert list(doctor.check_versions({})) == []
+    assert list(doctor.check_versions(newer, '2.10.0', WISHES)) == []
+    assert list(doctor.check_versions({}, wishes=WISHES)) == []
 
 
 def test_this_environment_has_no_known_bad_pair(doctor):
     installed, built_for = doctor.installed_versions()
     assert installed['torch'].startswith(built_for)
     assert built_for
-    assert not [each for each in doctor.check_versions(installed, built_for) if each[0] == 'FAILED']
+    assert not list(doctor.check_versions(installed, built_for, WISHES))
 
 
 def test_the_exit_code_tells_whether_something_failed(doctor, tmp_path, monkeypatch, capsys):
