@@ -42,6 +42,11 @@ rows = dict(
         distill=dict(regions=cached, spf=fusion, analyzer=learned),
         **tight,
     ),
+    both_second=dict(
+        title='SPD and SGR, in every second step',
+        distill=dict(regions=cached, spf=fusion, analyzer=learned, teacher_interval=2),
+        **tight,
+    ),
     both_edges=dict(
         title='SPD and SGR, learned edges',
         distill=dict(regions=cached, spf=fusion, analyzer=learned),
@@ -120,6 +125,7 @@ rows = dict(
 )
 compare = [
     ('both', 'longer'),
+    ('both_second', 'both'),
     ('both_edges', 'both'),
     ('spd', 'spd_shuffled'),
     ('spd', 'spd_none'),

@@ -6,7 +6,7 @@ fusion = dict(type='SPFHead', channels=16)
 learned = dict(type='VGGAnalyzer', weights='edges')
 edges = dict(type='LearnedEdgeRegions')
 without = dict(type='NoRegions')
-# SPD of full weight: nothing else teaches the unlabelled.
+# Of full weight: SGR alone is too little for the unlabelled. It proved too much for the labelled.
 full = dict(type='SPDLoss', loss_weight=1.0)
 cascade = dict(spf=fusion, analyzer=learned, spd_loss=full)
 # A second network of the same kind on the same images, without any prior.
@@ -14,7 +14,8 @@ twin = dict(spf=None, regions=None, sgr_loss=None, spd_loss=full, teacher_input=
 # Wider, trained first, and on varied strengths of the degradation.
 wide = dict(spf=fusion, teacher=dict(generator=dict(mid_channels=32)), teacher_input='degraded')
 guide = dict(stage='teacher', spd_loss=None, sgr_loss=None, **wide)
-follow = dict(stage='student', spd_loss=full, sgr_loss=None, **wide)
+faint = dict(type='SPDLoss', loss_weight=0.1)
+follow = dict(stage='student', sgr_loss=None, **wide)
 varied = dict(type='RegionMix', per='image', probability=0.5, strength=(0.3, 1.6))
 
 rows = dict(
@@ -49,6 +50,18 @@ rows = dict(
     ),
     from_wide_none=dict(
         title='from a wide teacher of varied strength, no regions',
+        distill=dict(regions=without, spd_loss=faint, **follow),
+        start_from='wide_none',
+        unlabelled='images',
+    ),
+    from_wide_none_heavy=dict(
+        title='the same, SPD of weight 1',
+        distill=dict(regions=without, spd_loss=full, **follow),
+        start_from='wide_none',
+        unlabelled='images',
+    ),
+    from_wide_none_default=dict(
+        title='the same, SPD of its default weight',
         distill=dict(regions=without, **follow),
         start_from='wide_none',
         unlabelled='images',
@@ -60,7 +73,7 @@ rows = dict(
     ),
     from_wide_edges=dict(
         title='from a wide teacher of varied strength, learned edges',
-        distill=dict(regions=edges, **follow),
+        distill=dict(regions=edges, spd_loss=faint, **follow),
         start_from='wide_edges',
         unlabelled='images',
     ),

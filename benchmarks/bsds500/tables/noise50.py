@@ -28,6 +28,13 @@ rows = dict(
         changes=slow,
         **tight,
     ),
+    both_fourth=dict(
+        title='SPD and SGR, in every fourth step',
+        distill=dict(
+            regions=cached, spf=_base_.fusion, analyzer=_base_.learned, teacher_interval=4
+        ),
+        **tight,
+    ),
     plain_small=dict(title='plain, half the batch', changes=small),
     both_small=dict(
         title='SPD and SGR, half the batch',
@@ -116,6 +123,7 @@ rows = dict(
 )
 compare = [
     *_base_.compare,
+    ('both_fourth', 'both'),
     ('both_slow', 'plain_slow'),
     ('both_small', 'plain_small'),
     ('both', 'both_full'),
