@@ -67,11 +67,12 @@ class RegionStore:
             ValueError: If it is damaged or no label map.
         """
         path = self.path(key)
-        if not path.is_file():
+        try:
+            return read_map(path)
+        except FileNotFoundError:
             raise FileNotFoundError(
                 f'region map {path} does not exist; tools/extract_regions.py adds what is missing'
-            )
-        return read_map(path)
+            ) from None
 
     def size(self, key: str) -> tuple[int, int]:
         """Height and width of a map, without decoding it; raises as :meth:`read`."""

@@ -186,7 +186,9 @@ class _Carrier:
                 f'stay aligned; use PairedRandomCrop'
             )
         carried = {'type': 'CarryRegions', 'transform': transform, 'key': self.key}
-        return {**carried, 'image_keys': keys}
+        # MMagic's paired crop takes lists of images: one pass for images and map.
+        listed = {'as_list': True} if name == 'PairedRandomCrop' else {}
+        return {**carried, 'image_keys': keys, **listed}
 
     def _padded(self, transform: Transform) -> list[Transform]:
         if transform.get('mode') in _EXTENDING_PADS:

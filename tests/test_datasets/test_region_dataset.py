@@ -171,6 +171,7 @@ def test_pipeline_is_extended_where_it_must_be_and_nowhere_else():
             'transform': steps[3],
             'key': 'regions',
             'image_keys': ['gt', 'img'],
+            'as_list': True,
         },
         {'type': 'Flip', 'keys': ['gt', 'regions']},
         steps[5],

@@ -227,6 +227,25 @@ def test_transforms_of_ones_own_are_declared(data, own, geometric):
 def test_a_transform_that_skips_the_image_is_respected(data):
     sample = {'gt': np.zeros((2, 2, 3)), 'regions': np.zeros((2, 2, 1), np.int32)}
     assert CarryRegions(lambda results: None)(sample) is None
+    assert CarryRegions(lambda results: None, as_list=True)(sample) is None
+
+
+def test_what_takes_lists_runs_once_and_may_draw_from_a_generator_of_its_own():
+    generator = np.random.default_rng(0)
+
+    def shift(results):
+        step = int(generator.integers(1, 9))
+        return {**results, 'gt': [np.roll(each, step, axis=0) for each in results['gt']]}
+
+    labels = np.arange(16, dtype=np.int32).reshape(16, 1, 1)
+    sample = {'gt': labels.astype(float), 'img': 'as it is', 'regions': labels}
+    for _ in range(5):
+        moved = CarryRegions(shift, as_list=True)(sample)
+        assert not np.array_equal(moved['regions'], labels)
+        assert np.array_equal(moved['regions'], moved['gt'])
+        assert moved['img'] == 'as it is'
+    assert sample['gt'] is not moved['gt']
+    assert np.array_equal(sample['regions'][:, 0, 0], range(16))
 
 
 def test_carrying_what_cannot_be_carried_is_an_error():

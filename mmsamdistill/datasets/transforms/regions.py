@@ -58,39 +58,40 @@ class LoadRegionMap(OwnTransform):
         key = self.find_key(results)
         name, image = self._image(results)
         turn, path = 1, results.get(f'{name}_path')
+        stored = ignores_orientation(results.get(f'{name}_color_type', 'color'))
         # An image of a database, or one that was made up, is upright.
-        in_file = isinstance(path, str | Path) and Path(path).is_file()
-        if in_file and ignores_orientation(results.get(f'{name}_color_type', 'color')):
+        if stored and isinstance(path, str | Path) and Path(path).is_file():
             turn = read_orientation(path)
         # 2. A map of another size is of another image.
+        labels = self.store.read(key)
         size = image.shape[1::-1] if is_transposed(turn) else image.shape[:2]
-        if self.store.size(key) != size:
-            own, other = (f'{height} x {width}' for height, width in (self.store.size(key), size))
+        if labels.shape != size:
+            own, other = (f'{height} x {width}' for height, width in (labels.shape, size))
             raise ValueError(
                 f'region map {self.store.path(key)} is {own}, but {_image_path(results)} is '
                 f'{other} (height x width): it was made from another image. Make it again by: '
                 f'{self._command(results, key)}'
             )
-        labels = turned_back(self.store.read(key), turn)
-        return {**results, self.key: labels[..., None]}
+        return {**results, self.key: turned_back(labels, turn)[..., None]}
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}(root={str(self.store.root)!r}, key={self.key!r})'
 
     def find_key(self, results: dict[str, Any]) -> str:
         """Find out which map of the cache, by its key there, belongs to the image of a sample."""
-        candidates = _candidate_keys(results)
-        if not candidates:
+        tried: list[str] = []
+        for key in _candidate_keys(results):
+            if self.store.path(key).is_file():
+                return key
+            tried += [] if key in tried else [key]
+        if not tried:
             raise KeyError(
                 f'LoadRegionMap needs "key", "gt_path" or "img_path", got only {sorted(results)}'
             )
-        for key in candidates:
-            if self.store.path(key).is_file():
-                return key
-        tried = ', '.join(str(self.store.path(key)) for key in candidates)
+        paths = ', '.join(str(self.store.path(key)) for key in tried)
         raise FileNotFoundError(
-            f'no region map for {_image_path(results)}: tried {tried}. Make it by: '
-            f'{self._command(results, candidates[0])}'
+            f'no region map for {_image_path(results)}: tried {paths}. Make it by: '
+            f'{self._command(results, tried[0])}'
         )
 
     def _image(self, results: dict[str, Any]) -> tuple[str, np.ndarray]:
@@ -117,12 +118,14 @@ class CarryRegions(OwnTransform):
     anew for each key (``Crop``). The transform runs a second time with the region map in the
     images' place, from the same state of NumPy's, Python's and PyTorch's global generators; the
     state afterwards is as if it had run once, so that images are those of the pipeline without
-    regions. A transform with a generator of its own cannot be carried.
+    regions. A transform with a generator of its own cannot be carried so, but ``as_list``.
 
     Args:
         transform: The transform's configuration, or the transform.
         key: Where the region map is. Default: ``'regions'``.
         image_keys: Images that the map stands in for. Default: ``('gt', 'img')``.
+        as_list: The transform takes a list of images as one and moves all alike: it runs once,
+            with the map beside the first of ``image_keys``. Default: False.
 
     Raises:
         ValueError: When run, if the moved map does not have the moved images' size.
@@ -135,26 +138,29 @@ class CarryRegions(OwnTransform):
     """
 
     def __init__(
-        self, transform: Any, key: str = 'regions', image_keys: Sequence[str] = IMAGE_KEYS
+        self,
+        transform: Any,
+        key: str = 'regions',
+        image_keys: Sequence[str] = IMAGE_KEYS,
+        as_list: bool = False,
     ) -> None:
         if isinstance(transform, dict):
             transform = TRANSFORMS.build(dict(transform))
         self.wrapped: Any = transform
         self.key = key
         self.image_keys = tuple(image_keys)
+        self.as_list = as_list
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any] | None:
         """Run the transform on the images and on the map."""
-        # 1. The images, and the random state before them.
         names = [name for name in self.image_keys if name in results]
-        stand_in = self._stand_in(results, names)
-        state = _random_state()
-        moved = self.wrapped(results)
+        if not names or self.key not in results:
+            raise KeyError(
+                f'CarryRegions needs {self.key!r}, one of {self.image_keys}, not {sorted(results)}'
+            )
+        moved, labels = (self._at_once if self.as_list else self._twice)(results, names)
         if moved is None:  # MMEngine's datasets then draw another image
             return None
-        # 2. The same once more with the map in their place.
-        with _replayed(state):
-            labels = self.wrapped(stand_in)[names[0]]
         if labels.shape[:2] != moved[names[0]].shape[:2] or labels.ndim != 3:
             raise ValueError(
                 f'{type(self.wrapped).__name__} gave a region map of shape {labels.shape} for '
@@ -162,11 +168,23 @@ class CarryRegions(OwnTransform):
             )
         return {**moved, self.key: np.ascontiguousarray(labels)}
 
+    def _at_once(self, results: dict[str, Any], names: list[str]) -> tuple[Any, Any]:
+        moved = self.wrapped({**results, names[0]: [results[names[0]], results[self.key]]})
+        if moved is None:
+            return None, None
+        image, labels = moved[names[0]]
+        return {**moved, names[0]: image}, labels
+
+    def _twice(self, results: dict[str, Any], names: list[str]) -> tuple[Any, Any]:
+        state, stand_in = _random_state(), self._stand_in(results, names)
+        moved = self.wrapped(results)
+        if moved is None:
+            return None, None
+        # The same once more with the map in the images' place.
+        with _replayed(state):
+            return moved, self.wrapped(stand_in)[names[0]]
+
     def _stand_in(self, results: dict[str, Any], names: list[str]) -> dict[str, Any]:
-        if not names or self.key not in results:
-            raise KeyError(
-                f'CarryRegions needs {self.key!r}, one of {self.image_keys}, not {sorted(results)}'
-            )
         # The images are left out of the copy: they are what is large.
         rest = {k: v for k, v in results.items() if k not in (*names, self.key)}
         labels = results[self.key]
@@ -178,16 +196,15 @@ class CarryRegions(OwnTransform):
         }
 
 
-def _candidate_keys(results: dict[str, Any]) -> list[str]:
-    """Keys under which the map may lie, the likeliest first, without repetition."""
-    key = results.get('key')
-    names = [] if key is None else [PurePosixPath(str(key).replace('\\', '/'))]
+def _candidate_keys(results: dict[str, Any]) -> Iterator[str]:
+    """Keys under which the map may lie, the likeliest first."""
+    key = str(results.get('key') or '').replace('\\', '/')
+    if key:
+        yield key
     for name in IMAGE_KEYS:
         path = results.get(f'{name}_path')
         if isinstance(path, str | Path):
-            stem = Path(path).stem
-            names.append(names[0].parent / stem if key is not None else PurePosixPath(stem))
-    return list(dict.fromkeys(str(name) for name in names))
+            yield str(PurePosixPath(key).parent / Path(path).stem)
 
 
 def _image_path(results: dict[str, Any]) -> Path:
