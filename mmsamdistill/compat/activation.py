@@ -6,14 +6,20 @@ import importlib.util
 import io
 import pkgutil
 
-from mmsamdistill.compat import remedies
-from mmsamdistill.compat.checkpoints import use_safe_checkpoint_io
-from mmsamdistill.compat.import_hook import install_import_hook
+from mmengine.config import utils as config_utils
+
+# Of those that are only imported, all remedies are marked by `in_place_of`.
+from mmsamdistill.compat import (  # noqa: F401
+    checkpoints,
+    remedies,
+    resumed_settings,
+    resuming,
+    saving,
+    skipping,
+)
+from mmsamdistill.compat.import_hook import install_import_hook, put_in_place
 from mmsamdistill.compat.lazy_package import MissingDependencyError, explain, remember_failure
 from mmsamdistill.compat.lazy_registry import make_registries_lazy
-from mmsamdistill.compat.resuming import load_complete_checkpoints
-from mmsamdistill.compat.saving import save_whole_checkpoints
-from mmsamdistill.compat.skipping import skip_in_the_sampler
 
 _HOST = "pip install 'mmsamdistill[mmlab]'   (or [onedl], the maintained forks)"
 INSTALL = {
@@ -45,21 +51,13 @@ def activate() -> None:
         return
     require_host()
     install_import_hook()
-    remedies.replace_pkg_resources()
-    use_safe_checkpoint_io()
-    save_whole_checkpoints()
-    load_complete_checkpoints()
-    skip_in_the_sampler()
-    remedies.train_on_several_cpus()
-    remedies.let_ema_start_from_any_checkpoint()
-    remedies.recompute_without_losing_gradients()
-    remedies.name_fields_in_one_order()
-    remedies.let_configs_inherit_from_this_package()
-    remedies.refuse_damaged_images()
-    remedies.name_samples_that_cannot_be_prepared()
-    remedies.name_what_cannot_be_one_batch()
-    make_registries_lazy(importlib.import_module('mmagic.registry'))
     remedies.activate_in_spawned_workers()
+    checkpoints.use_safe_checkpoint_io()
+    skipping.skip_in_the_sampler()
+    put_in_place()
+    # `_base_ = 'mmsamdistill::nafnet/...'`; MMEngine knows the packages of its own table only.
+    config_utils.MODULE2PACKAGE.setdefault('mmsamdistill', 'mmsamdistill')
+    make_registries_lazy(importlib.import_module('mmagic.registry'))
     _done.append(True)
 
 

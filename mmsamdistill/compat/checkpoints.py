@@ -1,16 +1,13 @@
 """Checkpoints read and written so that no pickle in them can run code."""
 
-import functools
-import io
 import os
-from pathlib import Path
 from types import ModuleType
 from typing import Any
-from urllib.parse import urlparse
 
 import torch
 
-from mmsamdistill.compat.import_hook import Original, after_import, wrap_after_import
+from mmsamdistill.compat.import_hook import Original, after_import, in_place_of
+from mmsamdistill.weights.library_weights import download_once
 from mmsamdistill.weights.reading import (
     CheckpointError,
     allow_mmengine_types,
@@ -22,73 +19,44 @@ from mmsamdistill.weights.reading import (
 MODULE = 'mmengine.runner.checkpoint'
 
 
-# The loaders below take the place of MMEngine's in its table of schemes. MMEngine shows the end of
-# their names in the log ('Loads checkpoint by local backend').
+class _SafeTorch(ModuleType):
+    """torch as MMEngine's loaders see it: whatever they load, from wherever, is read as data."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(torch, name)
+
+    @staticmethod
+    def load(file: Any, map_location: Any = None, **options: Any) -> Any:
+        """Read a file or a stream, ``weights_only`` in any case."""
+        if isinstance(file, (str, os.PathLike)):
+            return load_checkpoint_file(file, map_location)
+        return load_stream(file, 'the stream', map_location)
+
+
 def load_from_local(filename: str, map_location: Any = None) -> Any:
-    """Read a local file; see :func:`load_checkpoint_file`."""
+    """Read a local file; MMEngine shows the end of this name in the log ('by local backend')."""
     return load_checkpoint_file(filename, map_location)
 
 
-def load_from_http(
-    filename: str,
-    map_location: Any = None,
-    model_dir: str | None = None,
-    progress: bool | None = None,
-) -> Any:
+def _load_url(url: str, model_dir: str | None = None, map_location: Any = None, **_: Any) -> Any:
     """Download a checkpoint once, into torch's cache, and read it."""
-    from mmengine.dist import barrier, get_rank
-
-    folder = Path(model_dir or Path(torch.hub.get_dir(), 'checkpoints'))
-    target = folder / Path(urlparse(filename).path).name
-    if get_rank() == 0 and not target.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        shown = os.isatty(0) if progress is None else progress
-        torch.hub.download_url_to_file(filename, str(target), progress=shown)
-    barrier()
-    return load_checkpoint_file(target, map_location)
+    return load_checkpoint_file(download_once(url, None, model_dir), map_location)
 
 
-def load_from_ceph(filename: str, map_location: Any = None, backend: str = 'petrel') -> Any:
-    """Read a checkpoint from object storage."""
-    from mmengine.fileio import get_file_backend
-
-    content = get_file_backend(filename, backend_args={'backend': backend}).get(filename)
-    return load_stream(io.BytesIO(content), filename, map_location)
-
-
-def load_from_openmmlab(filename: str, map_location: Any = None) -> Any:
-    """Read a checkpoint named in MMEngine's or the user's list of models."""
-    from mmengine.runner import checkpoint as host
-
-    name = filename.partition('://')[2]
-    name = host.get_deprecated_model_names().get(name, name)
-    address = host.get_external_models()[name]
-    if address.startswith(('http://', 'https://')):
-        return load_from_http(address, map_location)
-    return load_checkpoint_file(Path(host._get_mmengine_home(), address), map_location)
-
-
-def load_from_pavi(filename: str, map_location: Any = None) -> Any:
-    """Refuse a service that no longer exists, whose loader in MMEngine unpickles unchecked."""
-    raise CheckpointError(f'{filename}: download the file and give its local path instead')
-
-
-def _safe_torch_load(file: Any, map_location: Any = None, weights_only: Any = None) -> Any:
-    """Stand for the loader of a fork of MMEngine, which falls back to unchecked unpickling."""
-    if isinstance(file, (str, os.PathLike)):
-        return load_checkpoint_file(file, map_location)
-    return load_stream(file, 'the stream', map_location)
-
-
-def _without_config_text(load: Original, *args: Any, **kwargs: Any) -> Any:
+@in_place_of(MODULE, 'CheckpointLoader.load_checkpoint')
+def _without_config_text(load: Original, filename: str, *args: Any, **kwargs: Any) -> Any:
     """Drop what MMEngine would parse as Python, and import, when it resumes or infers."""
-    checkpoint = load(*args, **kwargs)
+    try:
+        checkpoint = load(filename, *args, **kwargs)
+    except CheckpointError as error:  # what comes as a stream does not know its name
+        raise CheckpointError(str(error).replace('the stream', filename, 1)) from error
     meta = checkpoint.get('meta') if isinstance(checkpoint, dict) else None
     if isinstance(meta, dict):
         meta.pop('config', None)
     return checkpoint
 
 
+@in_place_of('mmengine.infer.infer', 'BaseInferencer._init_model')
 def _with_config(
     init_model: Original, inferencer: Any, cfg: Any, weights: Any, *args: Any, **options: Any
 ) -> Any:
@@ -100,16 +68,10 @@ def _with_config(
     return init_model(inferencer, cfg, weights, *args, **options)
 
 
-def _amend_checkpoint_module(module: ModuleType) -> None:
-    register = functools.partial(module.CheckpointLoader.register_scheme, force=True)
-    register('', load_from_local)
-    register(('http://', 'https://'), load_from_http)
-    register('pavi://', load_from_pavi)
-    register([r'(\S+\:)?s3://', r'(\S+\:)?petrel://'], load_from_ceph)
-    register(('open-mmlab://', 'openmmlab://'), load_from_openmmlab)
-    # MMEngine's loaders for torchvision:// and mmcls:// call this one by its global name.
-    module.load_from_http = load_from_http  # type: ignore[attr-defined]
-    module._safe_torch_load = _safe_torch_load  # type: ignore[attr-defined]
+def _amend_checkpoint_module(module: Any) -> None:
+    module.torch = _SafeTorch('torch')
+    module.load_url = _load_url
+    module.CheckpointLoader.register_scheme('', load_from_local, force=True)
 
 
 def use_safe_checkpoint_io() -> None:
@@ -121,5 +83,3 @@ def use_safe_checkpoint_io() -> None:
     allow_mmengine_types()
     write_history_as_lists()
     after_import(MODULE, _amend_checkpoint_module)
-    wrap_after_import(MODULE, 'CheckpointLoader.load_checkpoint', _without_config_text)
-    wrap_after_import('mmengine.infer.infer', 'BaseInferencer._init_model', _with_config)

@@ -12,7 +12,7 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from mmsamdistill.compat.lazy_package import LazyPackage, read_table
-from mmsamdistill.compat.source_patches import SOURCE_PATCHES
+from mmsamdistill.compat.source_patches import SOURCE_PATCHES, amended
 
 # Packages whose __init__ does more than gather names: it registers all of diffusers. They are lazy
 # too, and what they do beyond gathering happens when something registered by it is asked for.
@@ -20,47 +20,40 @@ DEFERRED = frozenset({'mmagic.models.archs', 'mmagic.models.diffusion_schedulers
 Original = Callable[..., Any]
 """What a remedy takes the place of, handed to it as its first argument."""
 AFTER_IMPORT: dict[str, list[Callable[[ModuleType], None]]] = {}
+_STAND_INS: list[tuple[str, str, Callable[..., Any]]] = []
 
 
-class LazyPackageLoader(SourceFileLoader):
-    """Creates a package as :class:`LazyPackage` instead of executing its ``__init__``."""
+class CompatLoader(SourceFileLoader):
+    """Loads a package lazily, a module from its amended source, and hands it to its remedies."""
 
     def exec_module(self, module: ModuleType) -> None:
-        """Fill the package with its table."""
-        table = read_table(self.path)
-        module.__dict__['_lazy_table'] = table
-        module.__class__ = LazyPackage
+        """Execute, unless it is a package that only gathers names; then amend."""
+        if _is_lazy(module.__spec__):
+            module.__dict__['_lazy_table'] = read_table(self.path)
+            module.__class__ = LazyPackage
+        else:
+            super().exec_module(module)
+        for amend in AFTER_IMPORT.get(module.__name__, ()):
+            amend(module)
 
-
-class PatchedSourceLoader(SourceFileLoader):
-    """Compiles a module from its amended source; nothing is written to disk."""
-
-    def get_code(self, fullname: str) -> CodeType:
-        """Return the amended module's code."""
+    def get_code(self, fullname: str) -> CodeType | None:
+        """Return the module's code; of amended source nothing is written to disk."""
+        if fullname not in SOURCE_PATCHES:
+            return super().get_code(fullname)
         with warnings.catch_warnings():
             warnings.simplefilter('ignore', SyntaxWarning)  # the module's own, seen once already
             warnings.simplefilter('ignore', DeprecationWarning)
-            source = SOURCE_PATCHES[fullname](self.get_data(self.path))
+            source = amended(fullname, self.get_data(self.path))
             return compile(source, self.path, 'exec', dont_inherit=True)
 
 
-class CallbackLoader(SourceFileLoader):
-    """Loads a module as usual, then hands it to the function registered for it."""
-
-    def exec_module(self, module: ModuleType) -> None:
-        """Execute, then amend."""
-        super().exec_module(module)
-        for amend in AFTER_IMPORT[module.__name__]:
-            amend(module)
-
-
 class CompatFinder(importlib.abc.MetaPathFinder):
-    """Chooses one of the loaders above for the modules concerned, and leaves all others alone."""
+    """Chooses the loader above for the modules concerned, and leaves all others alone."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Answer for MMagic's packages and the few amended modules only."""
+        """Answer for MMagic and the few amended modules only."""
         inside = fullname.startswith('mmagic.')
         if not (inside or fullname in SOURCE_PATCHES or fullname in AFTER_IMPORT):
             return None
@@ -68,10 +61,7 @@ class CompatFinder(importlib.abc.MetaPathFinder):
         # Anything but a plain source file (a zip, a frozen module) is imported as it is.
         if spec is None or type(spec.loader) is not SourceFileLoader:
             return None
-        loader = _choose_loader(fullname, spec)
-        if loader is None:
-            return None
-        spec.loader = loader(spec.loader.name, spec.loader.path)
+        spec.loader = CompatLoader(spec.loader.name, spec.loader.path)
         return spec
 
 
@@ -87,16 +77,9 @@ def _ordinary_spec(
     return None
 
 
-def _choose_loader(fullname: str, spec: ModuleSpec) -> type[SourceFileLoader] | None:
-    if fullname in SOURCE_PATCHES:
-        return PatchedSourceLoader
-    if fullname in AFTER_IMPORT:
-        return CallbackLoader
-    if spec.submodule_search_locations is None:
-        return None
-    if fullname in DEFERRED or not read_table(spec.origin).own:
-        return LazyPackageLoader
-    return None
+def _is_lazy(spec: ModuleSpec) -> bool:
+    inner_package = spec.submodule_search_locations is not None and spec.name.startswith('mmagic.')
+    return inner_package and (spec.name in DEFERRED or not read_table(spec.origin).own)
 
 
 def install_import_hook() -> None:
@@ -116,28 +99,41 @@ def after_import(name: str, amend: Callable[[ModuleType], None]) -> None:
         amend(sys.modules[name])
 
 
+def in_place_of(module: str, name: str) -> Callable[[Callable], Callable]:
+    """Mark a remedy ``wrapper(original, *arguments)`` of a function or method of a module."""
+
+    def mark(wrapper: Callable[..., Any]) -> Callable[..., Any]:
+        _STAND_INS.append((module, name, wrapper))
+        return wrapper
+
+    return mark
+
+
+def put_in_place() -> None:
+    """Have all remedies marked by :func:`in_place_of` take the place of what they are of."""
+    for stand_in in _STAND_INS:
+        wrap_after_import(*stand_in)
+
+
 def wrap_after_import(module: str, name: str, wrapper: Callable[..., Any]) -> None:
     """Have ``wrapper(original, *arguments)`` take the place of a function or method of a module."""
 
     def amend(loaded: ModuleType) -> None:
         *path, last = name.split('.')
         owner: Any = functools.reduce(getattr, path, loaded)
-        new: Any = wrapped(getattr(owner, last), wrapper)
+        original = getattr(owner, last)
+
+        @functools.wraps(original)
+        def new(*args: Any, **kwargs: Any) -> Any:
+            return wrapper(original, *args, **kwargs)
+
         # A static or class method is called without what it was looked up in.
         plain = isinstance(inspect.getattr_static(owner, last), FunctionType)
         setattr(owner, last, new if plain else staticmethod(new))
+        if not path:
+            replace_in_modules(module.partition('.')[0], original, new)
 
     after_import(module, amend)
-
-
-def wrapped(original: Original, wrapper: Callable[..., Any]) -> Callable[..., Any]:
-    """The function that calls ``wrapper(original, *arguments)``, under the original's name."""
-
-    @functools.wraps(original)
-    def function(*args: Any, **kwargs: Any) -> Any:
-        return wrapper(original, *args, **kwargs)
-
-    return function
 
 
 def replace_in_modules(package: str, old: object, new: object) -> None:

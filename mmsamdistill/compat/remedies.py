@@ -1,120 +1,90 @@
 """Small faults of MMEngine and MMagic: one remedy a function, each with its reason."""
 
-import importlib
 import importlib.util
 import multiprocessing.context
 import os
 from collections.abc import Sequence
 from importlib import metadata
+from importlib.machinery import ModuleSpec
 from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.config import utils as config_utils
 
-from mmsamdistill.compat.import_hook import Original, replace_in_modules, wrap_after_import
+from mmsamdistill.compat.import_hook import Original, in_place_of
 from mmsamdistill.images import check_whole
+from mmsamdistill.images.finding import sample_path
 from mmsamdistill.images.lmdb_file import check_lmdb
 
-_PACKAGE = 'mmsamdistill'
 # What was seen to be whole stays so for the run: read in each epoch, it is checked once a process.
 _whole: set[tuple[str, str]] = set()
 
 
-def train_on_several_cpus() -> None:
+@in_place_of('mmengine.dist.utils', '_init_dist_pytorch')
+def _init_dist(init: Original, backend: str, init_backend: str = 'torch', **kwargs: Any) -> None:
     """Have ``--launcher pytorch`` start processes that talk over gloo where there is no GPU."""
-    # MMEngine's launcher (to 0.10.7) sets a CUDA device before anything else, and hands the number
-    # of one to DistributedDataParallel.
-    wrap_after_import('mmengine.dist.utils', '_init_dist_pytorch', _init_dist)
-    wrapper = 'mmengine.model.wrappers.distributed'
-    wrap_after_import(wrapper, 'MMDistributedDataParallel.__init__', _init_wrapper)
-
-
-def _without_gpu() -> bool:
+    # MMEngine's launcher (to 0.10.7) sets a CUDA device before anything else.
     from mmengine.device import is_mlu_available, is_musa_available, is_npu_available
 
     others = (is_mlu_available, is_npu_available, is_musa_available)
-    return not torch.cuda.is_available() and not any(there() for there in others)
-
-
-def _init_dist(init: Original, backend: str, init_backend: str = 'torch', **kwargs: Any) -> None:
-    if _without_gpu():
-        torch.distributed.init_process_group(backend='gloo', **kwargs)
-    else:
+    if torch.cuda.is_available() or any(there() for there in others):
         init(backend, init_backend=init_backend, **kwargs)
+    else:
+        torch.distributed.init_process_group(backend='gloo', **kwargs)
 
 
+@in_place_of('mmengine.model.wrappers.distributed', 'MMDistributedDataParallel.__init__')
 def _init_wrapper(
     init: Original, wrapper: Any, module: torch.nn.Module, *args: Any, **kwargs: Any
 ) -> None:
+    """Hand no number of a CUDA device over for a model that is on none, as the launcher does."""
     if all(parameter.device.type == 'cpu' for parameter in module.parameters()):
         kwargs['device_ids'] = None
     init(wrapper, module, *args, **kwargs)
 
 
-def let_ema_start_from_any_checkpoint() -> None:
+@in_place_of('mmengine.hooks.ema_hook', 'EMAHook.after_load_checkpoint')
+def _load_ema(load: Original, hook: Any, runner: Any, checkpoint: dict) -> None:
     """Give ``EMAHook`` a checkpoint without ``state_dict`` as the Runner gives it to the model."""
     # Of a checkpoint without state_dict, as BasicSR's are, MMEngine (to 0.10.7) hands everything
     # over to the model, while its EMAHook stops with a KeyError.
-    wrap_after_import('mmengine.hooks.ema_hook', 'EMAHook.after_load_checkpoint', _load_ema)
-
-
-def _load_ema(load: Original, hook: Any, runner: Any, checkpoint: dict) -> None:
     load(hook, runner, checkpoint if 'state_dict' in checkpoint else {'state_dict': checkpoint})
 
 
-def name_fields_in_one_order() -> None:
+@in_place_of('mmengine.structures.base_data_element', 'BaseDataElement.keys')
+@in_place_of('mmengine.structures.base_data_element', 'BaseDataElement.metainfo_keys')
+def _names_in_one_order(names: Original, element: Any) -> list[str]:
     """Have data samples name their fields in one order, whatever order they were set in."""
     # MMEngine (to 0.10.7) lists sets. Of two samples with the same fields, set in another order,
     # MMagic's collation then says that they differ, if Python's hash seed wants it so.
-    for name in ('keys', 'metainfo_keys'):
-        wrap_after_import(
-            'mmengine.structures.base_data_element',
-            f'BaseDataElement.{name}',
-            lambda names, element: sorted(names(element)),
-        )
+    return sorted(names(element))
 
 
-def recompute_without_losing_gradients() -> None:
+@in_place_of('mmengine.runner.activation_checkpointing', 'checkpoint')
+def _recompute(checkpoint: Original, *args: Any) -> Any:
     """Let the config's ``activation_checkpointing`` use torch's present form of it."""
     # MMEngine (to 0.10.7) calls checkpoint with its old default. That form drops, without a word,
     # the gradient of outputs inside of a list, as the analyser's are, and of modules whose input
     # wants none, as the student's.
-    wrap_after_import(
-        'mmengine.runner.activation_checkpointing',
-        'checkpoint',
-        lambda checkpoint, *args: checkpoint(*args, use_reentrant=False),
-    )
+    return checkpoint(*args, use_reentrant=False)
 
 
-def let_configs_inherit_from_this_package() -> None:
+@in_place_of('mmengine.config.config', 'Config._get_cfg_path')
+def _get_cfg_path(find: Original, cfg_path: str, filename: str) -> tuple[str, str | None]:
     """Make ``_base_ = 'mmsamdistill::nafnet/...'`` work."""
     # MMEngine (0.7 to 0.10.7) resolves package::config for the packages in its own table only, and
     # then marks every part of the config as belonging to that package's registry. Our parts are
     # registered in MMagic's registries, so MMagic's is the scope to mark.
-    config_utils.MODULE2PACKAGE.setdefault(_PACKAGE, _PACKAGE)
-    wrap_after_import('mmengine.config.config', 'Config._get_cfg_path', _get_cfg_path)
-
-
-def _get_cfg_path(find: Original, cfg_path: str, filename: str) -> tuple[str, str | None]:
     path, scope = find(cfg_path, filename)
-    return path, 'mmagic' if scope == _PACKAGE else scope
+    return path, 'mmagic' if scope == 'mmsamdistill' else scope
 
 
-def replace_pkg_resources() -> None:
-    """Let MMEngine ask ``importlib.metadata`` instead of ``pkg_resources``."""
-    # setuptools 82 dropped it; earlier ones warn, and MMEngine (to 0.10.7) reloads it at each
-    # question, which takes a second. Inheritance of configs across packages needs it.
-    original = importlib.import_module('mmengine.utils.package_utils')
-    for new in (is_installed, get_installed_path):
-        old = getattr(original, new.__name__)
-        if old is not new:
-            replace_in_modules('mmengine', old, new)
-
-
-def is_installed(package: str) -> bool:
+# setuptools 82 dropped pkg_resources; earlier ones warn, and MMEngine (to 0.10.7) reloads it at
+# each question, which takes a second. Inheritance of configs across packages needs the answers.
+@in_place_of('mmengine.utils.package_utils', 'is_installed')
+def _is_installed(_: Original, package: str) -> bool:
     """Say whether a distribution or importable package of this name exists."""
     try:
         metadata.distribution(package)
@@ -124,7 +94,8 @@ def is_installed(package: str) -> bool:
     return True
 
 
-def get_installed_path(package: str) -> str:
+@in_place_of('mmengine.utils.package_utils', 'get_installed_path')
+def _get_installed_path(_: Original, package: str) -> str:
     """Find the folder a package is installed in."""
     spec = _find_spec(package)
     if spec is None:
@@ -138,7 +109,7 @@ def get_installed_path(package: str) -> str:
     return str(Path(spec.origin).parent)
 
 
-def _find_spec(name: str) -> importlib.machinery.ModuleSpec | None:
+def _find_spec(name: str) -> ModuleSpec | None:
     return importlib.util.find_spec(name) if name.isidentifier() else None
 
 
@@ -169,16 +140,11 @@ def reduce_process(process: BaseProcess) -> tuple[Any, ...]:
     return process.__reduce_ex__(2)  # type: ignore[return-value]
 
 
-def refuse_damaged_images() -> None:
+@in_place_of('mmagic.datasets.transforms.loading', 'LoadImageFromFile._load_image')
+def _load_image(_: Original, loader: Any, filename: str) -> Any:
     """Let ``LoadImageFromFile`` stop at a damaged image, whoever builds it."""
     # OpenCV fills in what it cannot decode, so that a training learns stripes and grey areas, and
     # its own errors do not say which file is meant.
-    loading = 'mmagic.datasets.transforms.loading'
-    wrap_after_import(loading, 'LoadImageFromFile._load_image', _load_image)
-
-
-def _load_image(_: Original, loader: Any, filename: str) -> Any:
-    """Stand for the loader's own method."""
     import mmcv
     from mmengine.fileio import get_file_backend
 
@@ -231,12 +197,9 @@ def _get(backend: Any, name: str, options: dict[str, Any]) -> Any:
         raise ValueError(f'{options.get("db_path")} cannot be read: {error}') from error
 
 
-def name_samples_that_cannot_be_prepared() -> None:
-    """Let an error of a pipeline say of which file it is: transforms do not know."""
-    wrap_after_import('mmengine.dataset.base_dataset', 'BaseDataset.prepare_data', _prepare)
-
-
+@in_place_of('mmengine.dataset.base_dataset', 'BaseDataset.prepare_data')
 def _prepare(prepare: Original, dataset: Any, index: int) -> Any:
+    """Let an error of a pipeline say of which file it is: transforms do not know."""
     try:
         return prepare(dataset, index)
     except Exception as error:
@@ -248,16 +211,14 @@ def _prepare(prepare: Original, dataset: Any, index: int) -> Any:
         raise ValueError(f'{" and ".join(paths)}: {kind}{error}') from error
 
 
-def name_what_cannot_be_one_batch() -> None:
+@in_place_of('mmagic.structures.data_sample', 'DataSample.stack')
+def _stack(stack: Original, data_samples: Sequence[Any]) -> Any:
     """Let samples that cannot be stacked say which files they are of, and what differs."""
     # MMagic's assertion, and torch's error about tensors, name neither file nor key.
-    wrap_after_import('mmagic.structures.data_sample', 'DataSample.stack', _stack)
-
-
-def _stack(stack: Original, data_samples: Sequence[Any]) -> Any:
     first = data_samples[0]
     for other in data_samples[1:]:
-        which = f'{_file_of(first)} and {_file_of(other)} cannot be in one batch: '
+        files = [sample_path(each.metainfo) or 'an image' for each in (first, other)]
+        which = f'{" and ".join(files)} cannot be in one batch: '
         lone = sorted(set(first.keys()) ^ set(other.keys()))
         if lone:
             raise ValueError(
@@ -273,8 +234,3 @@ def _stack(stack: Original, data_samples: Sequence[Any]) -> Any:
                     'set batch_size=1'
                 )
     return stack(data_samples)
-
-
-def _file_of(sample: Any) -> str:
-    paths = [sample.metainfo.get(f'{key}_path') for key in ('gt', 'img')]
-    return str(next((path for path in paths if path), 'an image'))

@@ -5,13 +5,14 @@ from typing import Any
 
 from mmengine.optim import OptimWrapperDict
 
-from mmsamdistill.compat.import_hook import Original
+from mmsamdistill.compat.import_hook import Original, in_place_of
 
 # How far a schedule has come, and what follows from the optimiser's settings.
 _STATE = ('last_step', 'base_values', 'verbose')
 
 
-def resume_and_tell(
+@in_place_of('mmengine.runner.runner', 'Runner.resume')
+def _resume_and_tell(
     resume: Original, runner: Any, filename: str, *args: Any, **kwargs: Any
 ) -> None:
     """Resume, and say what of the config the whole optimiser and its schedules outweigh."""

@@ -9,8 +9,7 @@ from typing import Any
 from mmengine.dist import is_main_process
 from torch import nn
 
-from mmsamdistill.compat.import_hook import Original, wrap_after_import
-from mmsamdistill.compat.resumed_settings import resume_and_tell
+from mmsamdistill.compat.import_hook import Original, in_place_of
 from mmsamdistill.compat.saving import checkpoint_pattern
 from mmsamdistill.files import write_atomically
 from mmsamdistill.weights.dialects import (
@@ -30,8 +29,10 @@ _HINT = (
 )
 
 
+@in_place_of(RUNNER, 'Runner.load_or_resume')
 def _load_or_resume(_: Original, runner: Any) -> None:
-    """Resume, else start from ``load_from``; stands for ``Runner.load_or_resume``."""
+    """Resume from the newest whole checkpoint, else start from ``load_from``."""
+    # MMEngine (to 0.10.7) resumes from the file that last_checkpoint names, torn or not.
     # resume='auto' differs from resume=True in that load_from is what a run starts from while there
     # is nothing to resume, and not the file to resume.
     if runner._has_loaded:
@@ -129,6 +130,7 @@ def _step_of(path: Path, patterns: list[re.Pattern]) -> int:
     return steps[0] if steps else -1
 
 
+@in_place_of(RUNNER, 'Runner.resume')
 def _resume(resume: Original, runner: Any, *args: Any, **kwargs: Any) -> None:
     runner._resuming = True
     try:
@@ -137,6 +139,7 @@ def _resume(resume: Original, runner: Any, *args: Any, **kwargs: Any) -> None:
         runner._resuming = False
 
 
+@in_place_of(RUNNER, 'Runner.load_checkpoint')
 def _load_complete(
     _: Original,
     runner: Any,
@@ -145,7 +148,9 @@ def _load_complete(
     strict: bool = False,
     revise_keys: Any = None,
 ) -> Any:
-    """Stand for ``Runner.load_checkpoint``, whose options say how incomplete it may be."""
+    """Load all weights of a model, in any dialect, or none."""
+    # MMEngine (to 0.10.7) loads with strict=False: a plain model starts from random weights where a
+    # file has other names or widths.
     from mmengine.runner import checkpoint as host
 
     # 1. Read it; 2. complete weights in the model's own names, or an error that names the file.
@@ -210,8 +215,9 @@ def _require_state(checkpoint: Any, filename: str) -> None:
         )
 
 
+@in_place_of('mmengine.model.weight_init', 'PretrainedInit.__call__')
 def _initialise(_: Original, init: Any, model: nn.Module) -> None:
-    """Stand for ``PretrainedInit.__call__``."""
+    """Load for ``init_cfg``: complete too, though a file may have more than a model needs."""
     from mmengine.model.weight_init import update_init_info
     from mmengine.runner import checkpoint as host
 
@@ -234,17 +240,3 @@ def _below(weights: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     if not below:
         raise ValueError(f'no weights begin with the prefix {prefix!r}')
     return below
-
-
-def load_complete_checkpoints() -> None:
-    """Have MMEngine load all weights of a model or none, and resume from what is whole."""
-    # MMEngine (to 0.10.7) loads with strict=False, so that a plain model starts from random weights
-    # where a file has other names or widths, and resumes from the file that last_checkpoint names,
-    # torn or not. Now load_from and init_cfg understand every dialect and are complete or refused
-    # (what init_cfg does not need of a file it may have), and resume without a file tries the
-    # newest first and says which it skipped.
-    wrap_after_import(RUNNER, 'Runner.load_or_resume', _load_or_resume)
-    wrap_after_import(RUNNER, 'Runner.resume', _resume)
-    wrap_after_import(RUNNER, 'Runner.resume', resume_and_tell)
-    wrap_after_import(RUNNER, 'Runner.load_checkpoint', _load_complete)
-    wrap_after_import('mmengine.model.weight_init', 'PretrainedInit.__call__', _initialise)

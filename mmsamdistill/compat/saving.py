@@ -5,24 +5,15 @@ import io
 import os
 import re
 from collections.abc import Iterator
-from types import ModuleType
 from typing import IO, Any
 
-import torch
 from mmengine.dist import is_main_process
 
-from mmsamdistill.compat.import_hook import (
-    Original,
-    after_import,
-    replace_in_modules,
-    wrap_after_import,
-    wrapped,
-)
-from mmsamdistill.files import atomic_file, write_atomically
+from mmsamdistill.compat.import_hook import Original, after_import, in_place_of
+from mmsamdistill.files import write_atomically
 from mmsamdistill.weights.dialects import first_not_finite
 from mmsamdistill.weights.reading import plain_numbers
 
-CHECKPOINTS = 'mmengine.runner.checkpoint'
 CHECKPOINT_HOOK = 'mmengine.hooks.checkpoint_hook'
 
 
@@ -32,29 +23,15 @@ def checkpoint_pattern(template: str) -> re.Pattern:
     return re.compile(rf'(best_.+_)?{re.escape(before)}(\d+){re.escape(after)}')
 
 
-def _save_whole(
-    save: Original,
-    checkpoint: dict,
-    filename: str,
-    file_client_args: dict | None = None,
-    backend_args: dict | None = None,
-) -> None:
-    checkpoint = plain_numbers(checkpoint)
-    if _is_local(filename, file_client_args, backend_args):
-        with atomic_file(filename) as file:
-            torch.save(checkpoint, file)
-    else:
-        save(checkpoint, filename, file_client_args, backend_args)
+@in_place_of('mmengine.runner.checkpoint', 'save_checkpoint')
+def _save_plain(save: Original, checkpoint: dict, *args: Any, **kwargs: Any) -> None:
+    save(plain_numbers(checkpoint), *args, **kwargs)
 
 
-def _is_local(filename: str, client_args: dict | None, backend_args: dict | None) -> bool:
-    from mmengine.fileio import LocalBackend, get_file_backend
-
-    if '://' in str(filename):
-        return False
-    if client_args is not None:
-        return client_args.get('backend') in ('disk', 'local')
-    return isinstance(get_file_backend(filename, backend_args=backend_args), LocalBackend)
+@in_place_of('mmengine.fileio.backends.local_backend', 'LocalBackend.put')
+def _put_whole(_: Original, backend: Any, content: bytes, path: str) -> None:
+    """Write atomically; MMEngine (to 0.10.7) leaves a torn checkpoint when a run is killed."""
+    write_atomically(path, content)
 
 
 @contextlib.contextmanager
@@ -67,6 +44,9 @@ def _open_atomically(path: str, mode: str = 'r') -> Iterator[IO[str]]:
     text = io.StringIO()
     yield text
     write_atomically(path, text.getvalue().encode())
+
+
+after_import(CHECKPOINT_HOOK, lambda module: vars(module).update(open=_open_atomically))
 
 
 class _RemovingLater:
@@ -86,8 +66,11 @@ class _RemovingLater:
         self.doomed.append(path)
 
 
+@in_place_of(CHECKPOINT_HOOK, 'CheckpointHook._save_checkpoint_with_step')
+@in_place_of(CHECKPOINT_HOOK, 'CheckpointHook._save_best_checkpoint')
 def _remove_afterwards(save: Original, hook: Any, runner: Any, *args: Any, **kwargs: Any) -> None:
     """Let one of the hook's saving methods write first and remove then."""
+    # MMEngine (to 0.10.7) removes what max_keep_ckpts or a new best make superfluous first.
     backend = hook.file_backend
     if isinstance(backend, _RemovingLater):  # a best one saves the last one again
         save(hook, runner, *args, **kwargs)
@@ -133,8 +116,10 @@ def is_own_checkpoint(hook: Any, path: Any) -> bool:
     return os.path.realpath(folder) == os.path.realpath(hook.out_dir)
 
 
+@in_place_of(CHECKPOINT_HOOK, 'CheckpointHook.before_train')
 def _trust_own_files(before_train: Original, hook: Any, runner: Any) -> None:
     """Let the hook take over from a resumed message hub only what this run may remove."""
+    # The hub says which file was the best so far; whatever path it names there was removed.
     # 1. Which checkpoints are kept, as far as that can be believed.
     known = runner.message_hub.runtime_info
     kept = known.get('keep_ckpt_ids')
@@ -165,6 +150,7 @@ def _forget_best(hook: Any, name: str) -> None:
         hook.best_ckpt_path_dict[name.removeprefix('best_ckpt_')] = None
 
 
+@in_place_of(CHECKPOINT_HOOK, 'CheckpointHook._save_best_checkpoint')
 def _never_the_broken(save: Original, hook: Any, runner: Any, metrics: dict) -> None:
     """Keep weights that are no numbers from being the best ones, whatever the metric says."""
     if not hook.save_best:
@@ -206,24 +192,3 @@ def _require_known_metric(hook: Any, runner: Any) -> None:
             f'begin with the data set: write {" or ".join(map(repr, names))} into '
             'default_hooks.checkpoint.save_best'
         )
-
-
-def _amend_saving(module: ModuleType) -> None:
-    save = module.save_checkpoint
-    replace_in_modules('mmengine', save, wrapped(save, _save_whole))
-
-
-def save_whole_checkpoints() -> None:
-    """Have MMEngine write checkpoints atomically, and remove none before its successor is whole."""
-    # MMEngine (to 0.10.7) writes into the file itself, so that a run killed meanwhile leaves a torn
-    # one; max_keep_ckpts and a new best remove the old file first. A message hub says which file
-    # was the best so far, and whatever path a resumed checkpoint names there was removed.
-    after_import(CHECKPOINTS, _amend_saving)
-    after_import(CHECKPOINT_HOOK, lambda module: vars(module).update(open=_open_atomically))
-    for name, wrapper in (
-        ('before_train', _trust_own_files),
-        ('_save_checkpoint_with_step', _remove_afterwards),
-        ('_save_best_checkpoint', _remove_afterwards),
-        ('_save_best_checkpoint', _never_the_broken),
-    ):
-        wrap_after_import(CHECKPOINT_HOOK, f'CheckpointHook.{name}', wrapper)

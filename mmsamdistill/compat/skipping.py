@@ -10,7 +10,7 @@ import torch
 from mmengine.dist import get_rank
 from torch.utils.data import DataLoader, IterableDataset
 
-from mmsamdistill.compat.import_hook import Original, after_import, wrap_after_import
+from mmsamdistill.compat.import_hook import Original, after_import, in_place_of
 
 LOOPS = 'mmengine.runner.loops'
 
@@ -84,6 +84,7 @@ def _numbered(loop: Any) -> NumberedBatches | None:
     return loader.batch_sampler
 
 
+@in_place_of(LOOPS, 'IterBasedTrainLoop.run')
 def _run(run: Original, loop: Any) -> Any:
     batches = _numbered(loop)
     # onedl-mmengine can be told to begin the data anew.
@@ -92,6 +93,7 @@ def _run(run: Original, loop: Any) -> Any:
     return run(loop)
 
 
+@in_place_of(LOOPS, 'EpochBasedTrainLoop.run_epoch')
 def _run_epoch(run_epoch: Original, loop: Any) -> None:
     length = len(loop.dataloader)
     begins = not isinstance(loop.dataloader.batch_sampler, NumberedBatches)
@@ -155,5 +157,3 @@ def skip_in_the_sampler() -> None:
     # number (SeededBatch), so that a resumed run sees the very batches of an uninterrupted one. A
     # run stopped within an epoch goes on within it; MMEngine's begins the epoch anew.
     after_import(LOOPS, _amend_iterator)
-    wrap_after_import(LOOPS, 'IterBasedTrainLoop.run', _run)
-    wrap_after_import(LOOPS, 'EpochBasedTrainLoop.run_epoch', _run_epoch)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmsamdistill.restorers.local_statistics import local_mean
+from mmsamdistill.version import needs
 from mmsamdistill.weights.reading import reason_of
 
 # Of no restorer's grid, so that no size is taken for a constant.
@@ -121,12 +122,8 @@ def onnx_reader(path: str) -> Callable[[Tensor], Tensor]:
 
 def require(package: str, extra: str) -> Any:
     """Import an optional package, or say by which extra it comes."""
-    try:
+    with needs(f"{package} is needed here: pip install 'mmsamdistill[{extra}]'"):
         return importlib.import_module(package)
-    except ImportError as error:
-        raise ImportError(
-            f"{package} is needed here: pip install 'mmsamdistill[{extra}]' ({error})"
-        ) from error
 
 
 def _graph_ready(network: nn.Module) -> nn.Module:

@@ -9,6 +9,8 @@ from mmengine.dist import get_rank
 from mmengine.runner import Runner
 from torch import Tensor
 
+from mmsamdistill.images.finding import sample_path
+
 Batch = dict[str, Any]
 
 
@@ -31,12 +33,9 @@ def images_of(batch: Batch) -> list[Tensor]:
 def files_of(batch: Any) -> list[str]:
     """Files that a batch came from, as far as its data samples know them."""
     samples = batch.get('data_samples') if isinstance(batch, dict) else None
-    found: list[str] = []
-    for sample in samples if isinstance(samples, list | tuple) else ():
-        info = getattr(sample, 'metainfo', {})
-        paths = [str(info[key]) for key in ('img_path', 'gt_path') if info.get(key)]
-        found += [path for path in paths[:1] if path not in found]
-    return found
+    samples = samples if isinstance(samples, list | tuple) else ()
+    found = dict.fromkeys(sample_path(getattr(each, 'metainfo', {})) for each in samples)
+    return list(filter(None, found))
 
 
 def select_images(batch: Batch, indices: Sequence[int]) -> None:

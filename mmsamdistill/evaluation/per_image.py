@@ -3,21 +3,6 @@
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-# The degraded image first: several of them may share one truth.
-_PATHS = ('img_path', 'gt_path')
-
-
-def sample_path(sample: Mapping[str, Any]) -> str:
-    """Path of a sample's degraded image, else of its truth; empty if it does not tell."""
-    for key in _PATHS:
-        path = sample.get(key)
-        if isinstance(path, (list, tuple)):
-            path = path[0] if path else None
-        if path:
-            return str(path)
-    return ''
 
 
 def image_names(paths: Sequence[str]) -> list[str]:

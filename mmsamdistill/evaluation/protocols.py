@@ -206,9 +206,14 @@ def measure(
         {'PSNR': 48.1308, 'SSIM': 1.0}
     """
     protocol = get_protocol(protocol)
-    for name in metrics:
-        if name not in METRICS:
-            raise KeyError(f'there is no metric {name!r}; those are {sorted(METRICS)}')
+    check_metrics(metrics)
     restored = protocol.prepare(prediction, channel_order)
     wanted = protocol.prepare(truth, channel_order)
     return {name: METRICS[name](restored, wanted, protocol) for name in metrics}
+
+
+def check_metrics(names: Sequence[str]) -> None:
+    """Require that there are metrics of these names."""
+    for name in names:
+        if name not in METRICS:
+            raise KeyError(f'there is no metric {name!r}; those are {sorted(METRICS)}')

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from mmsamdistill.arguments import check_choice
-from mmsamdistill.evaluation.per_image import named_rows, sample_path
-from mmsamdistill.evaluation.protocols import METRICS as MEASURES
-from mmsamdistill.evaluation.protocols import Protocol, get_protocol, measure
+from mmsamdistill.evaluation.per_image import named_rows
+from mmsamdistill.evaluation.protocols import Protocol, check_metrics, get_protocol, measure
+from mmsamdistill.images.finding import sample_path
 from mmsamdistill.value_range import require_restorable, value_range
 
 
@@ -55,7 +55,7 @@ class ProtocolMetric(BaseMetric):
 
     def images(self, sample: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
         """Prediction and truth of a sample, scaled to 0..255 where white is another value."""
-        prediction, truth = _image_and_truth(sample)
+        prediction, truth = (sample_image(sample, name) for name in ('restored', 'clean'))
         largest = float(truth.max()) if truth.numel() else 0.0
         if self.white is None and largest <= 1:
             raise ValueError(f'{sample_path(sample) or "an image"}: {self._unknown}')
@@ -98,14 +98,21 @@ class ProtocolMetric(BaseMetric):
         return metrics
 
 
-def _image_and_truth(sample: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
-    output = sample.get('output', {})
-    if 'pred_img' not in output or 'gt_img' not in sample:
+def sample_image(sample: Mapping[str, Any], name: str) -> Tensor:
+    """Take an image out of a data sample: the 'restored', the 'degraded' or the 'clean' one."""
+    places = {
+        'restored': (sample.get('output', {}), 'pred_img'),
+        'degraded': (sample, 'input'),
+        'clean': (sample, 'gt_img'),
+    }
+    holder, key = places[name]
+    if key not in holder:
+        there = [other for other, (place, entry) in places.items() if entry in place]
         raise KeyError(
-            f"a sample needs 'gt_img' and 'output' with 'pred_img', got {sorted(sample)} with "
-            f'{sorted(output)} in the output; does the pipeline load the ground truth?'
+            f'the sample has no {name} image, only {there}: {key!r} is missing; does the pipeline '
+            'load the ground truth? SegmentationMetric can do without: set its images'
         )
-    return output['pred_img'], sample['gt_img']
+    return holder[key]
 
 
 def _white(preprocessor: nn.Module) -> tuple[float | None, str]:
@@ -196,10 +203,8 @@ class RestorationMetric(PerImageMetric):
         super().__init__(protocol, prefix, channel_order, collect_device)
         self.metrics = (metrics,) if isinstance(metrics, str) else tuple(metrics)
         if not self.metrics:
-            raise ValueError(f'metrics is empty; choose from {sorted(MEASURES)}')
-        for name in self.metrics:
-            if name not in MEASURES:
-                raise KeyError(f'there is no metric {name!r}; those are {sorted(MEASURES)}')
+            raise ValueError('metrics is empty; choose PSNR, SSIM or both')
+        check_metrics(self.metrics)
         self.per_image: list[dict[str, str | float]] = []
 
     def measure(self, name: str, prediction: Tensor, truth: Tensor) -> float:

@@ -20,11 +20,12 @@ from mmsamdistill.evaluation.label_maps import (
     get_label_set,
     read_label_map,
 )
-from mmsamdistill.evaluation.per_image import named_rows, sample_path
+from mmsamdistill.evaluation.per_image import named_rows
 from mmsamdistill.evaluation.protocols import Protocol
 from mmsamdistill.evaluation.report import to_markdown
-from mmsamdistill.evaluation.restoration_metric import ProtocolMetric
+from mmsamdistill.evaluation.restoration_metric import ProtocolMetric, sample_image
 from mmsamdistill.evaluation.segmenters import Segmenter
+from mmsamdistill.images.finding import sample_path
 
 _IMAGES = ('restored', 'degraded', 'clean')
 _NAMES = {'restored': 'mIoU', 'degraded': 'mIoU_degraded', 'clean': 'mIoU_clean'}
@@ -113,7 +114,7 @@ class SegmentationMetric(ProtocolMetric):
         truth = read_label_map(self._label_path(sample), self.labels)
         counts = {}
         for name in self.judged:
-            classes = self._segment(_image(sample, name), tuple(truth.shape))
+            classes = self._segment(sample_image(sample, name), tuple(truth.shape))
             counted = confusion_matrix(classes.cpu(), truth, len(self.labels.classes), IGNORED)
             counts[name] = counted.numpy()
         return sample_path(sample), counts
@@ -163,21 +164,6 @@ class SegmentationMetric(ProtocolMetric):
         if not path:
             raise KeyError("a sample needs 'gt_path' or 'img_path' to find its label map by")
         return str(find_label_map(path, self.label_root, self.suffix))
-
-
-def _image(sample: Mapping[str, Any], name: str) -> Tensor:
-    """Take one of the three images out of a data sample."""
-    found = {
-        'restored': sample.get('output', {}).get('pred_img'),
-        'degraded': sample.get('input'),
-        'clean': sample.get('gt_img'),
-    }
-    if found[name] is None:
-        raise KeyError(
-            f'the sample has no {name} image, only {[k for k, v in found.items() if v is not None]}'
-            '; set images to those that it has'
-        )
-    return found[name]
 
 
 def _protocol(segmenter: Mapping[str, Any] | Segmenter, labels: LabelSet) -> Protocol:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmsamdistill.frozen import FrozenNetwork
+from mmsamdistill.version import needs
 from mmsamdistill.weights import find_state_dict, read_checkpoint
 from mmsamdistill.weights.library_weights import (
     IMAGENET_MEAN,
@@ -119,12 +120,10 @@ def transformers_segmenter(name: str, download: bool = False, **options: Any) ->
         ImportError: If transformers is not installed.
         FileNotFoundError: If there is no such network.
     """
-    try:
+    with needs(
+        "TransformersSegmenter needs transformers: pip install 'mmsamdistill[transformers]'"
+    ):
         from transformers import AutoModelForSemanticSegmentation
-    except ImportError as error:
-        raise ImportError(
-            "TransformersSegmenter needs transformers: pip install 'mmsamdistill[transformers]'"
-        ) from error
     try:
         network = AutoModelForSemanticSegmentation.from_pretrained(
             name, local_files_only=not download

@@ -5,6 +5,8 @@ from typing import Any
 
 from mmengine.config import Config
 
+from mmsamdistill.datasets.region_pipeline import type_name
+
 
 def check_validation(cfg: Config) -> None:
     """Require that validation sets have names of their own, and that ``save_best`` means one.
@@ -18,7 +20,7 @@ def check_validation(cfg: Config) -> None:
     seen: dict[str, int] = {}
     names: list[str] = []
     for index, evaluator in enumerate(sets):
-        own = list(_metric_names(evaluator))
+        own = [name for each in metric_configs(evaluator) for name in _names_of(each)]
         for name in set(own) & set(seen):
             raise ValueError(
                 f'val_evaluator: sets {seen[name]} and {index} both have a metric {name!r}: give '
@@ -53,16 +55,19 @@ def _has_rule(name: str, hook: Mapping[str, Any]) -> bool:
     return bool(hook.get('rule')) or any(key.lower() in name.lower() for key in known)
 
 
-def _metric_names(evaluator: Any) -> Iterator[str]:
+def metric_configs(evaluator: Any) -> Iterator[Mapping[str, Any]]:
+    """The metrics of an evaluator's config, which may be nested for several data sets."""
     if isinstance(evaluator, (list, tuple)):
         for each in evaluator:
-            yield from _metric_names(each)
-    elif isinstance(evaluator, Mapping) and 'metrics' in evaluator and 'protocol' not in evaluator:
-        yield from _metric_names(evaluator['metrics'])
+            yield from metric_configs(each)
+    elif isinstance(evaluator, Mapping) and evaluator.get('type', 'Evaluator') == 'Evaluator':
+        yield from metric_configs(evaluator['metrics'])
     elif isinstance(evaluator, Mapping):
-        # Ours name their numbers themselves; MMagic's are called as their class.
-        kind = str(evaluator.get('type', '')).rpartition('.')[2]
-        names = evaluator.get('metrics', ('PSNR', 'SSIM')) if 'protocol' in evaluator else kind
-        prefix = f'{evaluator["prefix"]}/' if evaluator.get('prefix') else ''
-        for name in [names] if isinstance(names, str) else names:
-            yield prefix + name
+        yield evaluator
+
+
+def _names_of(metric: Mapping[str, Any]) -> list[str]:
+    # Ours name their numbers themselves; MMagic's are called as their class.
+    names = metric.get('metrics', ('PSNR', 'SSIM')) if 'protocol' in metric else type_name(metric)
+    prefix = f'{metric["prefix"]}/' if metric.get('prefix') else ''
+    return [prefix + name for name in ([names] if isinstance(names, str) else names)]

@@ -102,27 +102,23 @@ def check_model(model: nn.Module) -> None:
         raise TypeError(f'mask_decoder.output_upscaling is {kinds}: {advice}')
 
 
-def check_options(
-    points_per_side: int | None,
-    point_grids: list[np.ndarray] | None,
-    crop_n_layers: int,
-    output_mode: str,
-    dtype: torch.dtype,
-) -> None:
-    """Refuse options that the generator cannot mean."""
-    if (points_per_side is None) == (point_grids is None):
+def check_options(given: Any) -> None:
+    """Refuse options of a generator that cannot be meant."""
+    if (given.points_per_side is None) == (given.point_grids is None):
         raise ValueError('give either points_per_side or point_grids, and None for the other')
-    if point_grids is not None and len(point_grids) <= crop_n_layers:
+    if given.point_grids is not None and len(given.point_grids) <= given.crop_n_layers:
         raise ValueError(
-            f'{len(point_grids)} point_grids for crop_n_layers={crop_n_layers}: one for the whole '
-            'image and one for each layer are needed'
+            f'{len(given.point_grids)} point_grids for crop_n_layers={given.crop_n_layers}: one '
+            'for the whole image and one for each layer are needed'
         )
-    if output_mode not in OUTPUT_MODES:
-        raise ValueError(
-            f'output_mode is {output_mode!r}, must be one of {", ".join(OUTPUT_MODES)}'
-        )
-    if dtype not in _DTYPES:
-        raise ValueError(f'dtype is {dtype}, must be one of {", ".join(map(str, _DTYPES))}')
+    for name, choices in (('output_mode', OUTPUT_MODES), ('dtype', _DTYPES)):
+        value = getattr(given, name)
+        if value not in choices:
+            raise ValueError(f'{name} is {value}, must be one of {", ".join(map(str, choices))}')
+    for name in ('points_per_batch', 'images_per_batch'):
+        count = getattr(given, name)
+        if not isinstance(count, int) or count < 1:
+            raise ValueError(f'{name} is {count!r}, must be an integer of at least 1')
 
 
 def check_image(image: np.ndarray) -> None:
@@ -132,13 +128,6 @@ def check_image(image: np.ndarray) -> None:
         raise TypeError(f'an image must be a uint8 array with values from 0 to 255, got {given}')
     if image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
         raise ValueError(f'an image must be (H, W, 3), got {image.shape}')
-
-
-def check_counts(**counts: int) -> None:
-    """Refuse batch sizes below one."""
-    for name, count in counts.items():
-        if not isinstance(count, int) or count < 1:
-            raise ValueError(f'{name} is {count!r}, must be an integer of at least 1')
 
 
 def prepare_images(sam: nn.Module, images: list[np.ndarray]) -> tuple[Tensor, list]:

@@ -8,7 +8,8 @@ The steps are in files of their own and in this order: ``encode`` (crops, points
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -17,7 +18,6 @@ from torch import Tensor, nn
 from mmsamdistill.fast_sam.decode import decode_prompts, embed_points
 from mmsamdistill.fast_sam.encode import (
     Crop,
-    check_counts,
     check_image,
     check_model,
     check_options,
@@ -38,6 +38,7 @@ from mmsamdistill.fast_sam.share import SharedImage, share_image
 from mmsamdistill.fast_sam.upscale import MaskResizer, mask_logits
 
 
+@dataclass(eq=False, repr=False)
 class FastSamMaskGenerator:
     """Find all masks in an image with SAM, a drop-in for ``SamAutomaticMaskGenerator``.
 
@@ -93,57 +94,43 @@ class FastSamMaskGenerator:
     Source: what it computes is defined by ``segment_anything``.
     """
 
+    model: nn.Module
+    points_per_side: int | None = 32
+    points_per_batch: int = 64
+    pred_iou_thresh: float = 0.88
+    stability_score_thresh: float = 0.95
+    stability_score_offset: float = 1.0
+    box_nms_thresh: float = 0.7
+    crop_n_layers: int = 0
+    crop_nms_thresh: float = 0.7
+    crop_overlap_ratio: float = 512 / 1500
+    crop_n_points_downscale_factor: int = 1
+    point_grids: list[np.ndarray] | None = None
+    min_mask_region_area: int = 0
+    output_mode: str = 'binary_mask'
+    dtype: torch.dtype = torch.float32
+    compile: bool | str = False
+    images_per_batch: int = 1
     # What caches made before the module moved say made them.
-    recorded_name = 'mmsamdistill.regions.fast_sam.FastSamMaskGenerator'
+    recorded_name: ClassVar[str] = 'mmsamdistill.regions.fast_sam.FastSamMaskGenerator'
 
-    def __init__(
-        self,
-        model: nn.Module,
-        points_per_side: int | None = 32,
-        points_per_batch: int = 64,
-        pred_iou_thresh: float = 0.88,
-        stability_score_thresh: float = 0.95,
-        stability_score_offset: float = 1.0,
-        box_nms_thresh: float = 0.7,
-        crop_n_layers: int = 0,
-        crop_nms_thresh: float = 0.7,
-        crop_overlap_ratio: float = 512 / 1500,
-        crop_n_points_downscale_factor: int = 1,
-        point_grids: list[np.ndarray] | None = None,
-        min_mask_region_area: int = 0,
-        output_mode: str = 'binary_mask',
-        dtype: torch.dtype = torch.float32,
-        compile: bool | str = False,
-        images_per_batch: int = 1,
-    ) -> None:
+    def __post_init__(self) -> None:
         from segment_anything.utils.amg import build_all_layer_point_grids
 
-        check_model(model)
-        check_options(points_per_side, point_grids, crop_n_layers, output_mode, dtype)
-        check_counts(points_per_batch=points_per_batch, images_per_batch=images_per_batch)
-        if points_per_side is not None:
-            point_grids = build_all_layer_point_grids(
-                points_per_side, crop_n_layers, crop_n_points_downscale_factor
+        check_model(self.model)
+        check_options(self)
+        if self.points_per_side is not None:
+            self.point_grids = build_all_layer_point_grids(
+                self.points_per_side, self.crop_n_layers, self.crop_n_points_downscale_factor
             )
-        self.model = model
-        self.point_grids = point_grids
-        self.points_per_batch = points_per_batch
         self.rules = MaskRules(
-            score_threshold=pred_iou_thresh,
-            stability_threshold=stability_score_thresh,
-            stability_offset=stability_score_offset,
-            mask_threshold=model.mask_threshold,
+            score_threshold=self.pred_iou_thresh,
+            stability_threshold=self.stability_score_thresh,
+            stability_offset=self.stability_score_offset,
+            mask_threshold=self.model.mask_threshold,
         )
-        self.box_nms_thresh = box_nms_thresh
-        self.crop_n_layers = crop_n_layers
-        self.crop_nms_thresh = crop_nms_thresh
-        self.crop_overlap_ratio = crop_overlap_ratio
-        self.min_mask_region_area = min_mask_region_area
-        self.output_mode = output_mode
-        self.dtype = dtype
-        self.images_per_batch = images_per_batch
-        self._encode = _compiled(encode_images, compile)
-        self._decode = _compiled(decode_prompts, compile)
+        self._encode = _compiled(encode_images, self.compile)
+        self._decode = _compiled(decode_prompts, self.compile)
 
     def generate(self, image: np.ndarray) -> list[dict[str, Any]]:
         """Find the masks of an image.
@@ -164,56 +151,28 @@ class FastSamMaskGenerator:
         return self.generate_batch([image])[0]
 
     def generate_batch(self, images: Sequence[np.ndarray]) -> list[list[dict[str, Any]]]:
-        """Find the masks of several images, which pass the encoder ``images_per_batch`` at a time.
-
-        Args:
-            images: Images of any sizes, each as for :meth:`generate`.
-
-        Returns:
-            The records of each image.
-        """
+        """Records of several images of any sizes, see :meth:`generate`."""
         return [
             to_records(masks, image.shape[1], self.output_mode)
             for image, masks in zip(images, self.find(images), strict=True)
         ]
 
     def label_map(self, image: np.ndarray) -> np.ndarray:
-        """Find the masks of an image and paint them over each other, large ones first.
+        """Paint the masks of an image over each other, large ones first.
 
-        Args:
-            image: As for :meth:`generate`.
-
-        Shape:
-            - result: ``(H, W)``
-
-        Returns:
-            int32 labels: ``m + 1`` where record ``m`` of :meth:`generate` is on top, 0 elsewhere.
+        ``(H, W)`` int32: ``m + 1`` where record ``m`` of :meth:`generate` is on top, 0 elsewhere.
         """
         return self.label_maps([image])[0]
 
     def label_maps(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Label maps of several images, which pass the encoder ``images_per_batch`` at a time.
-
-        Args:
-            images: Images of any sizes, each as for :meth:`generate`.
-
-        Returns:
-            One label map for each image.
-        """
+        """Label maps of several images of any sizes, see :meth:`label_map`."""
         return [
             paint_labels(masks, image.shape[1]).cpu().numpy()
             for image, masks in zip(images, self.find(images), strict=True)
         ]
 
     def find(self, images: Sequence[np.ndarray]) -> Iterator[MaskSet]:
-        """Find the masks of images, on the device of the model.
-
-        Args:
-            images: Images of any sizes, each as for :meth:`generate`.
-
-        Returns:
-            The masks of one image after the other; each is computed when it is asked for.
-        """
+        """The masks of one image after the other, on the model's device, each when asked for."""
         for image in images:
             check_image(image)
         crops = [

@@ -2,9 +2,10 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 IMAGE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff', '.webp')
 LOOP = 'link to a folder around it'
@@ -86,3 +87,19 @@ def walk_folder(folder: Path, around: tuple[Path, ...] = ()) -> Iterator[tuple[P
             yield path, LOOP
         else:
             yield from walk_folder(path, around)
+
+
+def sample_paths(info: Mapping[str, Any]) -> list[str]:
+    """Paths of a sample's degraded images, else of its truths; none if it does not tell."""
+    # The degraded image first: several of them may share one truth.
+    for key in ('img_path', 'gt_path'):
+        paths = info.get(key)
+        paths = paths if isinstance(paths, (list, tuple)) else [paths]
+        if any(paths):
+            return [str(path) for path in paths if path]
+    return []
+
+
+def sample_path(info: Mapping[str, Any]) -> str:
+    """The first of :func:`sample_paths`; empty if there is none."""
+    return next(iter(sample_paths(info)), '')

@@ -7,6 +7,7 @@ import torch
 from mmagic.registry import MODELS
 from torch import Tensor
 
+from mmsamdistill.images.finding import sample_paths
 from mmsamdistill.sources.source import RegionSource
 
 
@@ -81,9 +82,5 @@ def _regions_of(data_samples: Any) -> Tensor:
 def _paths_of(data_samples: Any) -> str:
     """Image paths of the batch as far as the data samples know them, for error messages."""
     samples = data_samples if isinstance(data_samples, Sequence) else [data_samples]
-    names: list[str] = []
-    for sample in samples:
-        metainfo = getattr(sample, 'metainfo', {})
-        paths = metainfo.get('gt_path') or metainfo.get('img_path')
-        names += [paths] if isinstance(paths, str) else list(paths or [])
-    return ', '.join(str(name) for name in names) or 'image paths unknown'
+    paths = (sample_paths(getattr(sample, 'metainfo', {})) for sample in samples)
+    return ', '.join(path for each in paths for path in each) or 'image paths unknown'

@@ -18,6 +18,7 @@ from mmsamdistill.sources.mask_generator import (
     jsonable,
     surviving_empty_crops,
 )
+from mmsamdistill.version import needs
 from mmsamdistill.weights.sam_weights import OFFICIAL_FILES, OFFICIAL_SAM2_FILES, load_weights
 
 _FAST = 'mmsamdistill.fast_sam.FastSamMaskGenerator'
@@ -147,13 +148,11 @@ class SAMRegions(MaskGeneratorRegions):
 
 
 def _import_segment_anything() -> Any:
-    try:
+    with needs(
+        "SAMRegions needs the segment_anything package: pip install 'mmsamdistill[sam]'. "
+        'LearnedEdgeRegions, SuperpixelRegions and CachedRegions work without it.'
+    ):
         import segment_anything
-    except ImportError as error:
-        raise ImportError(
-            "SAMRegions needs the segment_anything package: pip install 'mmsamdistill[sam]'. "
-            'LearnedEdgeRegions, SuperpixelRegions and CachedRegions work without it.'
-        ) from error
     return segment_anything
 
 
@@ -243,15 +242,13 @@ class SAM2Regions(MaskGeneratorRegions):
 
 
 def _import_sam2(module: str) -> Any:
-    try:
-        import sam2  # the module's own import error would not say what to install
-    except ImportError as error:
-        raise ImportError(
-            "SAM2Regions needs its authors' package: pip install "
-            'git+https://github.com/facebookresearch/sam2 (with SAM2_BUILD_CUDA=0 in the '
-            'environment where there is no CUDA compiler); the sam2 of the Python index is not '
-            'theirs. TransformersRegions reads the same models without it.'
-        ) from error
+    with needs(
+        "SAM2Regions needs its authors' package: pip install "
+        'git+https://github.com/facebookresearch/sam2 (with SAM2_BUILD_CUDA=0 in the environment '
+        'where there is no CUDA compiler); the sam2 of the Python index is not theirs. '
+        'TransformersRegions reads the same models without it.'
+    ):
+        import sam2
     return import_module(f'{sam2.__name__}.{module}')
 
 

@@ -10,10 +10,9 @@ from torch import nn
 
 from mmsamdistill.sources.mask_generator import MaskGeneratorRegions
 from mmsamdistill.sources.transformers_generator import TransformersMaskGenerator
+from mmsamdistill.version import needs
 from mmsamdistill.weights.library_weights import hash_weights, locate_transformers_model
 from mmsamdistill.weights.reading import CheckpointError, reason_of
-
-_INSTALL = "TransformersRegions needs transformers: pip install 'mmsamdistill[transformers]'"
 
 
 @MODELS.register_module()
@@ -114,11 +113,9 @@ class TransformersRegions(MaskGeneratorRegions):
 
 
 def _read_config(folder: Path) -> Any:
-    try:
+    with needs("TransformersRegions needs transformers: pip install 'mmsamdistill[transformers]'"):
         from transformers import AutoConfig
         from transformers.models.auto.modeling_auto import MODEL_FOR_MASK_GENERATION_MAPPING_NAMES
-    except ImportError as error:
-        raise ImportError(_INSTALL) from error
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:

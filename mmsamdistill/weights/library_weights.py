@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mmsamdistill.files import hash_file
+from mmsamdistill.version import needs
 from mmsamdistill.weights.dialects import read_weights, require_same_keys
 from mmsamdistill.weights.reading import reason_of
 
@@ -54,9 +55,9 @@ def load_completely(network: nn.Module, weights: Mapping[str, Tensor], what: str
     network.load_state_dict(given, strict=True)
 
 
-def download_once(url: str, sha256: str | None) -> Path:
-    """Path of a file in torch's cache, downloaded if it is not there, and then checked."""
-    path = Path(torch.hub.get_dir(), 'checkpoints', Path(urlparse(url).path).name)
+def download_once(url: str, sha256: str | None, folder: str | None = None) -> Path:
+    """Path of a file in a folder (torch's cache), downloaded if it is not there, then checked."""
+    path = Path(folder or Path(torch.hub.get_dir(), 'checkpoints'), Path(urlparse(url).path).name)
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
         # Checked while it runs; it appears under its name only when it is whole.
@@ -105,13 +106,11 @@ def hash_weights(folder: Path) -> str:
 
 
 def _in_hub_cache(name: str, revision: str | None, download: bool) -> Path:
-    try:
+    with needs(
+        f"{name!r} is no folder, and looking into the hub's cache needs transformers: "
+        "pip install 'mmsamdistill[transformers]'"
+    ):
         from huggingface_hub import snapshot_download
-    except ImportError as error:
-        raise ImportError(
-            f"{name!r} is no folder, and looking into the hub's cache needs transformers: "
-            "pip install 'mmsamdistill[transformers]'"
-        ) from error
     try:
         return Path(
             snapshot_download(

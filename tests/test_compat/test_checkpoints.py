@@ -1,7 +1,10 @@
 import os
 import pickle
+import shutil
+import sys
 import zipfile
 from collections import OrderedDict
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -152,9 +155,14 @@ def test_every_scheme_reads_safely(tmp_path, monkeypatch):
     monkeypatch.setattr(host, 'get_torchvision_models', lambda: {'evil': 'https://x/evil.pth'})
     monkeypatch.setattr(host, 'get_mmcls_models', lambda: {'evil': 'https://x/evil.pth'})
     monkeypatch.setattr(host, 'get_external_models', lambda: {'evil': str(path)})
+    model = SimpleNamespace(name='evil.pth', download=lambda target: shutil.copy(path, target))
+    cloud = SimpleNamespace(modelcloud=SimpleNamespace(get=lambda name: model))
+    monkeypatch.setitem(sys.modules, 'pavi', cloud)
+    store = SimpleNamespace(get=lambda name: path.read_bytes())
+    monkeypatch.setattr(host, 'get_file_backend', lambda *args, **kwargs: store)
     addresses = ('https://x/evil.pth', 'torchvision://evil', 'mmcls://evil', 'openmmlab://evil')
-    for address in (*addresses, 'pavi://evil'):
-        with pytest.raises(CheckpointError):
+    for address in (*addresses, 'pavi://evil', 's3://x/evil.pth'):
+        with pytest.raises(CheckpointError, match=r'evil(\.pth)? holds a'):
             load(address)
     assert not (tmp_path / 'was_here').exists()
     assert set(host.CheckpointLoader._schemes) == {

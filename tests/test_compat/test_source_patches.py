@@ -5,7 +5,7 @@ import warnings
 import mmcv
 import pytest
 
-from mmsamdistill.compat.source_patches import hint_at_untried_mmcv, raise_mmcv_bound
+from mmsamdistill.compat.source_patches import amended, hint_at_untried_mmcv
 
 
 @pytest.mark.parametrize('version', ['2.1.0', '2.2.0', '2.3.6', '2.10.1', '3.0.0rc1'])
@@ -16,7 +16,7 @@ def test_every_mmcv_is_accepted_and_untried_ones_are_remarked_on(monkeypatch, ve
     monkeypatch.setattr(mmcv, '__version__', version)
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter('always')
-        code = compile(raise_mmcv_bound(b"MMCV_MAX = '2.2.0'\nlast = 1"), 'x', 'exec')
+        code = compile(amended('mmagic', b"MMCV_MAX = '2.2.0'\nlast = 1"), 'x', 'exec')
         exec(code, module)
     assert digit_version(version) < digit_version(module['MMCV_MAX'])
     assert module['last'] == 1

@@ -3,7 +3,7 @@ import json
 import pytest
 import torch
 
-from mmsamdistill.evaluation.per_image import image_names, named_rows, sample_path
+from mmsamdistill.evaluation.per_image import image_names, named_rows
 from mmsamdistill.evaluation.protocols import measure
 from mmsamdistill.evaluation.report import write_report
 from mmsamdistill.evaluation.restoration_metric import RestorationMetric
@@ -20,14 +20,6 @@ def samples(count=3):
             'gt_path': '/data/sharp/all.png',
             'img_path': f'/data/blur/{index}.png',
         }
-
-
-def test_path_of_a_sample():
-    assert sample_path({'img_path': 'a.png'}) == 'a.png'
-    assert sample_path({'gt_path': ['b/0.png', 'b/1.png']}) == 'b/0.png'
-    # Several rains over one photograph are several images.
-    assert sample_path({'gt_path': 'a.png', 'img_path': 'a_rain_1.png'}) == 'a_rain_1.png'
-    assert sample_path({'gt_path': [], 'other': 1}) == ''
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from segment_anything.utils import amg
 from lab.agreement import agreement
 from mmsamdistill.fast_sam import encode as fast_sam_encode
 from mmsamdistill.fast_sam.decode import decode_prompts, embed_points
-from mmsamdistill.fast_sam.encode import check_image, check_model, check_options, encode_images
+from mmsamdistill.fast_sam.encode import check_image, check_model, encode_images
 from mmsamdistill.fast_sam.generator import FastSamMaskGenerator
 from mmsamdistill.fast_sam.masks import boxes_of_masks, pack_masks, unpack_masks
 from mmsamdistill.fast_sam.results import run_lengths
@@ -536,7 +536,8 @@ def test_options_without_meaning_are_refused(options, message):
 
 
 def test_good_options_pass():
-    check_options(None, [np.zeros((1, 2))], 0, 'coco_rle', torch.float16)
+    grids, options = [np.zeros((1, 2))], {'output_mode': 'coco_rle', 'dtype': torch.float16}
+    FastSamMaskGenerator(SAMS[0], points_per_side=None, point_grids=grids, **options)
 
 
 @pytest.mark.parametrize(

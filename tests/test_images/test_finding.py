@@ -5,6 +5,7 @@ import os
 import pytest
 
 from mmsamdistill.images import find_images
+from mmsamdistill.images.finding import sample_path
 
 
 def touch(root, *names):
@@ -76,3 +77,11 @@ def test_no_images_is_an_error_that_says_what_was_there(tmp_path):
         find_images(tmp_path / 'none')
     with pytest.raises(FileNotFoundError, match='give the folder'):
         find_images(tmp_path / 'a.heic')
+
+
+def test_path_of_a_sample():
+    assert sample_path({'img_path': 'a.png'}) == 'a.png'
+    assert sample_path({'gt_path': ['b/0.png', 'b/1.png']}) == 'b/0.png'
+    # Several rains over one photograph are several images.
+    assert sample_path({'gt_path': 'a.png', 'img_path': 'a_rain_1.png'}) == 'a_rain_1.png'
+    assert sample_path({'gt_path': [], 'other': 1}) == ''

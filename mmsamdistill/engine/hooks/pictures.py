@@ -17,7 +17,7 @@ from torch import Tensor
 from mmsamdistill.arguments import check_number
 from mmsamdistill.cascade.steps import regions_of
 from mmsamdistill.engine.hooks.teacher_evaluation import cascade_of
-from mmsamdistill.evaluation.per_image import sample_path
+from mmsamdistill.images.finding import sample_path
 from mmsamdistill.losses.spd import pixel_gate, region_gate
 from mmsamdistill.regions import RegionMap
 
@@ -106,7 +106,10 @@ class DistillationPictureHook(Hook):
         images = {name: image.detach().float().cpu() for name, image in images.items()}
         panels = {name: _picture(image, white) for name, image in images.items()}
         if regions is not None:
-            panels |= _region_panels(panels, images, _cut(regions, images['student']), cascade)
+            # Without what the preprocessor padded, on the right and at the bottom.
+            height, width = images['student'].shape[-2:]
+            regions = RegionMap.from_labels(regions.ids[:, :height, :width].cpu())
+            panels |= _region_panels(panels, images, regions, cascade)
         return Path(sample_path(sample) or 'image').stem, panels
 
 
@@ -157,9 +160,3 @@ def _picture(image: Tensor, white: float) -> np.ndarray:
     broken = ~torch.isfinite(pixels).all(2, keepdim=True)
     pixels = torch.where(broken, torch.tensor([255.0, 0.0, 255.0]), pixels.nan_to_num())
     return pixels.numpy().astype(np.uint8)
-
-
-def _cut(regions: RegionMap, image: Tensor) -> RegionMap:
-    """Leave out what the preprocessor padded, on the right and at the bottom."""
-    height, width = image.shape[-2:]
-    return RegionMap.from_labels(regions.ids[:, :height, :width].cpu())

@@ -9,7 +9,9 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
-_WITHOUT_CONFIG = ({'type': 'PSNR'},)
+from mmsamdistill.evaluation.validation_sets import metric_configs
+
+_WITHOUT_CONFIG = {'type': 'PSNR', 'prefix': 'teacher'}
 
 
 @HOOKS.register_module()
@@ -38,8 +40,11 @@ class TeacherEvaluationHook(Hook):
     def before_val(self, runner: Runner) -> None:
         """Build the metrics, once."""
         if not self.metrics:
-            configs = self.configs or _metrics_of(runner.cfg.get('val_evaluator'))
-            self.metrics = [METRICS.build({**config, 'prefix': 'teacher'}) for config in configs]
+            found = self.configs or metric_configs(runner.cfg.get('val_evaluator'))
+            configs = [{**config, 'prefix': 'teacher'} for config in found] or [_WITHOUT_CONFIG]
+            # Several validation sets may have the same ones.
+            different = [each for index, each in enumerate(configs) if each not in configs[:index]]
+            self.metrics = [METRICS.build(config) for config in different]
 
     @torch.no_grad()
     def after_val_iter(
@@ -62,23 +67,6 @@ class TeacherEvaluationHook(Hook):
                 runner.message_hub.update_scalar(f'val/{name}', value)
                 if metrics is not None:
                     metrics[name] = value
-
-
-def _metrics_of(evaluator: Any) -> list[dict]:
-    """Different metrics of an evaluator's config, which may be nested for several data sets."""
-    found: list[dict] = []
-    if isinstance(evaluator, (list, tuple)):
-        nested = [config for each in evaluator for config in _metrics_of(each)]
-    elif isinstance(evaluator, dict) and evaluator.get('type', 'Evaluator') == 'Evaluator':
-        nested = _metrics_of(evaluator['metrics'])
-    elif isinstance(evaluator, dict):
-        nested = [{name: value for name, value in evaluator.items() if name != 'prefix'}]
-    else:
-        nested = list(_WITHOUT_CONFIG)
-    for config in nested:
-        if config not in found:
-            found.append(config)
-    return found
 
 
 def cascade_of(runner: Runner, hook: str) -> Any:
