@@ -34,6 +34,36 @@ def test_every_file_that_is_named_exists(document):
     assert [path for path in paths_of(document) if not path.exists()] == []
 
 
+def anchors_of(path):
+    """Anchors of a page's headings, as GitHub and the site make them."""
+    text = re.sub(r'^```.*?^```', '', path.read_text(), flags=re.M | re.S)
+    for title in re.findall(r'^#+ (.*)', text, re.M):
+        words = re.sub(r'\[([^]]*)\]\([^)]*\)', r'\1', title)
+        yield re.sub(r'[^\w\- ]', '', words).strip().lower().replace(' ', '-')
+
+
+@pytest.mark.parametrize('document', DOCUMENTS)
+def test_every_anchor_is_a_heading(document):
+    page = ROOT / document
+    for link, anchor in re.findall(r'\]\(([^)#:]*)#([^)]+)\)', page.read_text()):
+        target = page.parent / link if link else page
+        assert anchor in set(anchors_of(target)), f'{document}: {link}#{anchor}'
+
+
+def test_links_to_other_sites_are_of_a_form_that_was_looked_at():
+    form = re.compile(
+        r'https://(github\.com/[\w-]+/[\w-]+(/blob/main/[\w/.-]+)?|arxiv\.org/abs/\d{4}\.\d{5}'
+        r'|keepachangelog\.com/en/1\.1\.0/|semver\.org/spec/v2\.0\.0\.html)'
+    )
+    pages = [ROOT / 'CITATION.cff', *map(ROOT.joinpath, DOCUMENTS)]
+    pages += ROOT.glob('configs/*/README.md')
+    links = [
+        link for page in pages for link in re.findall(r'\bhttps?:[^\s)>`"]+', page.read_text())
+    ]
+    assert len(links) > 20
+    assert not [link for link in links if not form.fullmatch(link)]
+
+
 def test_files_are_named():
     assert sum(1 for document in DOCUMENTS for _ in paths_of(document)) > 100
 

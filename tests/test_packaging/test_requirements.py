@@ -2,6 +2,7 @@ import ast
 import re
 import subprocess
 import sys
+from importlib.metadata import requires
 from pathlib import Path
 
 import pytest
@@ -97,7 +98,7 @@ def test_torch_and_torchvision_are_a_pair(python, platform):
 
 
 def test_installed_torchvision_names_the_same_torch():
-    from importlib.metadata import PackageNotFoundError, requires, version
+    from importlib.metadata import PackageNotFoundError, version
 
     try:
         wishes = [Requirement(text) for text in requires('torchvision')]
@@ -130,6 +131,14 @@ def test_the_host_is_the_users_choice():
     (everything,) = wishes('all')
     assert everything.name == 'mmsamdistill'
     assert set(EXTRAS) - everything.extras == {'mmlab', 'onedl', 'tests', 'docs', 'all'}
+
+
+def test_five_light_packages_are_all_that_comes_beside_the_hosts():
+    hosts = ('torch', 'torchvision', 'mmengine', 'mmcv-lite', 'mmagic')
+    found = [each for host in hosts for each in requires(host) if 'extra ==' not in each]
+    asked = {*hosts, *names(map(Requirement, found))}
+    light = {'safetensors', 'scikit-image', 'scipy', 'simplejpeg', 'tqdm'}
+    assert names(wishes()) - asked == light
 
 
 def test_mim_gets_what_it_needs_but_does_not_ask_for():
