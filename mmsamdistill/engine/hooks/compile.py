@@ -7,7 +7,6 @@ import torch
 from mmagic.registry import HOOKS
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
-from torch import nn
 
 
 @HOOKS.register_module()
@@ -45,7 +44,7 @@ class CompileHook(Hook):
                 f'CompileHook(names={self.names}): {type(runner.model).__name__} has no such module'
             )
         for module in found:
-            self._compile(module)
+            module.forward = self._in_training(module.forward)
         self.training = True
 
     def before_val(self, runner: Runner) -> None:
@@ -60,12 +59,9 @@ class CompileHook(Hook):
         """Leave the compiled networks alone."""
         self.training = False
 
-    def _compile(self, module: nn.Module) -> None:
-        eager = module.forward
+    def _in_training(self, eager: Callable) -> Callable:
         compiled = torch.compile(eager, **self.options)
-        module.forward = self._choose(eager, compiled)
 
-    def _choose(self, eager: Callable, compiled: Callable) -> Callable:
         def forward(*args: Any, **kwargs: Any) -> Any:
             return (compiled if self.training else eager)(*args, **kwargs)
 

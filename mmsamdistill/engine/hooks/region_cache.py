@@ -1,6 +1,7 @@
 """Refusing to train with the wrong regions."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from mmsamdistill.datasets.region_pipeline import type_name
 
 
 @HOOKS.register_module()
+@dataclass(eq=False, repr=False)
 class RegionCacheHook(Hook):
     """Check the region caches of the training data before the first step.
 
@@ -55,38 +57,24 @@ class RegionCacheHook(Hook):
 
     priority = 'VERY_HIGH'
 
-    def __init__(
-        self,
-        expected: dict[str, Any] | None = None,
-        source: dict[str, Any] | None = None,
-        hash_images: bool = True,
-        spot_check: int = 0,
-        tolerance: float = TOLERANCE,
-        seed: int = 0,
-    ) -> None:
-        if spot_check and source is None:
+    expected: dict[str, Any] | None = None
+    source: dict[str, Any] | None = None
+    hash_images: bool = True
+    spot_check: int = 0
+    tolerance: float = TOLERANCE
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.spot_check and self.source is None:
             raise ValueError(
-                f'spot_check={spot_check} computes maps again: give the source that made them, '
-                f"source=dict(type='SAMRegions', checkpoint=...)"
+                f'spot_check={self.spot_check} computes maps again: give the source that made '
+                "them, source=dict(type='SAMRegions', checkpoint=...)"
             )
-        self.expected = expected
-        self.source = source
-        self.hash_images = hash_images
-        self.spot_check = spot_check
-        self.tolerance = tolerance
-        self.seed = seed
         self.place: int | str = 'N'
         """Where the hook is among the config's custom hooks."""
 
     def before_train(self, runner: Runner) -> None:
-        """Check all caches that the training data are read with.
-
-        Args:
-            runner: The Runner.
-
-        Raises:
-            ValueError: If a cache does not fit, or if no cache is used at all.
-        """
+        """Check all caches that the training data are read with."""
         hooks = runner.cfg.get('custom_hooks') or []
         kinds = [type_name(hook) for hook in hooks]
         self.place = kinds.index('RegionCacheHook') if 'RegionCacheHook' in kinds else 'N'
