@@ -70,6 +70,8 @@ def _with_config(
 
 def _amend_checkpoint_module(module: Any) -> None:
     module.torch = _SafeTorch('torch')
+    # That of onedl-mmengine allows the builtin getattr, and falls back to unchecked unpickling.
+    module._safe_torch_load = module.torch.load
     module.load_url = _load_url
     module.CheckpointLoader.register_scheme('', load_from_local, force=True)
 

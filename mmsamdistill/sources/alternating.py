@@ -71,8 +71,10 @@ class AlternatingRegions(RegionSource):
 
     def find(self, images: Tensor, data_samples: Any = None) -> Tensor:
         """Regions by the source whose turn it is; see :class:`RegionSource`."""
-        chosen = self.source if self._is_turn() else self.otherwise
-        return chosen(images, data_samples)
+        iteration = MessageHub.get_current_instance().get_info('iter', None)
+        always = not self.training or iteration is None
+        is_turn = always or iteration % self.interval == self.offset
+        return (self.source if is_turn else self.otherwise)(images, data_samples)
 
     def describe(self) -> dict[str, Any]:
         """Both sources, and when they are used."""
@@ -87,9 +89,3 @@ class AlternatingRegions(RegionSource):
     def extra_repr(self) -> str:
         """When which source is used, for ``print(model)``."""
         return f'interval={self.interval}, offset={self.offset}'
-
-    def _is_turn(self) -> bool:
-        if not self.training:
-            return True
-        iteration = MessageHub.get_current_instance().get_info('iter', None)
-        return iteration is None or iteration % self.interval == self.offset

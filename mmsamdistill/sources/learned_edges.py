@@ -1,5 +1,6 @@
 """Regions between the edges that a trained network sees."""
 
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,6 @@ class LearnedEdgeRegions(RegionSource):
         self.threshold = float(threshold)
         self.sigma = float(sigma)
         self.frozen = FrozenMaskNetwork()
-        self._weights: tuple[Path, str] | None = None
 
     def find(self, images: Tensor, data_samples: Any = None) -> Tensor:
         """Watershed each image's boundary strength on the CPU; see :class:`RegionSource`."""
@@ -81,7 +81,7 @@ class LearnedEdgeRegions(RegionSource):
         if self.frozen.empty:
             with torch.device('meta'):  # draws no random numbers: a run must not depend on them
                 network = _EdgeNetwork()
-            network.load_state_dict(read_edge_weights(self._located()[0]), assign=True)
+            network.load_state_dict(read_edge_weights(self._located[0]), assign=True)
             self.frozen.hold(network)
         self.frozen.network.to(device)
 
@@ -89,7 +89,7 @@ class LearnedEdgeRegions(RegionSource):
         """The weights' hash and the parameters of the watershed."""
         return {
             'type': type(self).__name__,
-            'checkpoint_sha256': self._located()[1],
+            'checkpoint_sha256': self._located[1],
             'threshold': self.threshold,
             'sigma': self.sigma,
         }
@@ -98,10 +98,9 @@ class LearnedEdgeRegions(RegionSource):
         """The parameters, for ``print(model)``."""
         return f'checkpoint={self.checkpoint!r}, threshold={self.threshold:g}, sigma={self.sigma:g}'
 
+    @cached_property
     def _located(self) -> tuple[Path, str]:
-        if self._weights is None:
-            self._weights = locate_edge_weights(self.checkpoint)
-        return self._weights
+        return locate_edge_weights(self.checkpoint)
 
 
 def watershed_regions(strength: np.ndarray, threshold: float, sigma: float) -> np.ndarray:

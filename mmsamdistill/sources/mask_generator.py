@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
@@ -55,7 +56,6 @@ class MaskGeneratorRegions(RegionSource):
         self.generator = {name: _as_dtype(value) for name, value in (generator or {}).items()}
         self.generator_type = generator_type
         self.frozen = FrozenMaskNetwork(network)
-        self._weights: tuple[Path | None, str] | None = None
         self._built_generator: Any = None
 
     def find(self, images: Tensor, data_samples: Any = None) -> Tensor:
@@ -85,7 +85,7 @@ class MaskGeneratorRegions(RegionSource):
         return {
             'type': type(self).__name__,
             **self._describe_model(),
-            'checkpoint_sha256': self._located()[1],
+            'checkpoint_sha256': self._located[1],
             'generator_type': recorded_name(generator),
             'generator': _resolved_arguments(generator, self.generator),
         }
@@ -112,19 +112,14 @@ class MaskGeneratorRegions(RegionSource):
         """The network with its weights."""
         raise NotImplementedError
 
-    def _locate(self) -> tuple[Path | None, str]:
+    @cached_property
+    def _located(self) -> tuple[Path | None, str]:
         """Path and SHA-256 of the weights, both checked; no path of those that are in no file."""
         if self.checkpoint is None and self.model_type == 'custom':
             return None, hash_state(self._network())
         source = self.checkpoint or self.official[self.model_type].url
         path = locate_weights(source, self.sha256, self.official)
         return path, verify_weights(path, self.sha256)
-
-    def _located(self) -> tuple[Path | None, str]:
-        """As :meth:`_locate`, once."""
-        if self._weights is None:
-            self._weights = self._locate()
-        return self._weights
 
     def _network(self) -> nn.Module:
         """The network, built at the first call."""

@@ -130,14 +130,14 @@ class SAMRegions(MaskGeneratorRegions):
     def _build(self) -> nn.Module:
         if self.builder is None:
             sam = _import_segment_anything().sam_model_registry[self.model_type](checkpoint=None)
-            load_weights(sam, self._located()[0], self.model_type)
+            load_weights(sam, self._located[0], self.model_type)
             return sam
         sam = self._builder_function()(**self.builder_args)
         if not isinstance(sam, nn.Module):
             raise TypeError(f'builder {self.builder!r} returned {type(sam).__name__}, not a Sam')
         if self.checkpoint is not None:
             # In training mode first: networks may derive values from their weights in eval().
-            load_weights(sam.train(), self._located()[0], f'built by {self.builder}', choices=())
+            load_weights(sam.train(), self._located[0], f'built by {self.builder}', choices=())
         return sam
 
     def _builder_function(self) -> Callable[..., nn.Module]:
@@ -236,7 +236,7 @@ class SAM2Regions(MaskGeneratorRegions):
         network = build(
             CONFIGS[self.model_type], ckpt_path=None, device='cpu', apply_postprocessing=False
         )
-        path, _ = self._located()
+        path, _ = self._located
         load_weights(network, path, self.model_type, choices=CONFIGS)
         return network
 

@@ -1,6 +1,7 @@
 """Regions from every Segment Anything that the library transformers has."""
 
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ class TransformersRegions(MaskGeneratorRegions):
         self.download = download
 
     def _describe_model(self) -> dict[str, Any]:
-        folder, _ = self._located()
+        folder, _ = self._located
         assert folder is not None
         return {
             'model_type': _read_config(folder).model_type,
@@ -74,7 +75,8 @@ class TransformersRegions(MaskGeneratorRegions):
     def _named_generator(self, name: str) -> Callable[..., Any] | str | None:
         return TransformersMaskGenerator
 
-    def _locate(self) -> tuple[Path | None, str]:
+    @cached_property
+    def _located(self) -> tuple[Path | None, str]:
         folder, _ = locate_transformers_model(self.checkpoint, self.revision, self.download)
         digest = hash_weights(folder)
         if self.sha256 and not digest.startswith(self.sha256.lower()):
@@ -85,7 +87,7 @@ class TransformersRegions(MaskGeneratorRegions):
         return folder, digest
 
     def _build(self) -> nn.Module:
-        folder, _ = self._located()
+        folder, _ = self._located
         assert folder is not None
         config = _read_config(folder)
         from transformers import AutoImageProcessor, AutoModelForMaskGeneration

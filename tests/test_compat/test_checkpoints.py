@@ -164,6 +164,8 @@ def test_every_scheme_reads_safely(tmp_path, monkeypatch):
     for address in (*addresses, 'pavi://evil', 's3://x/evil.pth'):
         with pytest.raises(CheckpointError, match=r'evil(\.pth)? holds a'):
             load(address)
+    with pytest.raises(CheckpointError):  # as onedl-mmengine's loaders call it
+        host._safe_torch_load(str(path), map_location='cpu')
     assert not (tmp_path / 'was_here').exists()
     assert set(host.CheckpointLoader._schemes) == {
         '', 'http://', 'https://', 'pavi://', r'(\S+\:)?s3://', r'(\S+\:)?petrel://',

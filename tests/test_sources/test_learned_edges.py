@@ -130,7 +130,7 @@ def test_description_holds_everything_that_decides(file):
     source = LearnedEdgeRegions(file, threshold=0.1, sigma=2)
     assert source.describe() == {
         'type': 'LearnedEdgeRegions',
-        'checkpoint_sha256': source._located()[1],
+        'checkpoint_sha256': source._located[1],
         'threshold': 0.1,
         'sigma': 2.0,
     }

@@ -121,7 +121,7 @@ class InterruptionHook(Hook):
             runner.train_loop.stop_training = True
         # A validation, or the rest of an epoch, could take longer than there is time.
         if _validation_due(runner, done) or not hasattr(runner.train_loop, 'dataloader_iterator'):
-            self._leave()
+            raise SystemExit(0)
 
     def after_val_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
@@ -133,7 +133,7 @@ class InterruptionHook(Hook):
             if isinstance(hook, EMAHook):  # the averaged weights are in the model's place
                 hook._swap_ema_parameters()
         self._save(runner, runner.iter)
-        self._leave()
+        raise SystemExit(0)
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Note that this iteration's validation is done."""
@@ -180,10 +180,6 @@ class InterruptionHook(Hook):
             meta = {'epoch': runner.epoch, 'iter': done}
             hook.filename_tmpl = 'iter_{}.pth' if hook.by_epoch else hook.filename_tmpl
             hook._save_checkpoint_with_step(runner, done, meta=meta)
-
-    @staticmethod
-    def _leave() -> None:
-        raise SystemExit(0)
 
 
 def _loaders_of(loop: Any) -> list[DataLoader]:
