@@ -33,7 +33,7 @@ from mmsamdistill.datasets import add_regions_to_pipeline
 # A twin may differ from its plain configuration here, and nowhere else.
 TWIN_KEYS = {
     *('model', 'train_dataloader', 'optim_wrapper', 'custom_hooks'),
-    *('distill', 'cascade_optim_wrapper', 'region_cache_hook'),
+    *('distill', 'cascade_optim_wrapper', 'region_cache_hook', 'find_unused_parameters'),
 }
 # Where the maps of each data set lie, said once in its base.
 REGION_FOLDERS = {
@@ -108,7 +108,7 @@ def test_twin_differs_from_plain_only_where_it_says_so(name):
 
 @pytest.mark.parametrize('name', [name for name in TWINS if not name.startswith('demo')])
 def test_twin_repeats_no_default(name):
-    assert load(name).model.keys() == {'type', 'restorer', 'regions'}
+    assert load(name).model.keys() == {'type', 'restorer', 'regions', 'teacher_interval'}
 
 
 def test_twins_differ_in_their_plain_configuration_alone():

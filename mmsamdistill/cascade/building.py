@@ -87,8 +87,6 @@ def check_options(
     check_number(1, whole=True, teacher_interval=teacher_interval)
     if teacher_momentum is not None and not 0 < teacher_momentum <= 1:
         raise ValueError(f'teacher_momentum={teacher_momentum} must be None or in (0, 1]')
-    if teacher_interval > 1 and stage == 'teacher':
-        raise ValueError("teacher_interval above 1 leaves stage='teacher' with nothing to train")
 
 
 def check_warmup(name: str, warmup: Sequence[int]) -> tuple[int, int]:

@@ -25,7 +25,8 @@ class CascadeOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         paramwise_cfg: MMEngine's parameter-wise options.
 
     Raises:
-        ValueError: When called with a model that is not a cascade (has no ``restorer``).
+        ValueError: When called with a model that is not a cascade (has no ``restorer``), or with
+            one whose teacher rests in some steps while DDP waits for all gradients in each.
 
     Source: the clip itself is torch's.
     """
@@ -48,6 +49,7 @@ class CascadeOptimWrapperConstructor(DefaultOptimWrapperConstructor):
                 f'CascadeOptimWrapperConstructor clips student and teacher apart, but '
                 f'{type(cascade).__name__} is no cascade; remove `constructor` from optim_wrapper'
             )
+        _check_search(model, cascade)
         student = list(cascade.restorer.parameters())
         mine = {id(parameter) for parameter in student}
         others = [p for p in cascade.parameters() if id(p) not in mine]
@@ -57,6 +59,16 @@ class CascadeOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         ]
         wrapper._clip_grad = lambda: _clip_each(wrapper, clips)
         return wrapper
+
+
+def _check_search(model: nn.Module, cascade: nn.Module) -> None:
+    rests = getattr(cascade, 'teacher_interval', 1) > 1 and cascade.stage == 'joint'
+    if rests and not getattr(model, 'find_unused_parameters', True):
+        raise ValueError(
+            f'with teacher_interval={cascade.teacher_interval} the teacher has no gradient in some '
+            'steps, which DDP would wait for: add find_unused_parameters=True to the config, or '
+            'take teacher_interval=1'
+        )
 
 
 Clip = tuple[Callable | None, list[nn.Parameter], str]

@@ -264,7 +264,6 @@ def test_region_map_of_another_size_is_refused():
         ({'sgr_loss': {'type': 'SGRLoss'}, 'analyzer': None}, 'analyzer'),
         ({'teacher_interval': 0}, 'teacher_interval=0'),
         ({'teacher_interval': 1.5}, 'teacher_interval=1.5'),
-        ({'teacher_interval': 2, 'stage': 'teacher'}, 'nothing to train'),
     ],
 )
 def test_wrong_arguments_are_named(wrong, message):
@@ -359,6 +358,15 @@ def test_between_its_steps_the_teacher_rests():
     MessageHub._instance_dict.pop('interval')
     assert {'loss_rec_teacher', 'loss_spd', 'loss_sgr', 'psnr_teacher'} <= set(log)
     assert not all(torch.equal(model.state_dict()[name], before[name]) for name in rests)
+
+
+def test_a_teacher_that_is_trained_first_never_rests():
+    model = build(teacher_interval=2, stage='teacher', **FULL)
+    hub = MessageHub.get_instance('interval')
+    hub.update_info('iter', 1)
+    log = losses_of(model)
+    MessageHub._instance_dict.pop('interval')
+    assert 'loss_rec_teacher' in log
 
 
 def test_gradient_accumulation_equals_the_larger_batch():

@@ -1,8 +1,10 @@
+import contextlib
 import copy
 
 import pytest
 import torch
 from mmagic.registry import MODELS
+from mmengine.model import MMDistributedDataParallel
 from mmengine.optim import build_optim_wrapper
 from toy import batch, cascade_model, plain_model
 
@@ -81,3 +83,25 @@ def test_unknown_clip_and_plain_model_are_named(model):
         step(model, clip_grad={'max_norm': 1.0}, teacher_clip_grad={'type': 'sign'})
     with pytest.raises(ValueError, match='no cascade'):
         step(MODELS.build(plain_model()), clip_grad={'max_norm': 1.0})
+
+
+@pytest.mark.parametrize(
+    ('interval', 'stage', 'search', 'refused'),
+    [
+        (2, 'joint', False, True),
+        (2, 'joint', True, False),
+        (1, 'joint', False, False),
+        (2, 'student', False, False),
+        (2, 'teacher', False, False),
+    ],
+)
+def test_a_teacher_that_rests_wants_ddp_to_look_for_it(interval, stage, search, refused):
+    # Without processes: what the constructor asks of the wrapper.
+    wrapper = MMDistributedDataParallel.__new__(MMDistributedDataParallel)
+    torch.nn.Module.__init__(wrapper)
+    wrapper.module = MODELS.build(cascade_model(teacher_interval=interval, stage=stage))
+    wrapper.find_unused_parameters = search
+    config = {'optimizer': SGD, 'constructor': 'CascadeOptimWrapperConstructor'}
+    expected = pytest.raises(ValueError, match='find_unused_parameters=True')
+    with expected if refused else contextlib.nullcontext():
+        build_optim_wrapper(wrapper, config)

@@ -61,9 +61,12 @@ def test_two_processes_train_as_one_does(tmp_path):
     model = cascade_model(
         sgr_loss={'type': 'SGRLoss'},
         analyzer={'type': 'VGGAnalyzer', 'weights': 'random', 'layers': ('relu1_2',)},
+        teacher_interval=2,
     )
     run_training(same_batches(config(data, tmp_path / 'one', model), 4))
-    path = written(same_batches(config(data, tmp_path / 'two', model), 2), tmp_path / 'two.py')
+    settings = same_batches(config(data, tmp_path / 'two', model), 2)
+    settings.find_unused_parameters = True
+    path = written(settings, tmp_path / 'two.py')
     done = subprocess.run(
         ['bash', str(ROOT / 'tools/dist_train.sh'), str(path), '2'],
         env=environment(PORT=str(29600 + os.getpid() % 300)),

@@ -1,5 +1,7 @@
 """Which loss term moves the student? Shares of its gradient, and a remark when one is alone."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -18,7 +20,8 @@ class GradientShareHook(Hook):
 
     A loss value says nothing of this: a term of 0.001 may rule the training, and one of 5 may be
     without effect. The share of term t is the norm of its gradient in the student's parameters,
-    over the sum of the norms of all terms; it is logged as ``share_rec``, ``share_spd``, .... A
+    over the sum of the norms of all terms; it is logged as ``share_rec``, ``share_spd``, .... Of a
+    teacher that rests in some steps (``teacher_interval``), it is the share where it teaches. A
     look costs a forward pass and a backward pass a term; the run itself is unchanged by it.
 
     Args:
@@ -79,7 +82,7 @@ def gradient_shares(cascade: nn.Module, data_batch: Any) -> dict[str, float]:
     # A forward pass draws random numbers, and batch normalisation counts what it sees.
     buffers = [(each, each.clone()) for each in cascade.buffers()]
     devices = [parameters[0].device] if parameters[0].is_cuda else []
-    with torch.random.fork_rng(devices=devices), torch.enable_grad():
+    with torch.random.fork_rng(devices=devices), torch.enable_grad(), _teaching(cascade):
         data = cascade.data_preprocessor(data_batch, True)
         losses = cascade(**data, mode='loss')
         norms = {
@@ -94,6 +97,16 @@ def gradient_shares(cascade: nn.Module, data_batch: Any) -> dict[str, float]:
     norms = {name: norm for name, norm in norms.items() if norm is not None}
     total = sum(norms.values())
     return {name: norm / total for name, norm in norms.items()} if total > 0 else {}
+
+
+@contextlib.contextmanager
+def _teaching(cascade: nn.Module) -> Iterator[None]:
+    """Let the teacher teach in this step, as it may rest in the very steps that are looked at."""
+    interval, cascade.teacher_interval = cascade.teacher_interval, 1
+    try:
+        yield
+    finally:
+        cascade.teacher_interval = interval
 
 
 def _norm(loss: Tensor, parameters: list[nn.Parameter]) -> float | None:
