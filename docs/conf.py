@@ -63,6 +63,7 @@ html_math_renderer = 'mathml'  # the default fetches MathJax from a server at ev
 html_theme = 'pydata_sphinx_theme'
 html_copy_source = False
 html_extra_path = ['index.html']
+html_static_path = html_css_files = ['site.css']
 html_theme_options = {
     'show_prev_next': False,
     'secondary_sidebar_items': ['page-toc'],
@@ -99,12 +100,20 @@ def toctree(*entries: str) -> str:
     return '\n'.join(['', '```{toctree}', ':hidden:', *entries, '```', ''])
 
 
+def to_mathml(formula: str, display: str = 'inline') -> str:
+    """Return what browsers show by themselves; words are names there, not products of letters."""
+    named = re.sub(r'(?<![\\A-Za-z])(?![NCHW]+\b)[A-Za-z]{2,}', r'\\mathrm{\g<0>}', formula)
+    if '&' in named:
+        named = rf'\begin{{align*}}{named}\end{{align*}}'
+    return convert(named, display=display)
+
+
 def write_formula(translator: Any, node: nodes.Node) -> None:
-    """Write a formula as MathML, which browsers show by themselves."""
+    """Write a formula as MathML, a block of its own so that it can be scrolled."""
     if isinstance(node, nodes.math_block):
-        translator.body.append(f'<p>{convert(node.astext(), display="block")}</p>')
+        translator.body.append(f'<p class="formula">{to_mathml(node.astext(), "block")}</p>')
     else:
-        translator.body.append(convert(node.astext()))
+        translator.body.append(to_mathml(node.astext()))
     raise nodes.SkipNode
 
 

@@ -1,5 +1,6 @@
 """The documents for contributors name what exists, and all machinery runs the same commands."""
 
+import importlib.util
 import re
 from pathlib import Path
 
@@ -62,6 +63,17 @@ def test_links_to_other_sites_are_of_a_form_that_was_looked_at():
     ]
     assert len(links) > 20
     assert not [link for link in links if not form.fullmatch(link)]
+
+
+def test_formulas_of_several_lines_are_aligned_and_words_are_upright():
+    spec = importlib.util.spec_from_file_location('site_settings', ROOT / 'docs/conf.py')
+    settings = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(settings)
+    shown = settings.to_mathml(r'F &= SPF(x) \\ L &= \lambda C H W')
+    assert shown.count('<mtr>') == 2
+    assert '>&<' not in shown
+    upright = re.findall('<mi mathvariant="normal">(.)</mi>', shown)
+    assert upright == ['S', 'P', 'F']
 
 
 def test_files_are_named():
