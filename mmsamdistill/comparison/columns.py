@@ -113,6 +113,7 @@ def find_columns(folders: Mapping[str, str | Path], images: Sequence[str] | None
     """
     if TRUTH not in folders or len(folders) < 2:
         raise KeyError(f'columns {list(folders)}: expected {TRUTH!r} and at least one other')
+    # The truth is the last column, wherever it was named.
     order = [name for name in folders if name != TRUTH] + [TRUTH]
     files = {name: find_images(folders[name]).files for name in order}
     # What is named has to exist, and every column has to have it.

@@ -38,6 +38,7 @@ class Scores:
     def gain(self, key: str, first: str, last: str) -> float:
         """PSNR of one column minus that of another in dB; 0 if both restored it perfectly."""
         a, b = (self.values[key][name]['PSNR'] for name in (first, last))
+        # Two infinite values differ by nothing, not by NaN.
         return 0.0 if a == b else b - a
 
     def mean(self, column: str, metric: str) -> float:

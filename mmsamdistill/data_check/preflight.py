@@ -74,6 +74,7 @@ def _missing(dataset: dict[str, Any]) -> list[str]:
         for key, path in leaf.folders().items()
         if not is_there(path)
     )
+    # Parts of one data set may name the same folder.
     return list(dict.fromkeys(phrases))
 
 

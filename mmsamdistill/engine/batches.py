@@ -58,6 +58,7 @@ def crop_images(batch: Batch, top: int, left: int, size: int) -> None:
             raise ValueError(
                 f'cannot crop {size}x{size} at ({top}, {left}) out of an image of {height}x{width}'
             )
+        # Whatever lies over the image is told by its size.
         for name, value in list(sample.items()):
             if not isinstance(value, Tensor) or value.dim() < 2:
                 continue
@@ -80,6 +81,7 @@ def common_regions(first: Tensor, second: Tensor) -> Tensor:
         raise ValueError(
             f'label maps of {tuple(first.shape)} and {tuple(second.shape)} lie over no one image'
         )
+    # One number for each pair of labels, 0 where one of them is none; then 1 to K.
     pairs = first.long() * (int(second.max()) + 1) + second.long()
     pairs[(first == 0) | (second == 0)] = 0
     values, ranks = torch.unique(pairs, return_inverse=True)

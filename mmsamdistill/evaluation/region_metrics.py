@@ -108,6 +108,7 @@ class RegionPSNR(ProtocolMetric):
             parts = torch.tensor([r[name] for r in results if r[name][1]], dtype=torch.float64)
             if not len(parts):
                 continue
+            # The pixels of the whole set count as those of one image.
             if self.average == 'pixels':
                 parts = parts.sum(0, keepdim=True)
             metrics[name] = decibel(parts[:, 0] / parts[:, 1], self.protocol.peak).mean().item()

@@ -25,6 +25,7 @@ def metric_rows(
     """
     rows: dict[str, Row] = {}
     for key, value in metrics.items():
+        # The prefix may have slashes itself.
         prefix, _, name = key.rpartition('/')
         dataset = prefix or fallback
         if dataset not in rows:

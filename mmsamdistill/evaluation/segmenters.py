@@ -157,6 +157,7 @@ def registered_segmenter(
         FileNotFoundError: If there is no such file.
         ValueError: If the weights do not fit.
     """
+    # In the scope that its config names, if it names one.
     network = model if isinstance(model, nn.Module) else MODELS.build(dict(model))
     if checkpoint is not None:
         weights = find_state_dict(read_checkpoint(checkpoint))

@@ -169,6 +169,7 @@ def _encoder(
 ) -> nn.ModuleList:
     blocks, channels = nn.ModuleList(), widths[0]
     for level, width in enumerate(widths):
+        # The coarsest level is halved no more, and gets nothing from the stage before.
         down = level + 1 < len(widths)
         blocks.append(
             _HINBlock(channels, width, relu_slope, half_norm[level], down, fuse=fuse and down)

@@ -154,6 +154,7 @@ def _cover(length: int, side: int) -> Iterator[tuple[int, int]]:
     """Cover an axis by the fewest windows, spaced as the published code spaces them."""
     length = int(length)
     side = min(side, length)
+    # The fewest that cover it; the last one ends where the axis does.
     count = -(-length // side)
     step = -(-(length - side) // max(count - 1, 1))
     for index in range(count):

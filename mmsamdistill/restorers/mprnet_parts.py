@@ -161,6 +161,7 @@ class OriginalResolutionNet(nn.Module):
         for level in (1, 2, 3):
             x = getattr(self, f'orb{level}')(x)
             for source, features in (('enc', encoded), ('dec', decoded)):
+                # All at full resolution, whichever level they are of.
                 finest = features[level - 1]
                 if level > 1:
                     finest = getattr(self, f'up_{source}{level - 1}')(finest)

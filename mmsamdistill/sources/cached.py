@@ -46,6 +46,7 @@ class CachedRegions(RegionSource):
                 f'transforms that normalise or resize'
             )
         expected = (images.shape[0], *images.shape[2:])
+        # Data samples keep a channel, which a stack of maps does not have.
         if labels.dim() == 4 and labels.shape[1] == 1:
             labels = labels.squeeze(1)
         if tuple(labels.shape) != expected:

@@ -94,6 +94,7 @@ def _draw(low: int, high: int) -> int:
 
 
 def _roll_away(labels: Tensor) -> Tensor:
+    # By a quarter to three quarters of each side, or large regions would stay in place.
     shifts = [_draw((side + 3) // 4, 3 * side // 4) for side in labels.shape]
     return labels.roll(shifts, dims=(0, 1))
 

@@ -125,6 +125,7 @@ class _EdgeNetwork(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
+        # Of each block, the last activation is looked at before it is halved.
         layers: list[nn.Module] = []
         self.taps = []
         channels = 3

@@ -55,6 +55,7 @@ class RegionSource(nn.Module):
         """
         _check_images(images)
         labels = self.find(images.detach(), data_samples)
+        # A source of one's own is believed as little as its images.
         expected = (images.shape[0], *images.shape[2:])
         if tuple(labels.shape) != expected:
             raise ValueError(

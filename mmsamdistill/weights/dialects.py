@@ -232,6 +232,7 @@ def _select(checkpoint: Mapping[str, Any], ema: bool) -> Mapping[str, Any]:
     raw = [key for key in _RAW if isinstance(checkpoint.get(key), Mapping)]
     if averaged and not raw and not ema:
         raise ValueError(f'the checkpoint holds averaged weights ({averaged[0]!r}) and no raw ones')
+    # A file with none of these names is the weights themselves.
     found = averaged + raw if ema else raw
     return checkpoint[found[0]] if found else checkpoint
 

@@ -61,6 +61,7 @@ class GradientShareHook(Hook):
                 self._remark(runner, name, share)
 
     def _remark(self, runner: Runner, name: str, share: float) -> None:
+        # Said once for each change, not at each look.
         state = 'dead' if share < self.dead else 'dominant' if share > self.dominant else ''
         if state and self.remarked.get(name) != state:
             advice = {

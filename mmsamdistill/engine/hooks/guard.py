@@ -117,6 +117,7 @@ class FiniteHook(Hook):
         return method
 
     def _describe(self, bad: str) -> str:
+        # A term of the loss says more than the parameter that it reached.
         for losses, files in self._recent:
             terms = [name for name, fine in _finite(losses).items() if not fine]
             parts = [term for term in terms if term != 'loss'] or terms

@@ -164,6 +164,7 @@ class InterruptionHook(Hook):
             return self.received is not None
         if (runner.iter + 1) % self.interval:
             return False
+        # All leave after the same iteration: who is left alone waits for ever.
         flag = torch.tensor([self.received or 0], device=get_comm_device())
         all_reduce(flag, 'max')
         if flag.item():
@@ -177,6 +178,7 @@ class InterruptionHook(Hook):
         if hook is None:
             runner.logger.warning('without a CheckpointHook nothing is saved')
         elif not str(hook.last_ckpt).endswith(os.sep + hook.filename_tmpl.format(done)):
+            # Within an epoch a name with its number would say that it is over.
             meta = {'epoch': runner.epoch, 'iter': done}
             hook.filename_tmpl = 'iter_{}.pth' if hook.by_epoch else hook.filename_tmpl
             hook._save_checkpoint_with_step(runner, done, meta=meta)

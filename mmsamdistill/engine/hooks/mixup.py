@@ -78,6 +78,7 @@ class MixupHook(Hook):
 def mix_batch(batch: Batch, partners: np.ndarray, weights: np.ndarray) -> None:
     """Mix every image of a batch with another one of it."""
     images, samples = images_of(batch), batch['data_samples']
+    # As they are: each image is also the partner of another.
     truths = [sample.gt_img for sample in samples]
     regions = [sample.get('regions') for sample in samples]
     batch['inputs'] = [

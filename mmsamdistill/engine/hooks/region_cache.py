@@ -115,6 +115,7 @@ class RegionCacheHook(Hook):
             fit.different = compute_again(store, images, source, *how)
         if fit.ok:
             return None
+        # The command repeats what made the cache, but for what is expected otherwise.
         wanted = self.source
         if wanted is None and self.expected is not None:
             made_by = (store.manifest or {}).get('source', {})
