@@ -73,7 +73,9 @@ def check_data_of(cfg: Config) -> Iterator[Finding]:
             verdict = FAILED if not report.ok else REMARK if report.remarks else OK
             yield verdict, 'data', str(report)
         training = [report for report in reports if report.split == 'train']
-        if training and all(report.ok for report in training):
+        if not training:
+            yield FAILED, 'data', 'the config has no train_dataloader'
+        elif all(report.ok or report.regions for report in training):
             yield from _check_caches(cfg)
 
 
@@ -142,11 +144,10 @@ def _check_caches(cfg: Config) -> Iterator[Finding]:
     hooks = [dict(each) for each in cfg.get('custom_hooks') or [] if isinstance(each, dict)]
     own = next((each for each in hooks if type_name(each) == 'RegionCacheHook'), {})
     hook = RegionCacheHook(**{key: own[key] for key in own if key not in ('type', 'priority')})
-    loader = SimpleNamespace(dataset=DATASETS.build(cfg.train_dataloader.dataset))
-    runner = SimpleNamespace(cfg=cfg, train_dataloader=loader, model=nn.Linear(1, 1))
     try:
-        hook.before_train(runner)
-    except ValueError as error:
+        loader = SimpleNamespace(dataset=DATASETS.build(cfg.train_dataloader.dataset))
+        hook.before_train(SimpleNamespace(cfg=cfg, train_dataloader=loader, model=nn.Linear(1, 1)))
+    except (FileNotFoundError, ValueError) as error:
         yield FAILED, 'region cache', str(error)
     else:
         yield OK, 'region cache', f'{", ".join(folders)} fits'
@@ -166,7 +167,7 @@ def _check_memory(cfg: Config, model: nn.Module, step: Any, device: torch.device
     leaves = [leaf for each in datasets_of(cfg, 'train') for leaf in leaves_of(each)]
     side = max((leaf.patch() for leaf in leaves), default=0)
     if not side:
-        return REMARK, 'memory', 'the training data are not cropped: nothing to estimate by'
+        return REMARK, 'memory', 'no training data that are cropped: nothing to estimate by'
     batch = cfg.train_dataloader.get('batch_size', 1)
     needed = estimate_memory(model, step, batch, side, device)
     text = f'about {_gib(needed)} for a step of {batch} x {side} x {side}, single precision'

@@ -1,5 +1,6 @@
 """What a training would stumble over is found before it runs, and said with the cure."""
 
+import cv2
 import pytest
 import torch
 from mmengine.config import Config
@@ -62,7 +63,32 @@ def test_a_cache_that_was_made_otherwise_fails_with_the_command_that_mends_it(cf
     *_, (verdict, what, text) = check_data_of(cfg)
     assert (verdict, what) == (FAILED, 'region cache')
     assert 'scale' in text
-    assert 'tools/extract_regions.py' in text
+    assert 'mmsamdistill extract_regions' in text
+
+
+def test_a_missing_cache_and_one_of_other_images_fail_with_the_command_for_these_images(
+    cfg, tmp_path
+):
+    cfg.train_dataloader.dataset.regions = str(tmp_path / 'nowhere')
+    *_, (verdict, what, text) = check_data_of(cfg)
+    assert (verdict, what) == (FAILED, 'region cache')
+    assert f'mmsamdistill extract_regions {tmp_path / "gt"} {tmp_path / "nowhere"}' in text
+    others = tmp_path / 'others'
+    others.mkdir()
+    for path in (tmp_path / 'gt').glob('*.png'):
+        cv2.imwrite(str(others / path.name), 255 - cv2.imread(str(path)))
+    extract(others, tmp_path / 'nowhere', SuperpixelRegions())
+    *_, (verdict, what, text) = check_data_of(cfg)
+    assert (verdict, what) == (FAILED, 'region cache')
+    assert 'stale' in text
+    assert f'mmsamdistill extract_regions {tmp_path / "gt"} {tmp_path / "nowhere"}' in text
+
+
+def test_without_training_data_no_training_can_run(cfg):
+    cfg.pop('train_dataloader')
+    ((verdict, _, text), *_) = [each for each in check_data_of(cfg) if each[0] != OK]
+    assert verdict == FAILED
+    assert 'no train_dataloader' in text
 
 
 def test_a_plain_config_has_no_cache_to_look_at(tmp_path):

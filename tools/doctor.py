@@ -151,10 +151,15 @@ def main() -> int:
         show([('FAILED', 'import', str(error))])
         return 1
     cfg = read_config(args.config, args.cfg_options) if args.config else None
+    try:
+        device = find_device(args.device)
+    except ValueError as error:
+        failed |= show([('FAILED', 'device', str(error))])
+        device = find_device('cpu')
     failed |= show(diagnosis.check_machine())
     if cfg is not None:
         failed |= show(diagnosis.check_data_of(cfg))
-    failed |= show(diagnosis.check_step(cfg, find_device(args.device)))
+    failed |= show(diagnosis.check_step(cfg, device))
     print('something FAILED, see above' if failed else 'a training can run')
     return int(failed)
 

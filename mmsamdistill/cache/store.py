@@ -52,7 +52,7 @@ class RegionStore:
         if not self.root.is_dir():
             raise FileNotFoundError(
                 f'there is no region cache {root}; make it by: '
-                f'python tools/extract_regions.py IMAGES {root} --source sam --checkpoint SAM.pth'
+                f'mmsamdistill extract_regions IMAGES {root} --source sam --checkpoint SAM.pth'
             )
 
     def path(self, key: str) -> Path:
@@ -71,7 +71,7 @@ class RegionStore:
             return read_map(path)
         except FileNotFoundError:
             raise FileNotFoundError(
-                f'region map {path} does not exist; tools/extract_regions.py adds what is missing'
+                f'region map {path} does not exist; mmsamdistill extract_regions makes it'
             ) from None
 
     def size(self, key: str) -> tuple[int, int]:
@@ -212,8 +212,10 @@ def fitting_command(
     manifest = store.manifest or {}
     made_by = manifest.get('source', {})
     wanted = dict(source or made_by or {'type': 'sam', 'checkpoint': 'SAM.pth'})
-    folder = manifest.get('images') or _folder_of(images)
-    words = ['python', 'tools/extract_regions.py', folder, str(store.root)]
+    folder = manifest.get('images')
+    if not folder or (images and not _holds(folder, images)):
+        folder = _folder_of(images)
+    words = ['mmsamdistill', 'extract_regions', folder, str(store.root)]
     words += ['--source', wanted.pop('type', made_by.get('type', 'sam'))]
     digest = wanted.pop('checkpoint_sha256', None)
     checkpoint = wanted.pop('checkpoint', None)
@@ -223,6 +225,12 @@ def fitting_command(
     words += ['--cfg-options', *options] if options else []
     words += [] if keep else ['--overwrite']
     return shlex.join(map(str, words))
+
+
+def _holds(folder: str, images: Mapping[str, Sequence[Path]]) -> bool:
+    """Whether the maps were made in a folder of these images, not of others."""
+    root = Path(folder).resolve()
+    return any(root in file.resolve().parents for files in images.values() for file in files)
 
 
 def _folder_of(images: Mapping[str, Sequence[Path]]) -> str:

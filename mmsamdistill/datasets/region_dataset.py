@@ -104,7 +104,7 @@ def _one_folder(regions: str | Sequence[str], dataset: dict[str, Any]) -> str:
         prefix = dataset.get('data_prefix') or {}
         images = Path(dataset.get('data_root') or '', prefix.get('gt') or prefix.get('img') or '')
         raise FileNotFoundError(
-            f'there is no region cache {regions}; make it by: python tools/extract_regions.py '
+            f'there is no region cache {regions}; make it by: mmsamdistill extract_regions '
             f'{images} {regions} --source sam --checkpoint SAM.pth'
         )
     return regions

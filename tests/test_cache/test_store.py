@@ -163,9 +163,9 @@ def test_keys_are_relative_stems_without_temporary_files(tmp_path):
 
 
 def test_missing_maps_and_caches_name_path_and_command(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r'none.*extract_regions\.py'):
+    with pytest.raises(FileNotFoundError, match=r'none.*extract_regions'):
         RegionStore(tmp_path / 'none')
-    with pytest.raises(FileNotFoundError, match=r'x/y\.png.*extract_regions\.py'):
+    with pytest.raises(FileNotFoundError, match=r'x/y\.png.*extract_regions'):
         RegionStore(tmp_path).read('x/y')
 
 

@@ -101,7 +101,7 @@ def test_each_dataset_has_its_own_cache(root, tmp_path):
 def test_missing_cache_names_the_command_for_these_images(root):
     with pytest.raises(FileNotFoundError) as caught:
         RegionDataset(dataset_config(root), 'data/nowhere')
-    assert f'extract_regions.py {root / "gt"} data/nowhere' in str(caught.value)
+    assert f'extract_regions {root / "gt"} data/nowhere' in str(caught.value)
 
 
 def test_what_is_no_dataset_configuration_is_refused(root):

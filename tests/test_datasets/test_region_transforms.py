@@ -302,7 +302,7 @@ def test_missing_map_names_image_map_and_command(data):
     load_map = LoadRegionMap(str(data / 'regions'))
     with pytest.raises(FileNotFoundError) as caught:
         load_map({'gt': np.zeros((2, 2, 3)), 'key': 'q', 'gt_path': 'gt/q.jpg'})
-    for part in ('gt/q.jpg', 'regions/q.png', 'extract_regions.py gt '):
+    for part in ('gt/q.jpg', 'regions/q.png', 'extract_regions gt '):
         assert part in str(caught.value)
 
 
@@ -310,7 +310,7 @@ def test_mis_sized_map_names_files_and_both_sizes(data):
     load_map = LoadRegionMap(str(data / 'regions'))
     with pytest.raises(ValueError, match='37 x 41') as caught:
         load_map({'gt': np.zeros((41, 37, 3)), 'key': 'a/x', 'gt_path': 'gt/a/x.jpg'})
-    for part in ('regions/a/x.png', 'gt/a/x.jpg', '41 x 37', 'extract_regions.py'):
+    for part in ('regions/a/x.png', 'gt/a/x.jpg', '41 x 37', 'extract_regions'):
         assert part in str(caught.value)
 
 
@@ -339,7 +339,7 @@ def test_load_says_what_it_needs(data):
         load_map({'key': 'a/x'})
     with pytest.raises(ValueError, match='sequence of frames'):
         load_map({'key': 'a/x', 'gt': [np.zeros((37, 41, 3))]})
-    with pytest.raises(FileNotFoundError, match=r'extract_regions\.py'):
+    with pytest.raises(FileNotFoundError, match=r'extract_regions'):
         LoadRegionMap(str(data / 'nowhere'))
 
 

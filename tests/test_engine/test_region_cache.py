@@ -67,8 +67,8 @@ def command_in(message):
 
 def run_command(command):
     """What a user does with the message."""
-    assert command[0] == 'python'
-    assert runpy.run_path(str(ROOT / command[1]))['main'](command[2:]) == 0
+    assert command[0] == 'mmsamdistill'
+    assert runpy.run_path(str(ROOT / f'tools/{command[1]}.py'))['main'](command[2:]) == 0
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,9 @@ def test_the_exit_code_tells_whether_something_failed(doctor, tmp_path, monkeypa
     assert 'a training can run' in output
     assert 'edvr' in output
     (tmp_path / 'gt/0.png').write_bytes(b'')
+    sys.argv[-1] = 'cuda:99'
     assert doctor.main() == 1
     output = capsys.readouterr().out
     assert 'FAILED  data' in output
+    assert "FAILED  device: device 'cuda:99' is not there" in output
     assert 'ok      step' in output  # looked at all the same
