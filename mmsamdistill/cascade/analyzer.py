@@ -3,6 +3,7 @@
 import math
 import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -68,6 +69,7 @@ class VGGAnalyzer(FrozenNetwork):
         scale: Shrink the images by this factor first, in (0, 1]. Default: 0.5, at which the
             analyser costs a quarter, a cell sees twice as far, and students were as good
             (``docs/results.md``). Under ``randomness=dict(deterministic=True)`` a GPU wants 1 / k.
+        bfloat16: Convolve in bfloat16, forward and backward. Default: False.
 
     Shape:
         - images: (N, 3, H, W), RGB in [0, 1]
@@ -96,6 +98,7 @@ class VGGAnalyzer(FrozenNetwork):
         layers: Sequence[str] = ('relu2_2', 'relu3_3'),
         weights: str | Path = 'imagenet',
         scale: float = 0.5,
+        bfloat16: bool = False,
     ) -> None:
         super().__init__()
         if not 0 < scale <= 1:
@@ -109,6 +112,7 @@ class VGGAnalyzer(FrozenNetwork):
         self.depth = depth
         self.layers = tuple(layers)
         self.scale = scale
+        self.bfloat16 = bfloat16
         # Read at the first forward pass: building a model needs neither network nor wheel.
         self._to_read = str(weights) if str(weights) in ('imagenet', 'edges') else None
         self._of_edges = str(weights) == 'edges' or Path(weights).suffix == '.h5'
@@ -145,11 +149,15 @@ class VGGAnalyzer(FrozenNetwork):
             )
         if self.scale < 1:
             images = _shrink(images, self.scale)
-        return self.network(images)
+        # The weights stay what they are, and so does the normalisation before them.
+        half = torch.autocast(images.device.type, torch.bfloat16)
+        with half if self.bfloat16 else nullcontext():
+            return self.network(images)
 
     def extra_repr(self) -> str:
         """Say what this analyser reads, for ``print(model)``."""
-        return f'depth={self.depth}, layers={self.layers}, scale={self.scale}'
+        half = ', bfloat16' if self.bfloat16 else ''
+        return f'depth={self.depth}, layers={self.layers}, scale={self.scale}{half}'
 
     def _read(self, weights: str | Path) -> None:
         if self._of_edges:

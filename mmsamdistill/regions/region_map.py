@@ -1,7 +1,5 @@
 """The region map: a batch of label maps and everything that is computed with it."""
 
-from functools import cached_property
-
 import torch
 from torch import Tensor
 
@@ -46,6 +44,7 @@ class RegionMap:
         self.ids = ids
         self.image_index = image_index
         self._counts = counts
+        self._places: tuple[Tensor, int] | None = None
 
     @classmethod
     def from_labels(cls, labels: 'Tensor | RegionMap') -> 'RegionMap':
@@ -132,13 +131,16 @@ class RegionMap:
         image = pixels.view(rows.shape[0], num_images, height, width).movedim(0, 1)
         return image.to(values.dtype).contiguous()
 
-    @cached_property
+    @property
     def _slots(self) -> tuple[Tensor, int]:
         """Where the sums of each pixel's region lie in a table, and how many a region has."""
-        if self.num_regions > _MOST_STRIPED_REGIONS:
-            return self.ids.flatten(), 1
-        stripe = torch.arange(self.ids.shape[2], device=self.device) % _STRIPES
-        return (self.ids * _STRIPES + stripe).flatten(), _STRIPES
+        if self._places is None:  # not a cached_property, whose lock no compiler goes through
+            if self.num_regions > _MOST_STRIPED_REGIONS:
+                self._places = self.ids.flatten(), 1
+            else:
+                stripe = torch.arange(self.ids.shape[2], device=self.device) % _STRIPES
+                self._places = (self.ids * _STRIPES + stripe).flatten(), _STRIPES
+        return self._places
 
     def boundaries(self) -> Tensor:
         """Pixels whose region differs from that of a 4-neighbour: ``(N, 1, H, W)`` bool.

@@ -104,6 +104,23 @@ def test_scale_shrinks_the_images_by_their_mean():
     assert half(torch.rand(1, 3, 13, 16))[0].shape[2:] == (6, 8)
 
 
+def test_in_bfloat16_features_and_gradient_keep_their_direction():
+    images = torch.rand(1, 3, 24, 24, generator=torch.Generator().manual_seed(0))
+    found = []
+    for bfloat16 in (False, True):
+        analyzer = random_analyzer(bfloat16=bfloat16)
+        leaf = images.clone().requires_grad_()
+        features = analyzer(leaf)
+        assert {each.dtype for each in features} == {torch.bfloat16 if bfloat16 else torch.float32}
+        assert next(analyzer.network.parameters()).dtype == torch.float32
+        sum(each.float().square().mean() for each in features).backward()
+        found.append([each.detach().float().flatten() for each in (*features, leaf.grad)])
+    for single, half in zip(*found, strict=True):
+        assert not torch.equal(single, half)
+        assert torch.cosine_similarity(single, half, dim=0) > 0.99
+    assert 'bfloat16' in repr(analyzer)
+
+
 def test_taps_are_not_overwritten_by_later_layers():
     images = torch.rand(1, 3, 8, 8)
     alone = random_analyzer(['relu1_1'])(images)[0]

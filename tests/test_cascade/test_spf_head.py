@@ -325,3 +325,13 @@ def test_grey_images_are_told_which_key_to_set():
     with pytest.raises(ValueError, match=r'got \(1, 1, 8, 8\); .* spf=dict\(in_channels=1\)'):
         SPFHead(channels=4, depth=1)(image, regions)
     assert SPFHead(in_channels=1, channels=4, depth=1)(image, regions).shape == image.shape
+
+
+@pytest.mark.slow  # compiles
+def test_one_graph_whatever_the_number_of_regions():
+    head = trained()
+    torch._dynamo.reset()
+    compiled = torch.compile(head, fullgraph=True, backend='eager')
+    for count in (5, 0):
+        regions = RegionMap.from_labels(random_labels(count=count))
+        assert torch.equal(compiled(image_of(), regions), head(image_of(), regions))

@@ -56,7 +56,8 @@ def test_plain_against_distilled(tmp_path, monkeypatch, capsys):
 def test_a_thrifty_step_costs_less_memory_and_less_time_on_average(tmp_path, monkeypatch, capsys):
     model = cascade_model(NAFNET, teacher_interval=4)
     whole = {'model': model}
-    thrifty = {**whole, 'activation_checkpointing': ['teacher.generator']}
+    # The student's activations would wait for those of the teacher, whose backward comes first.
+    thrifty = {**whole, 'activation_checkpointing': ['restorer.generator']}
     shape = ('--shape', '64', '64', '--steps', '3')
     peaks = []
     for content in (whole, thrifty):
@@ -66,7 +67,7 @@ def test_a_thrifty_step_costs_less_memory_and_less_time_on_average(tmp_path, mon
         step = {key: float(rows['training: ms per step'][key]) for key in ('plain', 'distilled')}
         mean = float(rows['training: ms per step, one of 4 with the teacher']['distilled'])
         assert mean == pytest.approx((step['distilled'] + 3 * step['plain']) / 4, abs=0.02)
-    assert peaks[1] < peaks[0]
+    assert peaks[1] < 0.75 * peaks[0]
 
 
 @pytest.mark.slow
