@@ -3,6 +3,7 @@
 import argparse
 import json
 import statistics
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,12 @@ def parse_args() -> argparse.Namespace:
     add_shape(parser)
     parser.add_argument('--batch-size', type=int, default=1, help='images a step, default: 1')
     parser.add_argument('--steps', type=int, default=5, help='timed repetitions, default: 5')
+    parser.add_argument(
+        '--clock',
+        choices=('wall', 'cpu'),
+        default='wall',
+        help="of steps and predictions; 'cpu', the processor's time, on a machine that is shared",
+    )
     parser.add_argument('--json', type=Path, help='write all numbers to this file')
     parser.add_argument('--figure', type=Path, help='draw what the parts cost: png, pdf or svg')
     add_device(parser)
@@ -74,6 +81,7 @@ def measure(
     batch_size: int,
     steps: int,
     device: torch.device,
+    clock: Callable[[], float] | None = None,
 ) -> tuple[list[tuple[str, list[float], str, str]], list[dict[str, dict[str, float]]]]:
     """Measure all models side by side.
 
@@ -85,10 +93,12 @@ def measure(
     deployed = [getattr(model, 'restorer', model) for model in models]
     channels = image_channels(deployed[0])
     image = torch.rand(1, channels, *shape, device=device)
-    inference = time_in_turns([inference_step(model, image) for model in models], steps)
+    inference = time_in_turns(
+        [inference_step(model, image) for model in models], steps, clock=clock
+    )
     prepared = [training_step(model, shape, device, batch_size) for model in models]
     training = [step for step, _ in prepared]
-    seconds = time_in_turns(training, steps)
+    seconds = time_in_turns(training, steps, clock=clock)
     parts: list[dict[str, dict[str, float]]] = []
     for model, (step, optimizer) in zip(models, prepared, strict=True):
         flops: dict[str, float] = {**flops_by_part(model, step)}
@@ -180,7 +190,9 @@ def main() -> None:
     models = [build_model(each).to(device) for each in configs.values()]
     for model, each in zip(models, configs.values(), strict=True):
         turn_on_activation_checkpointing(model, each.get('activation_checkpointing') or [])
-    measured, parts = measure(models, tuple(args.shape), args.batch_size, args.steps, device)
+    clock = time.process_time if args.clock == 'cpu' else None
+    shape = tuple(args.shape)
+    measured, parts = measure(models, shape, args.batch_size, args.steps, device, clock)
     rows = []
     for name, values, form, quartiles in measured:
         cells = {key: format(value, form) for key, value in zip(configs, values, strict=True)}
@@ -191,6 +203,7 @@ def main() -> None:
     print(
         f'\n{args.config}, {args.shape[0]} x {args.shape[1]} pixels, '
         f'{args.batch_size} image(s) a training step, median of {args.steps}'
+        + (', processor time' if clock else '')
     )
     print(f'{machine}\n\n{to_markdown(rows)}\n\n{to_markdown(part_rows(names, parts))}')
     print('\nGFLOPs of a part are forward and backward, its ms forward alone; 16 regions an image.')

@@ -1,9 +1,11 @@
 import copy
+import itertools
 import json
 import os
 import runpy
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -101,10 +103,14 @@ def test_parts_add_up_in_json_and_a_figure(tmp_path, monkeypatch, capsys):
 
 def test_plain_config_alone(tmp_path, monkeypatch, capsys):
     Config({'model': NAFNET}).dump(tmp_path / 'plain.py')
-    options = ('--shape', '16', '16', '--steps', '1')
+    options = ('--shape', '16', '16', '--steps', '1', '--clock', 'cpu')
     wider = ('--cfg-options', 'model.generator.mid_channels=8')
     rows = table(run(monkeypatch, capsys, tmp_path / 'plain.py', *options))
+    # A clock that ticks once each time it is read.
+    monkeypatch.setattr(time, 'process_time', itertools.count().__next__)
     wide = table(run(monkeypatch, capsys, tmp_path / 'plain.py', *options, *wider))
+    assert wide['deployed: ms per image']['plain'] == '1000.00'
+    assert wide['training: ms per step']['plain'] == '1000.00'
     assert set(rows['deployed: parameters']) == {'cost', 'plain'}
     assert wide['deployed: parameters'] != rows['deployed: parameters']
 
