@@ -86,14 +86,6 @@ def read_record(path: str | Path) -> dict[str, Any] | None:
     return found
 
 
-def read_size(path: str | Path) -> tuple[int, int]:
-    """Height and width that a map declares, from its first bytes."""
-    with Path(path).open('rb') as file:
-        begin = file.read(len(PNG_SIGNATURE) + 25)
-    header = begin[len(PNG_SIGNATURE) + 4 :]
-    return png_size((header[:4], header[4:17]), path)
-
-
 def encode_labels(
     labels: np.ndarray, bits: int = 16, record: dict[str, Any] | None = None
 ) -> bytes:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from filelock import FileLock
 
-from mmsamdistill.cache.map_file import read_map, read_record, read_size
+from mmsamdistill.cache.map_file import read_map, read_record
 from mmsamdistill.files import parse_json, write_atomically
 
 FORMAT_VERSION = 1
@@ -73,10 +73,6 @@ class RegionStore:
             raise FileNotFoundError(
                 f'region map {path} does not exist; mmsamdistill extract_regions makes it'
             ) from None
-
-    def size(self, key: str) -> tuple[int, int]:
-        """Height and width of a map, without decoding it; raises as :meth:`read`."""
-        return read_size(self.path(key))
 
     def record(self, key: str) -> dict[str, Any] | None:
         """Where a map comes from, None if it does not say; raises as :meth:`read`."""
