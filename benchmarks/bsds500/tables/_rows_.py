@@ -36,15 +36,21 @@ mix = dict(type='RegionMix', probability=0.25, strength=(0.3, 1.6))
 rows = dict(
     degraded=dict(title='(degraded image)', trained=False),
     plain=dict(),
-    longer=dict(title='plain, equal training compute', as_long_as='both'),
+    longer=dict(title='plain, equal training compute', as_long_as='both_fourth'),
     both=dict(
-        title='SPD and SGR, tight regions',
+        title='SPD and SGR in every step, tight regions',
         distill=dict(regions=cached, spf=fusion, analyzer=learned),
         **tight,
     ),
     both_second=dict(
-        title='SPD and SGR, in every second step',
+        title='SPD and SGR in every second step, tight regions',
         distill=dict(regions=cached, spf=fusion, analyzer=learned, teacher_interval=2),
+        **tight,
+    ),
+    # As in the recipes.
+    both_fourth=dict(
+        title='SPD and SGR in every fourth step, tight regions',
+        distill=dict(regions=cached, spf=fusion, analyzer=learned, teacher_interval=4),
         **tight,
     ),
     both_edges=dict(
@@ -124,8 +130,9 @@ rows = dict(
     ),
 )
 compare = [
-    ('both', 'longer'),
+    ('both_fourth', 'longer'),
     ('both_second', 'both'),
+    ('both_fourth', 'both'),
     ('both_edges', 'both'),
     ('spd', 'spd_shuffled'),
     ('spd', 'spd_none'),

@@ -11,7 +11,8 @@ full = dict(type='SPDLoss', loss_weight=1.0)
 cascade = dict(spf=fusion, analyzer=learned, spd_loss=full)
 # A second network of the same kind on the same images, without any prior.
 twin = dict(spf=None, regions=None, sgr_loss=None, spd_loss=full, teacher_input='degraded')
-# Wider, trained first, and on varied strengths of the degradation.
+# Wider, trained first, and on varied strengths of the degradation; the student then learns from it
+# with the weight that costs nothing in domain.
 wide = dict(spf=fusion, teacher=dict(generator=dict(mid_channels=32)), teacher_input='degraded')
 guide = dict(stage='teacher', spd_loss=None, sgr_loss=None, **wide)
 faint = dict(type='SPDLoss', loss_weight=0.1)
@@ -48,20 +49,20 @@ rows = dict(
         distill=dict(regions=without, **guide),
         augment=[varied],
     ),
-    from_wide_none=dict(
+    taught_none=dict(
         title='from a wide teacher of varied strength, no regions',
         distill=dict(regions=without, spd_loss=faint, **follow),
         start_from='wide_none',
         unlabelled='images',
     ),
-    from_wide_none_heavy=dict(
-        title='the same, SPD of weight 1',
+    taught_none_heavy=dict(
+        title='from a wide teacher of varied strength, no regions, SPD of weight 1',
         distill=dict(regions=without, spd_loss=full, **follow),
         start_from='wide_none',
         unlabelled='images',
     ),
-    from_wide_none_default=dict(
-        title='the same, SPD of its default weight',
+    taught_none_default=dict(
+        title='from a wide teacher of varied strength, no regions, SPD of weight 0.3',
         distill=dict(regions=without, **follow),
         start_from='wide_none',
         unlabelled='images',
@@ -71,7 +72,7 @@ rows = dict(
         distill=dict(regions=edges, **guide),
         augment=[varied],
     ),
-    from_wide_edges=dict(
+    taught_edges=dict(
         title='from a wide teacher of varied strength, learned edges',
         distill=dict(regions=edges, spd_loss=faint, **follow),
         start_from='wide_edges',
@@ -82,7 +83,7 @@ compare = [
     ('cascade_edges', 'cascade_none'),
     ('twin', 'itself'),
     ('cascade_none', 'twin'),
-    ('from_wide_edges', 'from_wide_none'),
-    ('from_wide_none', 'varied'),
+    ('taught_edges', 'taught_none'),
+    ('taught_none', 'varied'),
     ('oracle', 'cascade_edges'),
 ]

@@ -28,17 +28,26 @@ rows = dict(
         changes=slow,
         **tight,
     ),
-    both_fourth=dict(
-        title='SPD and SGR, in every fourth step',
+    fourth_slow=dict(
+        title='SPD and SGR in every fourth step, half the learning rate',
         distill=dict(
             regions=cached, spf=_base_.fusion, analyzer=_base_.learned, teacher_interval=4
         ),
+        changes=slow,
         **tight,
     ),
     plain_small=dict(title='plain, half the batch', changes=small),
     both_small=dict(
         title='SPD and SGR, half the batch',
         distill=dict(regions=cached, spf=_base_.fusion, analyzer=_base_.learned),
+        changes=small,
+        **tight,
+    ),
+    fourth_small=dict(
+        title='SPD and SGR in every fourth step, half the batch',
+        distill=dict(
+            regions=cached, spf=_base_.fusion, analyzer=_base_.learned, teacher_interval=4
+        ),
         changes=small,
         **tight,
     ),
@@ -123,9 +132,10 @@ rows = dict(
 )
 compare = [
     *_base_.compare,
-    ('both_fourth', 'both'),
     ('both_slow', 'plain_slow'),
+    ('fourth_slow', 'plain_slow'),
     ('both_small', 'plain_small'),
+    ('fourth_small', 'plain_small'),
     ('both', 'both_full'),
     ('sgr', 'sgr_full'),
     ('sgr', 'sgr_random'),
