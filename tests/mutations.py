@@ -150,6 +150,11 @@ MUTATIONS = [
         ('deploy/tiling.py', 'range(0, last, tile - overlap)', 'range(0, last, tile)', 'test_deploy/test_tiling.py'),
         ('deploy/tiling.py', '- overlap / 4) / (overlap / 2)', ') / overlap', 'test_deploy/test_tiling.py'),
         ('deploy/kinds.py', 'pixels if image.dtype.kind == \'f\' else pixels.round()', 'pixels', 'test_deploy/test_kinds.py test_deploy/test_restorer.py'),
+        # A teacher that rests
+        ('cascade/restorer.py', "1 if stage == 'teacher' else teacher_interval", 'teacher_interval', 'test_cascade/test_restorer.py'),
+        ('engine/hooks/gradient_shares.py', 'cascade.teacher_interval, 1', 'cascade.teacher_interval, cascade.teacher_interval', 'test_engine/test_pictures.py'),
+        ('engine/optim.py', "getattr(cascade, 'teacher_interval', 1) > 1 and cascade.stage == 'joint'", 'False', 'test_engine/test_optim.py'),
+        ('cascade/steps.py', "if not partly_labelled or stage != 'joint'", 'if not partly_labelled', 'test_cascade/test_truth.py'),
         # Silent and lost
         ('engine/hooks/value_range.py', 'self._brightest < _TOO_DARK * self._white', 'False', 'test_engine/test_value_range_hook.py'),
         ('engine/hooks/value_range.py', 'brightest > _TOO_BRIGHT * self._white', 'False', 'test_engine/test_value_range_hook.py'),
