@@ -151,8 +151,7 @@ class SAMDistillRestorer(BaseModel):
         self.spd_warmup = check_warmup('spd_warmup', spd_warmup)
         self.sgr_warmup = check_warmup('sgr_warmup', sgr_warmup)
         self.average = build_average(self, teacher_momentum)
-        for part in self._fixed_parts():
-            part.requires_grad_(False)
+        self._fixed_parts().requires_grad_(False)
 
     def forward(
         self, inputs: Tensor, data_samples: Any = None, mode: str = 'tensor', **kwargs: Any
@@ -208,9 +207,11 @@ class SAMDistillRestorer(BaseModel):
         """
         truth, labelled = ground_truth(data_samples)
         warn_of_feedback(labelled is not None, self.stage, self.teacher_input)
-        if not teaches_now(self.teacher_interval):
-            return self._train_alone(inputs, data_samples, truth, labelled)
         layers = getattr(self.spd_loss, 'feature_layers', ())
+        if not teaches_now(self.teacher_interval):
+            # What was compiled without a tap would have none in the next step either.
+            with FeatureTap(self.restorer, layers):
+                return self._train_alone(inputs, data_samples, truth, labelled)
         target_spf, target_teacher = self._target_networks()
         with FeatureTap(self.restorer, layers) as seen, FeatureTap(target_teacher, layers) as shown:
             # The student restores: I1 = f1(x).
@@ -254,8 +255,7 @@ class SAMDistillRestorer(BaseModel):
     def train(self, mode: bool = True) -> 'SAMDistillRestorer':
         """Switch to training mode, except for what the stage keeps fixed."""
         super().train(mode)
-        for part in self._fixed_parts():
-            part.eval()
+        self._fixed_parts().eval()
         return self
 
     def init_weights(self) -> None:
@@ -264,12 +264,9 @@ class SAMDistillRestorer(BaseModel):
         if self.average is not None:
             self.average.restart()
 
-    def _fixed_parts(self) -> list[nn.Module]:
-        if self.stage == 'teacher':
-            return [self.restorer]
-        if self.stage == 'student':
-            return [self.teacher] if self.spf is None else [self.spf, self.teacher]
-        return []
+    def _fixed_parts(self) -> nn.ModuleList:
+        fixed = {'teacher': [self.restorer], 'student': [self.spf, self.teacher]}
+        return nn.ModuleList(part for part in fixed.get(self.stage, ()) if part is not None)
 
     def _target_networks(self) -> tuple[nn.Module | None, nn.Module]:
         if self.average is None:

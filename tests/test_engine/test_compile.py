@@ -60,9 +60,10 @@ def test_student_and_teacher_are_compiled(tmp_path):
 
 
 @pytest.mark.slow
-def test_features_are_tapped_anew_at_each_step(tmp_path):
+@pytest.mark.parametrize('interval', [1, 2])
+def test_features_are_tapped_anew_at_each_step(tmp_path, interval):
     taps = {'feature_layers': ('generator.first',), 'feature_weight': 1.0}
-    model = cascade_model(spd_loss={'type': 'SPDLoss', **taps})
+    model = cascade_model(spd_loss={'type': 'SPDLoss', **taps}, teacher_interval=interval)
     compiled = train(tmp_path, 'compiled', model, backend='eager')
     usual = train(tmp_path, 'usual', model)
     losses = [run.message_hub.get_scalar('train/loss_spd').data[0] for run in (compiled, usual)]
