@@ -82,7 +82,7 @@ class SAMDistillRestorer(BaseModel):
         teacher_momentum: Smallest share of the present weights in the average of SPF and teacher,
             in (0, 1]; in step t the share is 10 / (10 + t) if that is more. None: no average, SPD
             and SGR draw to the teacher of the very step. In the other stages there is none.
-        teacher_interval: The teacher is trained and asked in every step of so many; in the others
+        teacher_interval: The teacher is trained and asked in one iteration of so many; in others
             the student learns from its reconstruction alone, at the plain step's cost. The recipes
             have 4, which was measured to teach as much. Above 1, distributed joint training wants
             ``find_unused_parameters=True`` in the config. ``stage='teacher'`` trains in every step.
