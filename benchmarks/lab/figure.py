@@ -56,11 +56,12 @@ def draw_gains(
             panel.errorbar(gain.mean, place, xerr=gain.error, fmt='s', color='C0', capsize=3)
         panel.axvline(0, color='0.3', linewidth=0.8)
         panel.set_title(dataset + (' (in domain)' if dataset == in_domain else ''), fontsize=9)
-        panel.set_xlabel(f'gain over {rows[baseline]}, dB {metric}', fontsize=8)
         panel.tick_params(labelsize=8)
         panel.grid(axis='x', linewidth=0.3)
     panels[0].set_yticks(range(len(shown)), [rows[name] for name in shown])
     panels[0].invert_yaxis()
+    # Once for all panels: beside each other long ones would overlap.
+    figure.supxlabel(f'gain over {rows[baseline]}, dB {metric}', fontsize=8)
     buffer = io.BytesIO()
     figure.savefig(buffer, format='png', dpi=150)
     path = Path(out).with_suffix('.png')
