@@ -15,6 +15,8 @@ human = dict(regions='regions')
 # One half of the method alone, and both. The analyser is the trunk of a VGG-16 trained for edges.
 fusion = dict(type='SPFHead', channels=16)
 learned = dict(type='VGGAnalyzer', weights='edges')
+both = dict(regions=cached, spf=fusion, analyzer=learned)
+default = dict(teacher_interval=4, **both)  # of the recipes
 spd = dict(spf=fusion, sgr_loss=None)
 sgr = dict(spf=fusion, spd_loss=None, analyzer=learned)
 # Without the average: the target is the teacher of the very step.
@@ -39,23 +41,22 @@ rows = dict(
     longer=dict(title='plain, equal training compute', as_long_as='both_fourth'),
     both=dict(
         title='SPD and SGR in every step, tight regions',
-        distill=dict(regions=cached, spf=fusion, analyzer=learned),
+        distill=both,
         **tight,
     ),
     both_second=dict(
         title='SPD and SGR in every second step, tight regions',
-        distill=dict(regions=cached, spf=fusion, analyzer=learned, teacher_interval=2),
+        distill=dict(teacher_interval=2, **both),
         **tight,
     ),
-    # As in the recipes.
     both_fourth=dict(
         title='SPD and SGR in every fourth step, tight regions',
-        distill=dict(regions=cached, spf=fusion, analyzer=learned, teacher_interval=4),
+        distill=default,
         **tight,
     ),
     both_edges=dict(
         title='SPD and SGR, learned edges',
-        distill=dict(regions=cached, spf=fusion, analyzer=learned),
+        distill=both,
         **edges,
     ),
     spd=dict(title='SPD, tight regions', distill=dict(regions=cached, **spd), **tight),
@@ -95,7 +96,7 @@ rows = dict(
     crop_both=dict(
         title='region crop, SPD and SGR, tight regions',
         crop=dict(),
-        distill=dict(regions=cached, spf=fusion, analyzer=learned),
+        distill=both,
         **tight,
     ),
     crop_human=dict(title='region crop, human regions', crop=dict(), regions='regions'),

@@ -22,32 +22,16 @@ small = {'train_dataloader.batch_size': 4}
 
 rows = dict(
     plain_slow=dict(title='plain, half the learning rate', changes=slow),
-    both_slow=dict(
-        title='SPD and SGR, half the learning rate',
-        distill=dict(regions=cached, spf=_base_.fusion, analyzer=_base_.learned),
-        changes=slow,
-        **tight,
-    ),
     fourth_slow=dict(
         title='SPD and SGR in every fourth step, half the learning rate',
-        distill=dict(
-            regions=cached, spf=_base_.fusion, analyzer=_base_.learned, teacher_interval=4
-        ),
+        distill=_base_.default,
         changes=slow,
         **tight,
     ),
     plain_small=dict(title='plain, half the batch', changes=small),
-    both_small=dict(
-        title='SPD and SGR, half the batch',
-        distill=dict(regions=cached, spf=_base_.fusion, analyzer=_base_.learned),
-        changes=small,
-        **tight,
-    ),
     fourth_small=dict(
         title='SPD and SGR in every fourth step, half the batch',
-        distill=dict(
-            regions=cached, spf=_base_.fusion, analyzer=_base_.learned, teacher_interval=4
-        ),
+        distill=_base_.default,
         changes=small,
         **tight,
     ),
@@ -132,9 +116,7 @@ rows = dict(
 )
 compare = [
     *_base_.compare,
-    ('both_slow', 'plain_slow'),
     ('fourth_slow', 'plain_slow'),
-    ('both_small', 'plain_small'),
     ('fourth_small', 'plain_small'),
     ('both', 'both_full'),
     ('sgr', 'sgr_full'),
