@@ -190,6 +190,12 @@ def check_launcher(launcher: str) -> None:
         )
 
 
+def is_first_process(launcher: str) -> bool:
+    """Whether this process is the one that writes, before the processes have met."""
+    variables, _ = _LAUNCHERS.get(launcher, ((), ''))
+    return not variables or int(os.environ[variables[0]]) == 0
+
+
 def _with_names(cfg: Config) -> Config:
     """Write a pure-Python config's classes as the names that a text config has.
 

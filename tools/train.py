@@ -1,7 +1,9 @@
 """Train a restorer, plain or distilled, from a config."""
 
 import argparse
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from mmsamdistill_command import add_config_options, add_launcher
@@ -36,6 +38,7 @@ if __name__ == '__main__':  # before anything heavy is imported, so that help co
 import mmsamdistill  # noqa: F401
 
 # isort: split
+from filelock import FileLock, Timeout
 from mmengine.config import Config
 from mmengine.runner import Runner
 
@@ -44,6 +47,7 @@ from mmsamdistill.command_line import (
     check_launcher,
     check_output,
     did_you_mean,
+    is_first_process,
     read_config,
     run,
 )
@@ -125,9 +129,31 @@ def build_runner(cfg: Config) -> Runner:
     return runner
 
 
+@contextlib.contextmanager
+def work_dir_held(cfg: Config) -> Iterator[None]:
+    """Let one training at a time write: two would replace and remove each other's checkpoints."""
+    if not is_first_process(cfg.launcher):
+        yield
+        return
+    Path(cfg.work_dir).mkdir(parents=True, exist_ok=True)
+    lock = FileLock(Path(cfg.work_dir, '.training.lock'), timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise UsageError(
+            f'another training writes into {cfg.work_dir}: wait for its end, or choose --work-dir'
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def main() -> None:
     """Train."""
-    build_runner(load_config(parse_args())).train()
+    cfg = load_config(parse_args())
+    with work_dir_held(cfg):
+        build_runner(cfg).train()
 
 
 if __name__ == '__main__':

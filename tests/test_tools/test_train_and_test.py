@@ -270,3 +270,22 @@ def test_what_cannot_be_measured_fails_the_test_by_name(configs, tmp_path, monke
     assert len(report['failures']) == 2
     assert [row['images'] for row in report['results']] == [2, 3]
     assert len(report['per_image']['second']) == 3
+
+
+def test_two_trainings_do_not_share_a_work_directory(configs, tmp_path, monkeypatch):
+    arguments = (configs['plain'], '--work-dir', tmp_path / 'run')
+    options = ('--cfg-options', 'train_cfg.max_iters=1')
+    first = load('train', monkeypatch, *arguments, *options)
+    with first.work_dir_held(first.load_config(first.parse_args())):
+        with pytest.raises(UsageError, match=r'another training writes into .*run'):
+            run('train', monkeypatch, *arguments, *options)
+        assert {path.name for path in (tmp_path / 'run').iterdir()} == {'.training.lock'}
+        # Of a distributed run the first process holds it for all.
+        monkeypatch.setenv('RANK', '1')
+        second = load('train', monkeypatch, *arguments, *options)
+        cfg = second.load_config(second.parse_args())
+        cfg.launcher = 'pytorch'
+        with second.work_dir_held(cfg):
+            pass
+    run('train', monkeypatch, *arguments, *options)
+    assert newest(tmp_path / 'run').name == 'iter_1.pth'
