@@ -5,6 +5,10 @@ diagonal, the best threshold for the whole set), but against the one human whose
 label maps of prepare_bsds500.py hold: the published figures, 0.78 to 0.79 for this network on the
 test photographs, count what any of five humans drew, and are therefore higher. Superpixels have no
 strength to threshold: their boundaries are matched as they are.
+
+With --restorer it is asked how well restored photographs show what a human outlines: degraded as
+--condition says, restored by each, and the learned edges' boundaries of the results counted. A name
+that is given again is another run of that training; the nth runs of two names are compared.
 """
 
 import argparse
@@ -26,7 +30,9 @@ from mmagic.registry import TRANSFORMS
 from tqdm import tqdm
 
 from lab.boundary_score import Counts, boundaries, match, ridges, thin
+from lab.summary import difference, estimate
 from mmsamdistill.command_line import check_output, run
+from mmsamdistill.deploy import Restorer
 from mmsamdistill.deploy.cost import describe_machine
 from mmsamdistill.evaluation.report import to_markdown
 from mmsamdistill.files import write_atomically
@@ -57,6 +63,19 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('data', type=Path, help='folder with images/ and the human regions/')
     parser.add_argument('--images', type=int, default=20, help='spread over the set, default: 20')
     parser.add_argument('--checkpoint', help='of the edge network, default: of the wheel')
+    parser.add_argument(
+        '--restorer',
+        nargs=3,
+        action='append',
+        metavar=('NAME', 'CONFIG', 'CHECKPOINT'),
+        help='measure what this one restores, for any number of restorers and runs of them',
+    )
+    parser.add_argument(
+        '--condition',
+        choices=[name for name in CONDITIONS if name != 'clean'],
+        default='noise, sigma 50',
+        help='what --restorer restores, default: noise, sigma 50',
+    )
     parser.add_argument('--out', type=Path, help='write the table to this file too')
     return parser.parse_args(arguments)
 
@@ -67,6 +86,12 @@ def read_photograph(path: Path, degradation: dict[str, Any] | None) -> torch.Ten
     if degradation is not None:
         pixels = TRANSFORMS.build(degradation)({'img': pixels, 'key': path.stem})['img']
     return torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255
+
+
+def human_boundaries(path: Path) -> np.ndarray:
+    """What a human drew of a photograph."""
+    label_map = path.parents[1] / 'regions' / f'{path.stem}.png'
+    return boundaries(cv2.imread(str(label_map), cv2.IMREAD_UNCHANGED))
 
 
 def count_image(image: torch.Tensor, human: np.ndarray, edges: LearnedEdgeRegions) -> dict:
@@ -92,8 +117,7 @@ def count_set(
     """Counts of all images, added up by method and threshold."""
     totals: dict[tuple[str, float | None], Counts] = {}
     for path in paths:
-        human_map = path.parents[1] / 'regions' / f'{path.stem}.png'
-        human = boundaries(cv2.imread(str(human_map), cv2.IMREAD_UNCHANGED))
+        human = human_boundaries(path)
         for key, counts in count_image(read_photograph(path, degradation), human, edges).items():
             totals[key] = totals.get(key, Counts(0, 0, 0)).plus(counts)
         track(1)
@@ -117,6 +141,39 @@ def rows_of(condition: str, totals: dict) -> list[dict[str, object]]:
     ]
 
 
+def restored_rows(
+    restorers: Sequence[Sequence[str]],
+    condition: str,
+    paths: Sequence[Path],
+    edges: LearnedEdgeRegions,
+) -> list[dict[str, object]]:
+    """F of each restorer's results at its best threshold, run by run against the first named."""
+    scores: dict[str, list[float]] = {}
+    for name, config, checkpoint in tqdm(restorers, unit='restorer', dynamic_ncols=True):
+        restorer = Restorer(config, checkpoint)
+        totals = dict.fromkeys(THRESHOLDS, Counts(0, 0, 0))
+        for path in paths:
+            degraded = read_photograph(path, CONDITIONS[condition])[0]
+            lines = ridges(edges.strength(restorer(degraded)[None])[0].numpy())
+            human = human_boundaries(path)
+            for each in THRESHOLDS:
+                totals[each] = totals[each].plus(match(thin(lines >= each), human))
+        best = max(totals.values(), key=lambda counts: counts.f_measure)
+        scores.setdefault(name, []).append(best.f_measure)
+    first = next(iter(scores))
+    return [
+        {
+            'restored by': name,
+            'runs': len(found),
+            'F': str(estimate(found, 4)),
+            f'difference to {first}': difference(
+                dict(enumerate(found)), dict(enumerate(scores[first])), 4
+            ).signed(),
+        }
+        for name, found in scores.items()
+    ]
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Count, print, write."""
     args = parse_args(arguments)
@@ -130,10 +187,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     paths = [every[i] for i in chosen]
     edges = LearnedEdgeRegions(args.checkpoint)
     started = time.monotonic()
-    rows = []
-    with tqdm(total=len(paths) * len(CONDITIONS), unit='image', dynamic_ncols=True) as bar:
-        for condition, degradation in CONDITIONS.items():
-            rows += rows_of(condition, count_set(paths, degradation, edges, bar.update))
+    if args.restorer:
+        rows = restored_rows(args.restorer, args.condition, paths, edges)
+    else:
+        rows = []
+        with tqdm(total=len(paths) * len(CONDITIONS), unit='image', dynamic_ncols=True) as bar:
+            for condition, degradation in CONDITIONS.items():
+                rows += rows_of(condition, count_set(paths, degradation, edges, bar.update))
     command = shlex.join(['python', 'benchmarks/edges_bsds500.py', *(arguments or sys.argv[1:])])
     text = (
         f'# Boundaries against a human, {len(paths)} of {len(every)} photographs of BSDS500\n\n'

@@ -6,6 +6,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
+from mmagic.registry import MODELS
+from toy import config, plain_model
 from toy_edges import random_arrays, write_arrays
 
 BENCHMARKS = Path(__file__).parents[2] / 'benchmarks'
@@ -106,3 +109,36 @@ def test_the_script(tmp_path, capsys):
     assert len(rows) == 1 + 4 * 7
     assert main([str(tmp_path / 'nothing')]) == 2
     assert 'holds no images' in capsys.readouterr().err
+
+
+@pytest.mark.slow  # an edge network at nineteen thresholds
+def test_the_script_scores_restorers(tmp_path):
+    pytest.importorskip('h5py')
+    for folder in ('images', 'regions'):
+        (tmp_path / folder).mkdir()
+    image = np.full((32, 48, 3), 40, np.uint8)
+    image[:, 24:] = 200
+    cv2.imwrite(str(tmp_path / 'images/a.png'), image)
+    cv2.imwrite(str(tmp_path / 'regions/a.png'), (image[..., 0] > 100) + np.uint16(1))
+    weights = write_arrays(tmp_path / 'own.h5', random_arrays())
+    # One leaves the image as it is; one paints it black, where no edge is found.
+    model = plain_model()
+    plain = MODELS.build(model).state_dict()
+    black = {key: torch.zeros_like(value) for key, value in plain.items()}
+    config(tmp_path, tmp_path, model).dump(str(tmp_path / 'config.py'))
+    for name, state in (('plain', plain), ('black', black)):
+        torch.save({'state_dict': state}, tmp_path / f'{name}.pth')
+    main = runpy.run_path(str(BENCHMARKS / 'edges_bsds500.py'))['main']
+    out = tmp_path / 'table.md'
+    given = [
+        part
+        for name in ('plain', 'black', 'plain')
+        for part in ('--restorer', name, tmp_path / 'config.py', tmp_path / f'{name}.pth')
+    ]
+    options = ['--checkpoint', weights, '--condition', 'horizontal blur of 5 to 15', '--out', out]
+    assert main([str(each) for each in [tmp_path, *options, *given]]) == 0
+    rows = [line.split('|')[1:-1] for line in out.read_text().splitlines() if line.startswith('| ')]
+    found = {row[0].strip(): [cell.strip() for cell in row[1:]] for row in rows[1:]}
+    assert [found[name][0] for name in ('plain', 'black')] == ['2', '1']
+    assert found['plain'][2] == '+0.0000 ± 0.0000'
+    assert float(found['black'][2]) < 0
