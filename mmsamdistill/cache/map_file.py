@@ -51,28 +51,51 @@ def compact_for_storage(labels: np.ndarray) -> np.ndarray:
     return compact_labels(np.asarray(labels).astype(np.int64))
 
 
-def read_map(path: str | Path) -> np.ndarray:
-    """Read a label map; a damaged file is an error, never a map with holes."""
-    data = Path(path).read_bytes()
-    # Decoders differ in what they make of a truncated file; some fill up with zeros.
-    chunks = list(png_chunks(data, path))
-    # Before memory is asked for: a few bytes can claim, and inflate to, many gigabytes.
-    png_size(chunks[0], path)
-    labels = decode_labels(chunks)
-    if labels is not None:
+class MapFile:
+    """A label map on disk, verified, whose rows are inflated no further down than is asked for.
+
+    Cut like the ``(H, W, 1)`` array it stands for, ``map_file[top:bottom, left:right]``, it gives
+    int32 labels; a damaged file is an error, never a map with holes.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = path
+        self._data = Path(path).read_bytes()
+        # Decoders differ in what they make of a truncated file; some fill up with zeros.
+        self._chunks = list(png_chunks(self._data, path))
+        # Before memory is asked for: a few bytes can claim, and inflate to, many gigabytes.
+        self.shape = (*png_size(self._chunks[0], path), 1)
+
+    def __getitem__(self, cut: tuple[slice, ...]) -> np.ndarray:
+        rows, columns = cut[:2]
+        return self._labels(rows.stop)[rows, columns, None].astype(np.int32)
+
+    def read(self) -> np.ndarray:
+        """The whole map, ``(H, W)``."""
+        return self._labels(None).astype(np.int32)
+
+    def _labels(self, stop: int | None) -> np.ndarray:
+        labels = decode_labels(self._chunks, stop)
+        return self._decoded_otherwise() if labels is None else labels
+
+    def _decoded_otherwise(self) -> np.ndarray:
+        """A map that was made by other means."""
+        try:
+            labels = cv2.imdecode(np.frombuffer(self._data, np.uint8), cv2.IMREAD_UNCHANGED)
+        except cv2.error:
+            labels = None
+        if labels is None:
+            raise ValueError(f'{self.path} is damaged: it cannot be decoded')
+        if labels.ndim != 2 or labels.dtype not in (np.uint8, np.uint16):
+            raise ValueError(
+                f'{self.path} is no label map of 8 or 16 bits, but {labels.dtype} {labels.shape}'
+            )
         return labels
-    # Made by other means.
-    try:
-        labels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error:
-        labels = None
-    if labels is None:
-        raise ValueError(f'{path} is damaged: it cannot be decoded')
-    if labels.ndim != 2 or labels.dtype not in (np.uint8, np.uint16):
-        raise ValueError(
-            f'{path} is no label map of 8 or 16 bits, but {labels.dtype} {labels.shape}'
-        )
-    return labels.astype(np.int32)
+
+
+def read_map(path: str | Path) -> np.ndarray:
+    """Read a whole label map, ``(H, W)`` int32."""
+    return MapFile(path).read()
 
 
 def read_record(path: str | Path) -> dict[str, Any] | None:
@@ -104,10 +127,13 @@ def encode_labels(
     return PNG_SIGNATURE + b''.join(png_chunk(*each) for each in chunks)
 
 
-def decode_labels(chunks: Iterable[tuple[bytes, bytes]]) -> np.ndarray | None:
+def decode_labels(
+    chunks: Iterable[tuple[bytes, bytes]], stop: int | None = None
+) -> np.ndarray | None:
     """Decode a map that :func:`encode_labels` wrote, from its verified chunks; None for others.
 
-    Its declared size has been checked before: no more than that is inflated.
+    Its declared size has been checked before: no more than that is inflated, and of that only the
+    rows above ``stop`` if there is one.
     """
     chunks = list(chunks)
     content = dict(chunks)
@@ -117,20 +143,19 @@ def decode_labels(chunks: Iterable[tuple[bytes, bytes]]) -> np.ndarray | None:
     width, height, bits, *kind = _HEADER.unpack(content[b'IHDR'])
     if bits not in _SAMPLES or kind != [0, 0, 0, 0] or not width or not height:
         return None
-    length = height * (1 + width * bits // 8)
+    whole = stop is None or stop >= height
+    length = (height if whole else stop) * (1 + width * bits // 8)
     try:
         # Without zlib's own checksum of the content: the chunk's has been verified, and computing
         # a second one takes as long as inflating.
         inflating = zlib.decompressobj(-zlib.MAX_WBITS)
-        flat = inflating.decompress(_deflated(data[0]), length + 1)
+        flat = inflating.decompress(_deflated(data[0]), length + whole)
     except zlib.error:
         return None
-    if len(flat) != length or not inflating.eof:
+    if len(flat) != length or (whole and not inflating.eof):
         return None
-    rows = np.frombuffer(flat, np.uint8).reshape(height, -1)
-    if rows[:, 0].any():
-        return None
-    return rows[:, 1:].view(_SAMPLES[bits]).astype(np.int32)
+    rows = np.frombuffer(flat, np.uint8).reshape(-1, 1 + width * bits // 8)
+    return None if rows[:, 0].any() else rows[:, 1:].view(_SAMPLES[bits])
 
 
 def _deflated(stream: bytes) -> memoryview:

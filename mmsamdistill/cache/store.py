@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from filelock import FileLock
 
-from mmsamdistill.cache.map_file import read_map, read_record
+from mmsamdistill.cache.map_file import MapFile, read_record
 from mmsamdistill.files import parse_json, write_atomically
 
 FORMAT_VERSION = 1
@@ -66,9 +66,13 @@ class RegionStore:
             FileNotFoundError: If there is no such map.
             ValueError: If it is damaged or no label map.
         """
+        return self.open(key).read()
+
+    def open(self, key: str) -> MapFile:
+        """A map of which parts can be read; errors as of :meth:`read`."""
         path = self.path(key)
         try:
-            return read_map(path)
+            return MapFile(path)
         except FileNotFoundError:
             raise FileNotFoundError(
                 f'region map {path} does not exist; mmsamdistill extract_regions makes it'

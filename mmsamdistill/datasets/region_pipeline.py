@@ -94,9 +94,18 @@ def add_regions_to_pipeline(
             raise ValueError(
                 f'{type_name(transform)} moves pixels before all images are loaded; load them first'
             )
-    moved = [new for each in pipeline[first_after:] for new in carrier.carry(each)]
+    moved = [carrier.carry(each) for each in pipeline[first_after:]]
     load = {'type': 'LoadRegionMap', 'root': root, 'key': key}
-    return [*pipeline[:first_after], load, *moved]
+    # 3. Of a map that is cut before anything else looks at it, only the part is decoded.
+    looks = (new for each in moved for new in each if type_name(new) not in HARMLESS)
+    if _cuts_at_once(next(looks)):
+        load['deferred'] = True
+    return [*pipeline[:first_after], load, *(new for each in moved for new in each)]
+
+
+def _cuts_at_once(transform: Transform) -> bool:
+    # MMagic's paired crop, whose pass over a list of images asks for nothing but shape and cut.
+    return type_name(transform) == 'CarryRegions' and bool(transform.get('as_list'))
 
 
 def _choose_crop(pipeline: Sequence[Transform], crop: Mapping[str, Any]) -> list[Transform]:

@@ -149,6 +149,26 @@ train_dataloader = dict(
     assert (sample.regions == int(Path(sample.gt_path).stem) + 1).all()
 
 
+@pytest.mark.parametrize(
+    'between',
+    [
+        {'type': 'Flip', 'keys': ['img', 'gt']},
+        {'type': 'RegionMix'},
+        {'type': 'MyOwn'},
+    ],
+    ids=lambda step: step['type'],
+)
+def test_what_looks_at_a_map_before_the_crop_gets_the_whole(between):
+    crop = {'type': 'PairedRandomCrop', 'gt_patch_size': 8}
+    steps = [*LOAD, between, crop, {'type': 'PackInputs'}]
+    found = add_regions_to_pipeline(steps, 'r', geometric={'MyOwn': False})
+    assert 'deferred' not in found[len(LOAD)]
+    steps[len(LOAD)] = {'type': 'RescaleToZeroOne', 'keys': ['img', 'gt']}
+    assert add_regions_to_pipeline(steps, 'r')[len(LOAD)]['deferred']
+    chosen = add_regions_to_pipeline(steps, 'r', crop={'candidates': 2})
+    assert 'deferred' not in chosen[len(LOAD)]
+
+
 def test_pipeline_is_extended_where_it_must_be_and_nowhere_else():
     steps = [
         *LOAD,
@@ -164,7 +184,7 @@ def test_pipeline_is_extended_where_it_must_be_and_nowhere_else():
     assert steps == before
     assert found == [
         *LOAD,
-        {'type': 'LoadRegionMap', 'root': 'r', 'key': 'regions'},
+        {'type': 'LoadRegionMap', 'root': 'r', 'key': 'regions', 'deferred': True},
         steps[2],
         {
             'type': 'CarryRegions',

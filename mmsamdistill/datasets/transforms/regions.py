@@ -35,6 +35,8 @@ class LoadRegionMap(OwnTransform):
     Args:
         root: Folder of the cache.
         key: Where the map goes. Default: ``'regions'``.
+        deferred: Leave the decoding to the crop that follows, which asks for less than the whole;
+            ``RegionDataset`` sets it where that is so. Default: False.
 
     Raises:
         FileNotFoundError: If there is no such cache.
@@ -48,9 +50,10 @@ class LoadRegionMap(OwnTransform):
         (1, 2, 1)
     """
 
-    def __init__(self, root: str, key: str = 'regions') -> None:
+    def __init__(self, root: str, key: str = 'regions', deferred: bool = False) -> None:
         self.store = RegionStore(root)
         self.key = key
+        self.deferred = deferred
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Add the region map."""
@@ -63,16 +66,18 @@ class LoadRegionMap(OwnTransform):
         if stored and isinstance(path, str | Path) and Path(path).is_file():
             turn = read_orientation(path)
         # 2. A map of another size is of another image.
-        labels = self.store.read(key)
+        labels: Any = self.store.open(key)
         size = image.shape[1::-1] if is_transposed(turn) else image.shape[:2]
-        if labels.shape != size:
-            own, other = (f'{height} x {width}' for height, width in (labels.shape, size))
+        if labels.shape[:2] != size:
+            own, other = (f'{height} x {width}' for height, width in (labels.shape[:2], size))
             raise ValueError(
                 f'region map {self.store.path(key)} is {own}, but {_image_path(results)} is '
                 f'{other} (height x width): it was made from another image. Make it again by: '
                 f'{self._command(results, key)}'
             )
-        return {**results, self.key: turned_back(labels, turn)[..., None]}
+        if not self.deferred or turn != 1:
+            labels = turned_back(labels.read(), turn)[..., None]
+        return {**results, self.key: labels}
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}(root={str(self.store.root)!r}, key={self.key!r})'
