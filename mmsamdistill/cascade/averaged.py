@@ -38,6 +38,11 @@ class AveragedNetworks(nn.Module):
         self.eval()
         _after_steps().add(self)
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Have a copy follow its own networks."""
+        super().__setstate__(state)
+        _after_steps().add(self)
+
     def train(self, mode: bool = True) -> 'AveragedNetworks':
         """Stay in evaluation mode: what stands still draws no random numbers."""
         return super().train(False)

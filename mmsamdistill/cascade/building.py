@@ -28,6 +28,15 @@ def build_part(config: dict | nn.Module | None) -> nn.Module | None:
     return MODELS.build(config) if isinstance(config, dict) else config
 
 
+def build_regions(config: dict | nn.Module | None, interval: int) -> nn.Module | None:
+    """Build a source of regions; what takes turns by the iteration is told how often it is asked."""
+    regions = build_part(config)
+    for part in () if regions is None else regions.modules():
+        if hasattr(part, 'asked_every'):
+            part.asked_every = interval
+    return regions
+
+
 def build_student(restorer: dict) -> nn.Module:
     """Build the plain model; refused are a module, and a config of a bare network."""
     # The teacher is built from the config as well.

@@ -12,6 +12,7 @@ from mmsamdistill.cascade.building import (
     AVERAGE,
     build_average,
     build_part,
+    build_regions,
     build_student,
     build_teacher,
     cascade_state_dict,
@@ -143,10 +144,10 @@ class SAMDistillRestorer(BaseModel):
         if self.sgr_loss is not None and analyzer is None:
             raise ValueError('sgr_loss needs an analyzer; set sgr_loss=None to do without both')
         self.analyzer = build_part(analyzer) if self.sgr_loss is not None else None
-        self.regions = build_part(regions)
         self.stage = stage
         self.teacher_input = teacher_input
         self.teacher_interval = 1 if stage == 'teacher' else teacher_interval
+        self.regions = build_regions(regions, self.teacher_interval)
         self.detach_cascade = detach_cascade
         self.spd_warmup = check_warmup('spd_warmup', spd_warmup)
         self.sgr_warmup = check_warmup('sgr_warmup', sgr_warmup)

@@ -29,7 +29,8 @@ class AlternatingRegions(RegionSource):
 
     The iteration is the Runner's, so a resumed run alternates as an uninterrupted one, and all
     processes of a distributed run use the same source at a time: none waits for another's SAM. In
-    evaluation mode and outside of a Runner it is always ``source``.
+    evaluation mode and outside of a Runner it is always ``source``. A cascade whose teacher rests
+    (``teacher_interval``) asks in some iterations only: a turn in between is made up for then.
 
     Args:
         source: The expensive source, built or as a config.
@@ -61,6 +62,7 @@ class AlternatingRegions(RegionSource):
         self.otherwise = NoRegions() if otherwise is None else build_source('otherwise', otherwise)
         self.interval = interval
         self.offset = offset
+        self.asked_every = 1  # iterations; set by the cascade
         # One source that needs maps from the pipeline is enough to need them in every sample.
         self.online = self.source.online and (interval == 1 or self.otherwise.online)
 
@@ -73,7 +75,7 @@ class AlternatingRegions(RegionSource):
         """Regions by the source whose turn it is; see :class:`RegionSource`."""
         iteration = MessageHub.get_current_instance().get_info('iter', None)
         always = not self.training or iteration is None
-        is_turn = always or iteration % self.interval == self.offset
+        is_turn = always or (iteration - self.offset) % self.interval < self.asked_every
         return (self.source if is_turn else self.otherwise)(images, data_samples)
 
     def describe(self) -> dict[str, Any]:

@@ -139,6 +139,16 @@ def test_other_models_and_optimisers_do_not_count():
     assert (model.average.steps, other.average.steps, copied.average.steps) == (0, 1, 0)
 
 
+def test_a_copy_of_the_model_has_an_average_of_its_own():
+    model = build()
+    copied, last = copy.deepcopy(model), averaged(model)
+    step(copied, torch.optim.SGD(copied.parameters(), lr=0.1))
+    for name, value in live(copied).items():  # the first step takes all of the teacher over
+        assert torch.equal(averaged(copied)[name], value), name
+    assert all(torch.equal(value, last[name]) for name, value in averaged(model).items())
+    assert (copied.average.steps, model.average.steps) == (1, 0)
+
+
 def test_is_always_in_evaluation_mode_and_buffers_follow_too():
     network = nn.Sequential(nn.BatchNorm2d(3), nn.Dropout())
     average = AveragedNetworks(0.5, network=network)

@@ -65,6 +65,21 @@ def test_whose_turn_it_is(hub, options, expected):
     assert labels_over_time(regions, hub, 6) == expected
 
 
+@pytest.mark.parametrize(('interval', 'offset'), [(2, 1), (4, 1), (4, 0), (6, 5), (10, 1), (7, 3)])
+def test_a_teacher_that_rests_misses_no_turn(hub, interval, offset):
+    """Each turn is taken when the cascade asks next; turns between two questions are one."""
+    alternating = {'type': 'AlternatingRegions', 'interval': interval, 'offset': offset}
+    nested = {'type': 'ShuffledRegions', 'source': {**alternating, 'source': {'type': 'Constant'}}}
+    cascade = MODELS.build(cascade_model(regions=nested, teacher_interval=4)).train()
+    taken = []
+    for iteration in range(0, 60, 4):
+        hub.update_info('iter', iteration)
+        if cascade.regions(IMAGES).any():
+            taken.append(iteration)
+    turns = [turn for turn in range(-3, 57) if (turn - offset) % interval == 0]
+    assert taken == sorted({-(-turn // 4) * 4 for turn in turns})
+
+
 def test_evaluation_and_no_runner(hub):
     regions = AlternatingRegions(Constant(), interval=10)
     assert regions(IMAGES).unique().item() == 1
