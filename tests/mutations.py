@@ -152,7 +152,7 @@ MUTATIONS = [
         ('deploy/kinds.py', 'pixels if image.dtype.kind == \'f\' else pixels.round()', 'pixels', 'test_deploy/test_kinds.py test_deploy/test_restorer.py'),
         # A teacher that rests
         ('cascade/restorer.py', "1 if stage == 'teacher' else teacher_interval", 'teacher_interval', 'test_cascade/test_restorer.py'),
-        ('engine/hooks/gradient_shares.py', 'cascade.teacher_interval, 1', 'cascade.teacher_interval, cascade.teacher_interval', 'test_engine/test_pictures.py'),
+        ('engine/hooks/gradient_shares.py', 'cascade.teacher_interval = 1', 'cascade.teacher_interval = interval', 'test_engine/test_pictures.py'),
         ('engine/optim.py', "getattr(cascade, 'teacher_interval', 1) > 1 and cascade.stage == 'joint'", 'False', 'test_engine/test_optim.py'),
         ('cascade/steps.py', "if not partly_labelled or stage != 'joint'", 'if not partly_labelled', 'test_cascade/test_truth.py'),
         # Silent and lost

@@ -45,6 +45,17 @@ def _init_wrapper(
     init(wrapper, module, *args, **kwargs)
 
 
+@in_place_of('mmengine.runner.runner', 'Runner.train')
+def _train_as_current(train: Original, runner: Any) -> torch.nn.Module:
+    """Have models and optimisers that ask for the current run be told of the one that trains."""
+    # MMEngine (to 0.10.7) takes the Runner that was made last: of two, the first would count its
+    # iterations for nobody, and its optimiser would log into the other.
+    for each in (runner.message_hub, runner.logger, runner.visualizer):
+        known = type(each)._instance_dict
+        known[each.instance_name] = known.pop(each.instance_name, each)
+    return train(runner)
+
+
 @in_place_of('mmengine.hooks.ema_hook', 'EMAHook.after_load_checkpoint')
 def _load_ema(load: Original, hook: Any, runner: Any, checkpoint: dict) -> None:
     """Give ``EMAHook`` a checkpoint without ``state_dict`` as the Runner gives it to the model."""

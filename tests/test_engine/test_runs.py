@@ -104,6 +104,20 @@ def test_random_state_hook_is_what_makes_dropout_resume(data, tmp_path):
     assert any(not torch.equal(v, resumed['state_dict'][k]) for k, v in whole['state_dict'].items())
 
 
+@pytest.mark.slow
+def test_of_two_runners_the_one_that_trains_is_asked(data, tmp_path):
+    """However many were made before it trains, as in a notebook."""
+    settings = [config(data, tmp_path / name, cascade_model(teacher_interval=2)) for name in 'ab']
+    for each in settings:
+        each.optim_wrapper.clip_grad = {'max_norm': 1}
+    runners = [Runner.from_cfg(each) for each in settings]
+    for runner in runners:
+        runner.train()
+        log = runner.message_hub.log_scalars
+        lengths = [len(log[f'train/{name}']._log_history) for name in ('loss_spd', 'grad_norm')]
+        assert lengths == [2, 4]
+
+
 def test_random_state_differs_between_processes_iterations_and_seeds(monkeypatch):
     def draw(seed=0, rank=0, iteration=0):
         monkeypatch.setattr('mmsamdistill.engine.batches.get_rank', lambda: rank)

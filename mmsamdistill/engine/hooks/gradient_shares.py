@@ -103,7 +103,8 @@ def gradient_shares(cascade: nn.Module, data_batch: Any) -> dict[str, float]:
 @contextlib.contextmanager
 def _teaching(cascade: nn.Module) -> Iterator[None]:
     """Let the teacher teach in this step, as it may rest in the very steps that are looked at."""
-    interval, cascade.teacher_interval = cascade.teacher_interval, 1
+    interval = getattr(cascade, 'teacher_interval', 1)  # a cascade of one's own may have none
+    cascade.teacher_interval = 1
     try:
         yield
     finally:
