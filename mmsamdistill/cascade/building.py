@@ -29,7 +29,7 @@ def build_part(config: dict | nn.Module | None) -> nn.Module | None:
 
 
 def build_regions(config: dict | nn.Module | None, interval: int) -> nn.Module | None:
-    """Build a source of regions; what takes turns by the iteration is told how often it is asked."""
+    """Build a source of regions; one that takes turns is told how often it is asked."""
     regions = build_part(config)
     for part in () if regions is None else regions.modules():
         if hasattr(part, 'asked_every'):
