@@ -37,6 +37,7 @@ if __name__ == '__main__':  # before anything heavy is imported, so that help co
     parse_args()
 
 import torch
+from mmengine.config import Config
 from mmengine.runner import turn_on_activation_checkpointing
 from torch import Tensor, nn
 
@@ -54,6 +55,21 @@ from mmsamdistill.deploy.settings import image_channels
 from mmsamdistill.evaluation.report import to_markdown
 from mmsamdistill.files import write_atomically
 
+Row = tuple[str, list[float], str, str]
+"""Name of a quantity, one value for each model, their format, and the spread of their ratio."""
+Parts = dict[str, dict[str, float]]
+"""FLOPs and seconds of a training step, by part."""
+
+
+def build(cfg: Config, device: torch.device) -> dict[str, nn.Module]:
+    """The plain model, and the distilled one if the config is of one."""
+    configs = {'plain': plain_config(cfg), **({'distilled': cfg} if is_distilled(cfg) else {})}
+    torch.manual_seed(0)
+    models = {name: build_model(each).to(device) for name, each in configs.items()}
+    for name, each in configs.items():
+        turn_on_activation_checkpointing(models[name], each.get('activation_checkpointing') or [])
+    return models
+
 
 def inference_step(model: nn.Module, image: Tensor) -> Callable[[], Any]:
     """Prepare one prediction."""
@@ -66,73 +82,85 @@ def inference_step(model: nn.Module, image: Tensor) -> Callable[[], Any]:
     return step
 
 
-def spread(first: list[float], last: list[float]) -> str:
-    """Quartiles of the ratio of two times, taken turn by turn."""
-    ratios = [b / a for a, b in zip(first, last, strict=True)]
-    if len(ratios) < 2:
-        return ''
-    low, _, high = statistics.quantiles(ratios, n=4, method='inclusive')
-    return f'{low:.2f} to {high:.2f}'
+def timed(name: str, seconds: list[list[float]]) -> Row:
+    """Medians in ms, and the quartiles of the ratio of two times that were taken turn by turn."""
+    spread = ''
+    if len(seconds) == 2 and len(seconds[0]) > 1:
+        ratios = [b / a for a, b in zip(*seconds, strict=True)]
+        low, _, high = statistics.quantiles(ratios, n=4, method='inclusive')
+        spread = f'{low:.2f} to {high:.2f}'
+    return name, [1e3 * statistics.median(each) for each in seconds], '.2f', spread
 
 
-def measure(
+def measure_prediction(
+    models: list[nn.Module],
+    shape: tuple[int, int],
+    steps: int,
+    device: torch.device,
+    clock: Callable[[], float] | None,
+) -> list[Row]:
+    """What a prediction costs, of all models side by side."""
+    # The cascade predicts by its student alone, and that is what gets exported.
+    deployed = [getattr(model, 'restorer', model) for model in models]
+    channels = image_channels(deployed[0])
+    image = torch.rand(1, channels, *shape, device=device)
+    predictions = [inference_step(model, image) for model in models]
+    flops = [count_flops(model, shape, channels) / 1e9 for model in models]
+    return [
+        ('deployed: parameters', [count_parameters(model) for model in deployed], ',.0f', ''),
+        ('deployed: GFLOPs', flops, '.4f', ''),
+        timed('deployed: ms per image', time_in_turns(predictions, steps, clock=clock)),
+    ]
+
+
+def measure_training(
     models: list[nn.Module],
     shape: tuple[int, int],
     batch_size: int,
     steps: int,
     device: torch.device,
-    clock: Callable[[], float] | None = None,
-) -> tuple[list[tuple[str, list[float], str, str]], list[dict[str, dict[str, float]]]]:
-    """Measure all models side by side.
-
-    Returns:
-        Name, one value for each model, a format and the ratio's spread, for every quantity; and for
-        each model the FLOPs and seconds of a training step by part.
-    """
-    # The cascade predicts by its student alone, and that is what gets exported.
-    deployed = [getattr(model, 'restorer', model) for model in models]
-    channels = image_channels(deployed[0])
-    image = torch.rand(1, channels, *shape, device=device)
-    inference = time_in_turns(
-        [inference_step(model, image) for model in models], steps, clock=clock
-    )
+    clock: Callable[[], float] | None,
+) -> tuple[list[Row], list[Parts]]:
+    """What a training step costs, of all models side by side, and by part for each of them."""
     prepared = [training_step(model, shape, device, batch_size) for model in models]
     training = [step for step, _ in prepared]
-    seconds = time_in_turns(training, steps, clock=clock)
-    parts: list[dict[str, dict[str, float]]] = []
+    time_row = timed('training: ms per step', time_in_turns(training, steps, clock=clock))
+    parts: list[Parts] = []
     for model, (step, optimizer) in zip(models, prepared, strict=True):
         flops: dict[str, float] = {**flops_by_part(model, step)}
         parts.append({'flops': flops, 'seconds': time_by_part(model, optimizer, step, steps)})
-    medians = [[statistics.median(each) for each in times] for times in (inference, seconds)]
-    spreads = [spread(*times) if len(models) == 2 else '' for times in (inference, seconds)]
-    peaks = [peak_memory(step, device) / 2**20 for step in training]
     totals = [sum(each['flops'].values()) / 1e9 for each in parts]
-    rows: list[tuple[str, list[float], str, str]] = [
-        ('deployed: parameters', [count_parameters(model) for model in deployed], ',.0f', ''),
-        (
-            'deployed: GFLOPs',
-            [count_flops(model, shape, channels) / 1e9 for model in models],
-            '.4f',
-            '',
-        ),
-        ('deployed: ms per image', [1e3 * each for each in medians[0]], '.2f', spreads[0]),
+    peaks = [peak_memory(step, device) / 2**20 for step in training]
+    rates = [1e3 * batch_size / each for each in time_row[1]]
+    rows: list[Row] = [
         ('training: parameters', [count_parameters(model, True) for model in models], ',.0f', ''),
         ('training: GFLOPs', totals, '.4f', ''),
-        ('training: ms per step', [1e3 * each for each in medians[1]], '.2f', spreads[1]),
-        ('training: images per second', [batch_size / each for each in medians[1]], '.2f', ''),
+        time_row,
+        ('training: images per second', rates, '.2f', ''),
         ('training: MiB at the peak of a step', peaks, '.2f', ''),
     ]
     interval = getattr(models[-1], 'teacher_interval', 1)
     if interval > 1:
         # In between the student alone takes a step, as the plain one measured beside it does.
-        plain, teaching = medians[1]
+        plain, teaching = time_row[1]
         mean = (teaching + (interval - 1) * plain) / interval
         name = f'training: ms per step, one of {interval} with the teacher'
-        rows.insert(6, (name, [1e3 * plain, 1e3 * mean], '.2f', ''))
+        rows.insert(3, (name, [plain, mean], '.2f', ''))
     return rows, parts
 
 
-def part_rows(names: list[str], parts: list[dict[str, dict[str, float]]]) -> list[dict[str, str]]:
+def total_rows(names: list[str], totals: list[Row]) -> list[dict[str, str]]:
+    """One row a quantity."""
+    rows = []
+    for name, values, form, quartiles in totals:
+        cells = {key: format(value, form) for key, value in zip(names, values, strict=True)}
+        if len(values) == 2:
+            cells |= {'ratio': f'{values[1] / values[0]:.2f}', 'quartiles': quartiles}
+        rows.append({'cost': name, **cells})
+    return rows
+
+
+def part_rows(names: list[str], parts: list[Parts]) -> list[dict[str, str]]:
     """One row a part: FLOPs of forward and backward, time of the forward pass."""
     labels = dict.fromkeys(label for each in parts for kind in each.values() for label in kind)
     rows = []
@@ -146,7 +174,7 @@ def part_rows(names: list[str], parts: list[dict[str, dict[str, float]]]) -> lis
     return rows
 
 
-def draw(names: list[str], parts: list[dict[str, dict[str, float]]], path: Path) -> None:
+def draw(names: list[str], parts: list[Parts], path: Path) -> None:
     """Draw stacked bars: FLOPs and time of a training step by part."""
     import matplotlib as mpl
 
@@ -172,50 +200,47 @@ def draw(names: list[str], parts: list[dict[str, dict[str, float]]], path: Path)
     pyplot.close(figure)
 
 
-def main() -> None:
-    """Build, measure, print the table."""
-    args = parse_args()
+def check(args: argparse.Namespace) -> None:
+    """Look at what was asked for, before anything that takes long."""
     if min(*args.shape, args.batch_size, args.steps) < 1:
         raise SystemExit('--shape (pixels), --batch-size and --steps must be at least 1')
     if args.json:
         check_output('--json', args.json)
     if args.figure:
         check_output('--figure', args.figure, ('.png', '.pdf', '.svg'))
-    cfg = read_config(args.config, args.cfg_options)
+
+
+def main() -> None:
+    """Build, measure, print the tables."""
+    args = parse_args()
+    check(args)
+    # 1. Build.
     device = torch.device(args.device or ('cuda' if torch.cuda.is_available() else 'cpu'))
-    configs = {'plain': plain_config(cfg)}
-    if is_distilled(cfg):
-        configs['distilled'] = cfg
-    torch.manual_seed(0)
-    models = [build_model(each).to(device) for each in configs.values()]
-    for model, each in zip(models, configs.values(), strict=True):
-        turn_on_activation_checkpointing(model, each.get('activation_checkpointing') or [])
+    named = build(read_config(args.config, args.cfg_options), device)
+    names, models = list(named), list(named.values())
+    # 2. Measure.
     clock = time.process_time if args.clock == 'cpu' else None
-    shape = tuple(args.shape)
-    measured, parts = measure(models, shape, args.batch_size, args.steps, device, clock)
-    rows = []
-    for name, values, form, quartiles in measured:
-        cells = {key: format(value, form) for key, value in zip(configs, values, strict=True)}
-        if len(values) == 2:
-            cells |= {'ratio': f'{values[1] / values[0]:.2f}', 'quartiles': quartiles}
-        rows.append({'cost': name, **cells})
-    names, machine = list(configs), describe_machine(device)
+    shape, repeated = tuple(args.shape), (args.steps, device, clock)
+    totals = measure_prediction(models, shape, *repeated)
+    training, parts = measure_training(models, shape, args.batch_size, *repeated)
+    totals += training
+    # 3. Say it: on the screen, in a file, in a figure.
+    machine = describe_machine(device)
     print(
         f'\n{args.config}, {args.shape[0]} x {args.shape[1]} pixels, '
         f'{args.batch_size} image(s) a training step, median of {args.steps}'
         + (', processor time' if clock else '')
     )
-    print(f'{machine}\n\n{to_markdown(rows)}\n\n{to_markdown(part_rows(names, parts))}')
+    tables = to_markdown(total_rows(names, totals)), to_markdown(part_rows(names, parts))
+    print(machine, *tables, sep='\n\n')
     print('\nGFLOPs of a part are forward and backward, its ms forward alone; 16 regions an image.')
     if args.json:
         content = {
             'config': args.config,
-            'shape': list(args.shape),
+            'shape': args.shape,
             'steps': args.steps,
             'machine': machine,
-            'totals': {
-                name: dict(zip(names, values, strict=True)) for name, values, *_ in measured
-            },
+            'totals': {name: dict(zip(names, values, strict=True)) for name, values, *_ in totals},
             'parts': dict(zip(names, parts, strict=True)),
         }
         write_atomically(args.json, (json.dumps(content, indent=2) + '\n').encode())

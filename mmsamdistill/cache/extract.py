@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -86,43 +87,26 @@ def extract(
     """
     # 1. What cannot be meant is refused, also a folder that was made differently.
     source = _ready_source(source, masks, device)
-    folder = find_images(images)
-    found = folder.files
-    _refuse_overlap(Path(images), Path(out))
+    images, out, folder = Path(images), Path(out), find_images(images)
+    _refuse_overlap(images, out)
     description = source.describe()
-    Path(out).mkdir(parents=True, exist_ok=True)
+    out.mkdir(parents=True, exist_ok=True)
     if not overwrite:
-        _is_begun(Path(out), description, Path(images))
-    store = RegionStore(out)
-    report = ExtractionReport(remark=folder.remark())
+        _is_begun(out, description, images)
     # 2. Of this process's share, leave out what is done.
-    mine = shard_of(list(found), *shard)
     track = track or (lambda keys, title: keys)
-    writer = _Writer(store, source, fingerprint(description), masks, device)
-    todo, index = mine, {}
+    writer = _Writer(RegionStore(out), source, fingerprint(description), masks, device)
+    todo = mine = shard_of(list(folder.files), *shard)
+    index: dict[str, dict[str, Any]] = {}
     if not overwrite:
-        todo, index = _not_done(track(mine, 'check'), found, writer)
-    report.skipped = len(mine) - len(todo)
+        todo, index = _not_done(track(mine, 'check'), folder.files, writer)
+    report = ExtractionReport(skipped=len(mine) - len(todo), remark=folder.remark())
+    # 3. Compute and write the rest.
     if todo:
         # A source that cannot work fails here, once, and leaves the folder as it was.
         source.prepare(device)
-    # 3. Compute and write; one broken image does not stop the others.
-    is_open = False
-    for key in track(todo, 'extract'):
-        try:
-            entry = writer.compute(found[key])
-        except Exception as error:
-            report.failed[str(found[key])] = f'{type(error).__name__}: {error}'
-            continue
-        # Only now, so that a source that fails at every image leaves nothing in the way of another.
-        if not is_open:
-            _open_cache(Path(out), description, Path(images), overwrite)
-            is_open = True
-        try:
-            index[key] = writer.write(key, *entry)
-            report.written.append(key)
-        except Exception as error:
-            report.failed[str(found[key])] = f'{type(error).__name__}: {error}'
+    open_cache = partial(_open_cache, out, description, images, overwrite)
+    index |= _compute(track(todo, 'extract'), folder.files, writer, open_cache, report)
     add_to_index(out, index)
     return report
 
@@ -191,6 +175,34 @@ def _not_done(
         else:
             todo.append(key)
     return todo, index
+
+
+def _compute(
+    keys: Iterable[str],
+    images: Mapping[str, Path],
+    writer: _Writer,
+    open_cache: Callable[[], None],
+    report: ExtractionReport,
+) -> dict[str, dict[str, Any]]:
+    """What the index should say of the maps made now; a broken image does not stop the others."""
+    index = {}
+    is_open = False
+    for key in keys:
+        try:
+            entry = writer.compute(images[key])
+        except Exception as error:
+            report.failed[str(images[key])] = f'{type(error).__name__}: {error}'
+            continue
+        # Only now, so that a source that fails at every image leaves nothing in the way of another.
+        if not is_open:
+            open_cache()
+            is_open = True
+        try:
+            index[key] = writer.write(key, *entry)
+            report.written.append(key)
+        except Exception as error:
+            report.failed[str(images[key])] = f'{type(error).__name__}: {error}'
+    return index
 
 
 def _ready_source(

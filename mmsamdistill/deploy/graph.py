@@ -73,33 +73,13 @@ def onnx_bytes(network: nn.Module, channels: int, meta: Mapping[str, str]) -> by
     require('onnx', 'onnx')
     require('onnxscript', 'onnx')
     ready = _graph_ready(copy.deepcopy(network).eval())
-    # A batch of two: a size of one would be taken for a constant.
-    image, free = torch.rand(2, channels, *_TRACED), torch.export.Dim.DYNAMIC
-    with torch.no_grad(), warnings.catch_warnings(), _quiet(), _open_batch():
-        warnings.simplefilter('ignore')
-        try:
-            # Decisions by size that hold for every size which matters are asserted, not fixed.
-            program = torch.export.export(
-                ready,
-                (image,),
-                dynamic_shapes=({0: free, 2: free, 3: free},),
-                strict=False,
-                prefer_deferred_runtime_asserts_over_guards=True,
-            )
-            exported = torch.onnx.export(
-                program,
-                dynamo=True,
-                input_names=['image'],
-                output_names=['restored'],
-                opset_version=_OPSET,
-                verbose=False,
-            )
-        except Exception as error:
-            raise ValueError(
-                f'{type(network).__name__} cannot be exported as onnx: {reason_of(error)}; use the '
-                "format 'mmagic' or 'safetensors'"
-            ) from error
-    model = exported.model_proto
+    try:
+        model = _traced(ready, channels).model_proto
+    except Exception as error:
+        raise ValueError(
+            f'{type(network).__name__} cannot be exported as onnx: {reason_of(error)}; use the '
+            "format 'mmagic' or 'safetensors'"
+        ) from error
     # The open sizes get names that say what they are.
     for value in (*model.graph.input, *model.graph.output):
         batch, _, height, width = value.type.tensor_type.shape.dim
@@ -107,6 +87,29 @@ def onnx_bytes(network: nn.Module, channels: int, meta: Mapping[str, str]) -> by
     for key, value in meta.items():
         model.metadata_props.add(key=key, value=value)
     return model.SerializeToString()
+
+
+def _traced(network: nn.Module, channels: int) -> Any:
+    # A batch of two: a size of one would be taken for a constant.
+    image, free = torch.rand(2, channels, *_TRACED), torch.export.Dim.DYNAMIC
+    with torch.no_grad(), warnings.catch_warnings(), _quiet(), _open_batch():
+        warnings.simplefilter('ignore')
+        # Decisions by size that hold for every size which matters are asserted, not fixed.
+        program = torch.export.export(
+            network,
+            (image,),
+            dynamic_shapes=({0: free, 2: free, 3: free},),
+            strict=False,
+            prefer_deferred_runtime_asserts_over_guards=True,
+        )
+        return torch.onnx.export(
+            program,
+            dynamo=True,
+            input_names=['image'],
+            output_names=['restored'],
+            opset_version=_OPSET,
+            verbose=False,
+        )
 
 
 def onnx_reader(path: str) -> Callable[[Tensor], Tensor]:
