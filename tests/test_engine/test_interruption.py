@@ -127,6 +127,24 @@ def test_a_stopped_run_saves_and_resumes_to_the_same_end(
     )
 
 
+def test_accumulated_gradients_are_not_lost(data, tmp_path):
+    def accumulating(name, **changes):
+        cfg = settings(data, tmp_path / name, **changes)
+        cfg.optim_wrapper.accumulative_counts = 3
+        cfg.train_cfg = {'type': 'IterBasedTrainLoop', 'max_iters': 6, 'val_interval': 6}
+        return cfg
+
+    run_training(accumulating('whole'))
+    runner = Runner.from_cfg(accumulating('broken'))
+    runner.register_hook(Send(signal.SIGTERM, step=1), priority='VERY_HIGH')
+    runner.train()
+    assert read((tmp_path / 'broken/last_checkpoint').read_text())['meta']['iter'] == 3
+    run_training(accumulating('broken', resume=True))
+    one, other = (read(tmp_path / name / 'iter_6.pth') for name in ('whole', 'broken'))
+    for key, value in one['state_dict'].items():
+        assert torch.equal(value, other['state_dict'][key]), key
+
+
 def test_a_run_by_epochs_stops_and_goes_on_within_its_epoch(data, tmp_path):
     def by_epoch(name, **changes):
         cfg = settings(data, tmp_path / name, **changes)

@@ -52,7 +52,7 @@ class InterruptionHook(Hook):
     """Save a checkpoint and end the run when a signal asks for it.
 
     Slurm sends SIGTERM before it ends a job, and SIGUSR1 as early as ``--signal=USR1@120`` says; a
-    user presses Ctrl-C. The step at hand is finished, a checkpoint is written by the run's
+    user presses Ctrl-C. The optimiser's step at hand is finished, a checkpoint is written by the run's
     ``CheckpointHook``, and the run ends with exit code 0; ``--resume`` goes on as if nothing had
     been. A validation at hand is broken off and made up for when the run is resumed, as is one
     that a kill has broken off. A second signal of the kind has its usual effect.
@@ -160,10 +160,13 @@ class InterruptionHook(Hook):
             os.kill(os.getpid(), number)
 
     def _agreed(self, runner: Runner) -> bool:
-        if get_world_size() == 1:
-            return self.received is not None
-        if (runner.iter + 1) % self.interval:
+        alone = get_world_size() == 1
+        # Accumulated gradients are in no checkpoint: the optimiser's step is finished first.
+        counts = getattr(runner.optim_wrapper, '_accumulative_counts', 1)
+        if (runner.iter + 1) % (counts if alone else -(-self.interval // counts) * counts):
             return False
+        if alone:
+            return self.received is not None
         # All leave after the same iteration: who is left alone waits for ever.
         flag = torch.tensor([self.received or 0], device=get_comm_device())
         all_reduce(flag, 'max')
