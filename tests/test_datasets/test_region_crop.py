@@ -71,6 +71,18 @@ def test_every_try_starts_from_the_same_images():
         np.testing.assert_array_equal(before[key], value)
 
 
+def test_a_try_that_writes_in_place_leaves_the_images_of_the_next_as_they_were():
+    def turn(results):  # as MMagic's Flip does, into the image that the crop is a view of
+        results['gt'][:] = results['gt'][::-1].copy()
+        return results
+
+    before = sample()
+    after = RegionCrop([Columns(0, 0), turn], by='contrast')(sample())
+    np.testing.assert_array_equal(after['gt'], before['gt'][::-1, :2])
+    first = RegionCrop([Columns(0, 3, 3), turn], candidates=3)(sample())
+    np.testing.assert_array_equal(first['gt'], before['gt'][::-1, 3:5])
+
+
 def test_a_crop_that_gives_up_is_passed_on():
     assert RegionCrop([Columns(0, None)])(sample()) is None
 

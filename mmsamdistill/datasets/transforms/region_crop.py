@@ -1,5 +1,6 @@
 """Random crops that prefer places with many regions."""
 
+import copy
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -72,9 +73,10 @@ class RegionCrop(OwnTransform):
             results = {**results, self.regions_key: both}
         # Every try starts from the same images; of equals the first is kept.
         best, most = None, -1.0
-        for _ in range(self.candidates):
-            # A copy, since MMagic's transforms write into the dictionary that they get.
-            cropped = self.transforms(dict(results))
+        for left in reversed(range(self.candidates)):
+            # A copy, since MMagic's transforms write into what they get: a flip, into the image
+            # that the crop before it is a view of.
+            cropped = self.transforms(copy.deepcopy(results) if left else dict(results))
             if cropped is None:  # MMEngine's datasets then draw another image
                 return None
             score = self._score(cropped)

@@ -52,9 +52,9 @@ class InterruptionHook(Hook):
     """Save a checkpoint and end the run when a signal asks for it.
 
     Slurm sends SIGTERM before it ends a job, and SIGUSR1 as early as ``--signal=USR1@120`` says; a
-    user presses Ctrl-C. The optimiser's step at hand is finished, a checkpoint is written by the run's
-    ``CheckpointHook``, and the run ends with exit code 0; ``--resume`` goes on as if nothing had
-    been. A validation at hand is broken off and made up for when the run is resumed, as is one
+    user presses Ctrl-C. The optimiser's step at hand is finished, a checkpoint is written by the
+    run's ``CheckpointHook``, and the run ends with exit code 0; ``--resume`` goes on as if nothing
+    had been. A validation at hand is broken off and made up for when the run is resumed, as is one
     that a kill has broken off. A second signal of the kind has its usual effect.
 
     ``tools/train.py`` registers it in every run.
