@@ -68,7 +68,7 @@ MUTATIONS = [
         ('cascade/restorer.py', 'warmup_factor(self.sgr_warmup) * ', '', 'test_cascade/test_restorer.py'),
         ('cascade/restorer.py', "image = restored if self.teacher_input == 'restored' else inputs", 'image = restored', 'test_cascade/test_restorer.py'),
         ('cascade/restorer.py', 'return image if spf is None else spf(image, regions)', 'return image', 'test_cascade/test_restorer.py'),
-        ('cascade/restorer.py', 'for part in self._fixed_parts():\n            part.requires_grad_(False)', 'pass', 'test_cascade/test_wiring.py'),
+        ('cascade/restorer.py', 'self._fixed_parts().requires_grad_(False)', 'pass', 'test_cascade/test_wiring.py'),
         ('losses/spd.py', 'count * span * math.sqrt', 'span * math.sqrt', 'test_losses/test_distances.py'),
         ('losses/spd.py', 'count * span * math.sqrt', 'count * math.sqrt', 'test_losses/test_distances.py'),
         ('losses/spd.py', 'is_open = is_open | ~labelled', 'is_open = is_open & labelled', 'test_cascade/test_truth.py'),

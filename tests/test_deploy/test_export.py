@@ -42,9 +42,9 @@ class HalfAndBuffers(nn.Module):
 GENERATORS = {'NAFNet': NAFNET['generator'], 'buffers': {'type': 'HalfAndBuffers'}}
 
 
-@pytest.fixture(params=GENERATORS)
+@pytest.fixture
 def cfg(request):
-    restorer = {**NAFNET, 'generator': GENERATORS[request.param]}
+    restorer = {**NAFNET, 'generator': GENERATORS[getattr(request, 'param', 'buffers')]}
     # Neither an analyser nor SAM can be built here, and neither is needed.
     analyzer = {'type': 'VGGAnalyzer', 'weights': '/nowhere/vgg.pth'}
     parts = {'sgr_loss': {'type': 'SGRLoss'}, 'analyzer': analyzer}
@@ -69,6 +69,9 @@ def checkpoint(trained, tmp_path):
     return path
 
 
+of_both_networks = pytest.mark.parametrize('cfg', GENERATORS, indirect=True)
+
+
 def same(a, b):
     return list(a) == list(b) and all(
         torch.equal(a[key], b[key]) and a[key].dtype == b[key].dtype for key in a
@@ -90,6 +93,7 @@ def test_plain_config_is_the_wrapped_restorer(cfg):
         plain_config(Config({}))
 
 
+@of_both_networks
 @pytest.mark.parametrize('fmt', ['mmagic', 'safetensors'])
 def test_exported_weights_are_the_students_bit_for_bit(cfg, trained, checkpoint, tmp_path, fmt):
     suffix = {'mmagic': '.pth', 'safetensors': '.safetensors'}[fmt]
@@ -140,6 +144,7 @@ def test_weights_of_another_network_are_refused(cfg, checkpoint, tmp_path):
     assert not (tmp_path / 'student.pth').exists()
 
 
+@of_both_networks
 @pytest.mark.slow
 def test_averaged_or_raw_weights(cfg, trained, tmp_path):
     raw = {f'module.{key}': value for key, value in trained.state_dict().items()}
@@ -154,6 +159,7 @@ def test_averaged_or_raw_weights(cfg, trained, tmp_path):
             verify_export(cfg, tmp_path / 'ema.pth', out, not ema)
 
 
+@of_both_networks
 def test_exporting_an_official_checkpoint_of_the_plain_model(cfg, trained, tmp_path):
     weights = trained.restorer.state_dict()
     official = {'params': {k.removeprefix('generator.'): v for k, v in weights.items()}}
@@ -164,6 +170,7 @@ def test_exporting_an_official_checkpoint_of_the_plain_model(cfg, trained, tmp_p
     verify_export(plain, tmp_path / 'official.pth', out)
 
 
+@of_both_networks
 @pytest.mark.parametrize('fmt', ['mmagic', 'safetensors'])
 def test_verification_passes_and_reports(cfg, trained, checkpoint, tmp_path, fmt):
     out = export_checkpoint(cfg, checkpoint, tmp_path / f'out.{fmt}'.replace('mmagic', 'pth'), fmt)
@@ -174,6 +181,7 @@ def test_verification_passes_and_reports(cfg, trained, checkpoint, tmp_path, fmt
     assert proof['difference'] == 0
 
 
+@of_both_networks
 def test_verification_notices_one_changed_bit(cfg, checkpoint, tmp_path):
     out = export_checkpoint(cfg, checkpoint, tmp_path / 'out.pth')
     content = torch.load(out, weights_only=True)
@@ -232,6 +240,7 @@ def test_the_suffix_decides(name, fmt, found):
             find_format(name, fmt)
 
 
+@of_both_networks
 def test_card(cfg, checkpoint, trained, tmp_path):
     report = tmp_path / 'report.json'
     results = [{'dataset': 'GoPro', 'PSNR': 30.0}]

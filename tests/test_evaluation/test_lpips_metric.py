@@ -22,7 +22,10 @@ def cache(tmp_path_factory):
     (root / 'checkpoints').mkdir()
     torch.manual_seed(0)
     for name, file in NETWORKS.values():
-        torch.save(getattr(models, name)().state_dict(), root / 'checkpoints' / file)
+        weights = getattr(models, name)().state_dict()
+        # Of AlexNet's 61 million numbers, those that are not looked at are one.
+        ends = {k: v.new_zeros(()).expand(v.shape) for k, v in weights.items() if 'classifier' in k}
+        torch.save({**weights, **ends}, root / 'checkpoints' / file)
     return root
 
 
