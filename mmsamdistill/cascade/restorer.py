@@ -86,7 +86,8 @@ class SAMDistillRestorer(BaseModel):
         teacher_interval: The teacher is trained and asked in one iteration of so many; in others
             the student learns from its reconstruction alone, at the plain step's cost. The recipes
             have 4, which was measured to teach as much. Above 1, distributed joint training wants
-            ``find_unused_parameters=True`` in the config. ``stage='teacher'`` trains in every step.
+            ``find_unused_parameters=True`` in the config. ``stage='teacher'`` trains in every step,
+            as does what has no Runner.
         detach_cascade: Keep the teacher's gradient out of the student, as in the paper, where the
             student learns from its own reconstruction, SPD and SGR alone.
         spd_warmup: Iterations (a, b) between which the weight of SPD grows from 0 to its value.

@@ -66,8 +66,8 @@ def _check_search(model: nn.Module, cascade: nn.Module) -> None:
     if rests and not getattr(model, 'find_unused_parameters', True):
         raise ValueError(
             f'with teacher_interval={cascade.teacher_interval} the teacher has no gradient in some '
-            'steps, which DDP would wait for: add find_unused_parameters=True to the config, or '
-            'take teacher_interval=1'
+            'steps, which DDP would wait for: add find_unused_parameters=True to the config '
+            '(where it has a model_wrapper_cfg, to that), or take teacher_interval=1'
         )
 
 
