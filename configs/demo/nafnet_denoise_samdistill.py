@@ -8,7 +8,8 @@ model = dict(
     spf=dict(type='SPFHead', channels=16),
     # The demo itself puts trained weights here: the learned edges, or those of `make demo VGG=...`.
     analyzer=dict(type='VGGAnalyzer', weights='random', layers=('relu1_2',)),
-    **_base_.distill,
+    # So short a training gives the teacher too few steps if it has one in four.
+    **dict(_base_.distill, teacher_interval=2),
 )
 train_dataloader = dict(
     dataset=dict(

@@ -93,10 +93,10 @@ rows = dict(
     crop=dict(title='region crop, tight regions', crop=dict(), **tight),
     crop_of_four=dict(title='region crop of four, tight regions', crop=dict(candidates=4), **tight),
     crop_edges=dict(title='region crop, learned edges', crop=dict(), **edges),
-    crop_both=dict(
-        title='region crop, SPD and SGR, tight regions',
+    crop_fourth=dict(
+        title='region crop, SPD and SGR in every fourth step, tight regions',
         crop=dict(),
-        distill=both,
+        distill=default,
         **tight,
     ),
     crop_human=dict(title='region crop, human regions', crop=dict(), regions='regions'),
@@ -147,7 +147,8 @@ compare = [
     ('crop', 'mse'),
     ('crop_of_four', 'crop'),
     ('crop_edges', 'crop'),
-    ('crop_both', 'crop'),
+    ('crop_fourth', 'crop'),
+    ('crop_fourth', 'longer'),
     ('crop_mix', 'crop'),
     # Out of domain a plain network may do harm: is the result better than what it was given?
     ('crop_mix', 'degraded'),
