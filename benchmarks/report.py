@@ -73,7 +73,7 @@ def main() -> None:
     for table in tables:
         report_table(table, results[table.name], args.out)
     if len(tables) > 1:
-        rows = overview(tables, results)
+        rows = overview([table for table in tables if table.overview], results)
         print('Gains in domain over the plain network, dB\n\n' + to_markdown(rows))
         if args.out:
             titles = {table.name: table.title for table in tables}

@@ -67,6 +67,7 @@ class Table:
         rows: The rows by name, in the table's order. One is called 'plain'.
         compare: Pairs of rows whose difference is a question of its own, such as real against
             shuffled regions.
+        overview: Whether its gains stand beside those of other tables.
     """
 
     name: str
@@ -77,14 +78,15 @@ class Table:
     in_domain: str
     rows: Mapping[str, Row]
     compare: tuple[tuple[str, str], ...] = ()
+    overview: bool = True
 
 
 def load_table(path: str | Path) -> Table:
     """Read a table's file.
 
     The file is a config of MMEngine's with ``title``, ``plain`` (a path, seen from the file),
-    ``iterations``, ``seeds``, ``in_domain``, ``compare`` and ``rows``: the arguments of
-    :class:`Row` by name.
+    ``iterations``, ``seeds``, ``in_domain``, ``compare``, ``overview`` and ``rows``: the arguments
+    of :class:`Row` by name.
 
     Args:
         path: The file.
@@ -118,6 +120,7 @@ def load_table(path: str | Path) -> Table:
         in_domain=content.in_domain,
         rows=rows,
         compare=compare,
+        overview=content.get('overview', True),
     )
 
 

@@ -66,6 +66,19 @@ def test_reports_are_written_for_every_table_with_results(tmp_path, report):
     assert content['environments'] == [{'torch': '2'}]
 
 
+def test_a_table_may_stay_out_of_the_overview(tmp_path, report):
+    tables(tmp_path)
+    third = tmp_path / 'third.py'
+    third.write_text((tmp_path / 'second.py').read_text() + 'overview = False\n')
+    paths = [tmp_path / 'first.py', tmp_path / 'second.py', third]
+    for name in ('first', 'second', 'third'):
+        write(tmp_path / 'results', name, runs(0.25))
+    report(*paths, '--results', tmp_path / 'results', '--out', tmp_path / 'out')
+    heading = (tmp_path / 'out/overview.md').read_text().splitlines()[0]
+    assert heading.replace(' ', '') == '|training|first|second|'
+    assert (tmp_path / 'out/third.md').is_file()
+
+
 def test_no_results_are_an_error(tmp_path, report):
     tables(tmp_path)
     with pytest.raises(SystemExit, match='no results of these tables'):

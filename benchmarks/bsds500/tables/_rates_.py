@@ -1,6 +1,7 @@
 # Which learning rate suits the plain network? Choose by the column `held out`: photographs that are
 # neither trained nor tested on.
 iterations = 600
+overview = False
 seeds = [0, 1]
 rate = 'optim_wrapper.optimizer.lr'
 

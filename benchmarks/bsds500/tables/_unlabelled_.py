@@ -1,5 +1,6 @@
 # Teaching where no truth exists: beside each batch of the labelled photographs as many of the others.
 iterations = 600
+overview = False
 seeds = [0, 1, 2]
 
 fusion = dict(type='SPFHead', channels=16)

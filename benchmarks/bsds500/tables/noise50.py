@@ -18,6 +18,7 @@ full = dict(scale=1.0, **_base_.learned)
 deep = dict(type='VGGAnalyzer', weights='edges', layers=('relu3_3', 'relu4_3'))
 # Another learning rate and another batch: is the default as harmless there?
 slow = {'optim_wrapper.optimizer.lr': 4e-3}
+fast = {'optim_wrapper.optimizer.lr': 1.6e-2}
 small = {'train_dataloader.batch_size': 4}
 
 rows = dict(
@@ -26,6 +27,13 @@ rows = dict(
         title='SPD and SGR in every fourth step, half the learning rate',
         distill=_base_.default,
         changes=slow,
+        **tight,
+    ),
+    plain_fast=dict(title='plain, twice the learning rate', changes=fast),
+    fourth_fast=dict(
+        title='SPD and SGR in every fourth step, twice the learning rate',
+        distill=_base_.default,
+        changes=fast,
         **tight,
     ),
     plain_small=dict(title='plain, half the batch', changes=small),
@@ -117,6 +125,7 @@ rows = dict(
 compare = [
     *_base_.compare,
     ('fourth_slow', 'plain_slow'),
+    ('fourth_fast', 'plain_fast'),
     ('fourth_small', 'plain_small'),
     ('both', 'both_full'),
     ('sgr', 'sgr_full'),
