@@ -53,7 +53,10 @@ def _train_as_current(train: Original, runner: Any) -> torch.nn.Module:
     for each in (runner.message_hub, runner.logger, runner.visualizer):
         known = type(each)._instance_dict
         known[each.instance_name] = known.pop(each.instance_name, each)
-    return train(runner)
+    model = train(runner)
+    # Who then trains by hand is in no iteration, and not in the last one for ever.
+    runner.message_hub.runtime_info.pop('iter', None)
+    return model
 
 
 @in_place_of('mmengine.hooks.ema_hook', 'EMAHook.after_load_checkpoint')

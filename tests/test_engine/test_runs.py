@@ -10,6 +10,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from toy import (
     ToyNet,
+    batch,
     cascade_model,
     config,
     plain_model,
@@ -116,6 +117,9 @@ def test_of_two_runners_the_one_that_trains_is_asked(data, tmp_path):
         log = runner.message_hub.log_scalars
         lengths = [len(log[f'train/{name}']._log_history) for name in ('loss_spd', 'grad_norm')]
         assert lengths == [2, 4]
+    # By hand, after a last iteration in which the teacher rested, it teaches.
+    by_hand = runner.model
+    assert 'loss_spd' in by_hand(**by_hand.data_preprocessor(batch(), True), mode='loss')
 
 
 def test_random_state_differs_between_processes_iterations_and_seeds(monkeypatch):
