@@ -54,9 +54,9 @@ MUTATIONS = [
         ('losses/spd.py', 'torch.where(error > eps, scale, torch.zeros_like(scale))', 'scale', 'test_losses/test_distances.py'),
         ('losses/sgr.py', 'widen(theirs.detach())', 'widen(theirs)', 'test_losses/test_sgr.py'),
         ('losses/sgr.py', 'self.loss_weight * total / sum(weights)', 'self.loss_weight * total / len(weights)', 'test_losses/test_sgr.py'),
-        ('losses/sgr.py', '(image_index == image) & (mass >= min_mass)', 'mass >= min_mass', 'test_losses/test_sgr.py'),
-        ('losses/sgr.py', 'difference.sum() - difference.diagonal().sum()', 'difference.sum()', 'test_losses/test_sgr.py'),
-        ('losses/sgr.py', 'mass[rows].topk(max_regions)', 'mass[rows].topk(max_regions, largest=False)', 'test_losses/test_sgr.py'),
+        ('losses/sgr.py', '(image_index == images) & (mass >= min_mass)', 'mass >= min_mass', 'test_losses/test_sgr.py'),
+        ('losses/sgr.py', 'difference.sum((1, 2)) - difference.diagonal(dim1=1, dim2=2).sum(1)', 'difference.sum((1, 2))', 'test_losses/test_sgr.py'),
+        ('losses/sgr.py', 'own = prototypes[rows].masked_fill(~counted.unsqueeze(2), 0)', 'own = prototypes[rows]', 'test_losses/test_sgr.py'),
         ('losses/sgr.py', '+ eps).rsqrt()', ').rsqrt()', 'test_losses/test_sgr.py'),
         # The cascade
         ('cascade/restorer.py', 'restored.detach() if self.detach_cascade else restored', 'restored', 'test_cascade/test_restorer.py'),

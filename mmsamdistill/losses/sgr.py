@@ -45,54 +45,60 @@ def unit_vectors(vectors: Tensor, eps: float = 1e-8) -> Tensor:
 
 
 def select_regions(
-    mass: Tensor, image_index: Tensor, image: int, min_mass: float, max_regions: int | None
-) -> Tensor:
-    """Rows of an image's regions that are large enough (in cells) to have a meaningful prototype.
+    mass: Tensor, image_index: Tensor, num_images: int, min_mass: float, most: int
+) -> tuple[Tensor, Tensor]:
+    """Rows (N, M) of each image's regions that are large enough (in cells) for a prototype.
 
-    Only the ``max_regions`` largest, if there are more: memory grows with the square of them.
+    Only the ``most`` largest, if there are more: memory grows with the square of them. With a mask
+    (N, M) of which rows count, instead of lists of their own lengths, which no compiler follows.
     """
-    rows = torch.nonzero((image_index == image) & (mass >= min_mass)).flatten()
-    if max_regions is not None and len(rows) > max_regions:
-        rows = rows[mass[rows].topk(max_regions).indices]
-    return rows
+    images = torch.arange(num_images, device=mass.device).unsqueeze(1)
+    eligible = (image_index == images) & (mass >= min_mass)
+    ranked = torch.where(eligible, mass, -1.0)
+    largest = ranked.topk(most, dim=1)
+    return largest.indices, largest.values >= 0
 
 
 def relation_matrix(prototypes: Tensor, eps: float = 1e-8) -> Tensor:
-    r"""Cosine of each pair of prototypes, :math:`C_{jk} = \cos(p_j, p_k)`: (K, C) to (K, K)."""
+    r"""Cosine of each two prototypes, :math:`C_{jk} = \cos(p_j, p_k)`: of (..., K, C)."""
     directions = unit_vectors(prototypes, eps)
-    return directions @ directions.T
+    return directions @ directions.mT
 
 
-def relation_loss(prototypes: Tensor, target: Tensor, eps: float = 1e-8) -> Tensor:
+def relation_loss(prototypes: Tensor, target: Tensor, count: Tensor, eps: float = 1e-8) -> Tensor:
     r"""Mean difference of two relation matrices over the pairs of different regions, in [0, 2].
 
     .. math:: \frac{1}{K (K - 1)} \sum_{j \ne k} |C_{jk} - C^*_{jk}|
 
-    The diagonal is one on both sides: it would only make the loss depend on the number of regions.
+    Prototypes are (N, M, C), of which ``count`` (N,) are regions and the others zero, so that they
+    add nothing; returned is (N,). The diagonal is one on both sides: it would only make the loss
+    depend on the number of regions.
     """
-    count = len(prototypes)
-    if count < 2:
-        return connected_zero(prototypes)
     difference = (relation_matrix(prototypes, eps) - relation_matrix(target, eps)).abs()
-    return (difference.sum() - difference.diagonal().sum()) / (count * (count - 1))
+    total = difference.sum((1, 2)) - difference.diagonal(dim1=1, dim2=2).sum(1)
+    return total / (count * (count - 1)).clamp_min(1)
 
 
 def pixel_relation_loss(
-    features: Tensor, target_features: Tensor, prototypes: Tensor, target: Tensor, eps: float = 1e-8
+    features: Tensor,
+    target_features: Tensor,
+    prototypes: Tensor,
+    target: Tensor,
+    count: Tensor,
+    eps: float = 1e-8,
 ) -> Tensor:
     r"""Mean difference of the relations of each feature cell to each prototype, in [0, 2].
 
     .. math:: mean_{i, k} |\cos(\phi_i, p_k) - \cos(\phi^*_i, p^*_k)|
 
-    Features are (C, h, w), of one image; prototypes (K, C).
+    Features are (N, C, h, w), the rest is as for :func:`relation_loss`.
     """
-    if len(prototypes) == 0:
-        return connected_zero(prototypes)
-    cells = unit_vectors(features.flatten(1).T, eps)
-    target_cells = unit_vectors(target_features.flatten(1).T, eps)
-    relation = cells @ unit_vectors(prototypes, eps).T
-    target_relation = target_cells @ unit_vectors(target, eps).T
-    return (relation - target_relation).abs().mean()
+    cells = unit_vectors(features.flatten(2).mT, eps)
+    target_cells = unit_vectors(target_features.flatten(2).mT, eps)
+    relation = cells @ unit_vectors(prototypes, eps).mT
+    target_relation = target_cells @ unit_vectors(target, eps).mT
+    total = (relation - target_relation).abs().sum((1, 2))
+    return total / (count * cells.shape[1]).clamp_min(1)
 
 
 def connected_zero(tensor: Tensor) -> Tensor:
@@ -214,20 +220,20 @@ class SGRLoss(nn.Module):
             membership = regions.membership(tuple(ours.shape[-2:]))
             # Mean features (K, C) of each region, where a border cell counts by its share.
             prototypes, targets = membership.pool(ours), membership.pool(theirs)
-            losses = []
-            for image in range(len(ours)):
-                rows = select_regions(
-                    membership.mass, regions.image_index, image, self.min_mass, self.max_regions
-                )
-                own, taught = prototypes[rows], targets[rows]
-                if self.form == 'prototypes':
-                    losses.append(relation_loss(own, taught, self.eps))
-                else:
-                    losses.append(
-                        pixel_relation_loss(ours[image], theirs[image], own, taught, self.eps)
-                    )
+            most = min(regions.most_in_an_image, self.max_regions or regions.most_in_an_image)
+            rows, counted = select_regions(
+                membership.mass, regions.image_index, len(ours), self.min_mass, most
+            )
+            # Rows that do not count are zero: what else is there could be NaN.
+            own = prototypes[rows].masked_fill(~counted.unsqueeze(2), 0)
+            taught = targets[rows].masked_fill(~counted.unsqueeze(2), 0)
+            count = counted.sum(1)
+            if self.form == 'prototypes':
+                losses = relation_loss(own, taught, count, self.eps)
+            else:
+                losses = pixel_relation_loss(ours, theirs, own, taught, count, self.eps)
             # Prototypes of no region at all may have lost their connection to the features.
-            return torch.stack(losses).mean() + connected_zero(ours)
+            return losses.mean() + connected_zero(ours)
 
 
 @MODELS.register_module()

@@ -45,6 +45,8 @@ class RegionMap:
         self.image_index = image_index
         self._counts = counts
         self._places: tuple[Tensor, int] | None = None
+        self._memberships: dict[tuple[int, int], RegionMembership] = {}
+        self._most: int | None = None
 
     @classmethod
     def from_labels(cls, labels: 'Tensor | RegionMap') -> 'RegionMap':
@@ -62,6 +64,14 @@ class RegionMap:
     def num_regions(self) -> int:
         """K, the number of regions over the batch; may be 0."""
         return self.image_index.numel()
+
+    @property
+    def most_in_an_image(self) -> int:
+        """Number of regions of the image that has most of them."""
+        # Kept like memberships: what depends on data ends a compiler's graph where it is computed.
+        if self._most is None:
+            self._most = int(self.image_index.bincount().max()) if self.num_regions else 0
+        return self._most
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -162,7 +172,7 @@ class RegionMap:
         return marked.unsqueeze(1)
 
     def membership(self, size: tuple[int, int]) -> RegionMembership:
-        """Fractional membership of the cells of a coarser grid.
+        """Fractional membership of the cells of a coarser grid, computed once for each size.
 
         Args:
             size: ``(h, w)`` of the feature grid, at most the map's; need not divide it.
@@ -172,7 +182,9 @@ class RegionMap:
             >>> regions.membership((1, 2)).mass.tolist()
             [1.5, 0.5]
         """
-        return membership_of(self.ids, self.num_regions, size)
+        if size not in self._memberships:
+            self._memberships[size] = membership_of(self.ids, self.num_regions, size)
+        return self._memberships[size]
 
     def __repr__(self) -> str:
         return f'RegionMap(shape={self.shape}, num_regions={self.num_regions})'

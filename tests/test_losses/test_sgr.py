@@ -279,15 +279,49 @@ def test_unit_vector_of_zero_has_a_finite_gradient_where_the_norm_has_none():
 
 
 def test_diagonal_takes_no_part():
-    two, target = features(1, (2, 5), (2, 5))
-    difference = relation_matrix(two)[0, 1] - relation_matrix(target)[0, 1]
-    torch.testing.assert_close(relation_loss(two, target), difference.abs())
+    two, target = features(1, (1, 2, 5), (1, 2, 5))
+    difference = relation_matrix(two)[:, 0, 1] - relation_matrix(target)[:, 0, 1]
+    torch.testing.assert_close(relation_loss(two, target, torch.tensor([2])), difference.abs())
 
 
 def test_a_prototype_of_zero_is_not_compared_with_itself():
     # The student's first region is dark: its cosine with itself is 0, the teacher's is 1.
-    dark, bright = torch.tensor([[0.0, 0.0], [1.0, 0.0]]), torch.tensor([[1.0, 0.0], [0.0, 1.0]])
-    assert relation_loss(dark, bright).item() == pytest.approx(0, abs=1e-6)
+    dark = torch.tensor([[[0.0, 0.0], [1.0, 0.0]]])
+    bright = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])
+    assert relation_loss(dark, bright, torch.tensor([2])).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_a_region_too_small_to_count_may_hold_anything():
+    """Neither value nor gradient of the others change, though all lie in one table."""
+    labels = torch.zeros(2, 8, 8, dtype=torch.long)
+    labels[0, :4], labels[0, 4:7], labels[1, :2], labels[1, 7, 7] = 1, 2, 1, 2
+    (ours,), (theirs,) = features(1, (2, 5, 8, 8)), features(2, (2, 5, 8, 8))
+    broken = ours.clone()
+    broken[1, :, 7, 7] = float('nan')
+    results = []
+    for image in (ours, broken):
+        image.requires_grad_()
+        loss = SGRLoss(1.0, min_mass=2.0)([image], [theirs], labels)
+        loss.backward()
+        results.append((loss.detach(), image.grad[0]))
+    assert results[0][0] > 0
+    torch.testing.assert_close(results[0], results[1])
+
+
+@pytest.mark.parametrize('form', FORMS)
+def test_one_graph_once_memberships_are_known(form):
+    """What depends on data is said by the region map; the rest a compiler takes whole."""
+    loss = SGRLoss(1.0, form, max_regions=3)
+    torch.compiler.reset()
+    compiled = torch.compile(loss, backend='eager', fullgraph=True)
+    for seed, count in ((0, 4), (1, 6)):
+        regions = RegionMap.from_labels(random_labels(seed, count=count))
+        ours, theirs = features(1, (2, 5, 4, 4)), features(2, (2, 5, 4, 4))
+        assert regions.membership((4, 4)) is regions.membership((4, 4))
+        assert regions.most_in_an_image == count
+        value = compiled(ours, theirs, regions)
+        torch.testing.assert_close(value, loss(ours, theirs, regions))
+        assert value > 0
 
 
 def test_connected_zero_is_zero_for_any_value():
