@@ -95,7 +95,7 @@ def add_regions_to_pipeline(
                 f'{type_name(transform)} moves pixels before all images are loaded; load them first'
             )
     moved = [carrier.carry(each) for each in pipeline[first_after:]]
-    load = {'type': 'LoadRegionMap', 'root': root, 'key': key}
+    load: dict[str, Any] = {'type': 'LoadRegionMap', 'root': root, 'key': key}
     # 3. Of a map that is cut before anything else looks at it, only the part is decoded.
     looks = (new for each in moved for new in each if type_name(new) not in HARMLESS)
     if _cuts_at_once(next(looks)):
