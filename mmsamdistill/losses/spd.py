@@ -314,17 +314,15 @@ def gradient_ratio(
 
 
 def _gradient(student: Tensor, gt: Tensor, pixel_loss: PixelLoss) -> Tensor:
-    def judge(image: Tensor) -> Tensor:
-        loss = pixel_loss(image, widen(gt.detach()))
+    leaf = widen(student.detach()).clone().requires_grad_()
+    # In float32 also under mixed precision: there is no loss scale here to keep it from vanishing.
+    with torch.enable_grad(), torch.autocast(student.device.type, enabled=False):
+        loss = pixel_loss(leaf, widen(gt.detach()))
         if loss.numel() != 1:
             raise ValueError(
                 f'pixel_loss returned a tensor of shape {tuple(loss.shape)}; '
                 "a scalar is needed, give it reduction='mean'"
             )
-        return loss.sum()
-
-    # In float32 also under mixed precision: there is no loss scale here to keep it from vanishing.
-    # By the image alone: parameters of the loss, if it has any, get nothing. Unlike autograd.grad
-    # this is part of a compiler's graph.
-    with torch.autocast(student.device.type, enabled=False):
-        return torch.func.grad(judge)(widen(student.detach()).clone()).detach()
+        # Of the images alone: parameters of the loss, if it has any, get nothing.
+        (gradient,) = torch.autograd.grad(loss, leaf, torch.ones_like(loss))
+    return gradient
