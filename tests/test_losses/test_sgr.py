@@ -308,6 +308,7 @@ def test_a_region_too_small_to_count_may_hold_anything():
     torch.testing.assert_close(results[0], results[1])
 
 
+@pytest.mark.slow  # compiles
 @pytest.mark.parametrize('form', FORMS)
 def test_one_graph_once_memberships_are_known(form):
     """What depends on data is said by the region map; the rest a compiler takes whole."""
