@@ -83,6 +83,19 @@ def test_a_try_that_writes_in_place_leaves_the_images_of_the_next_as_they_were()
     np.testing.assert_array_equal(first['gt'], before['gt'][::-1, 3:5])
 
 
+def test_a_crop_alone_copies_no_image():
+    seen = []
+
+    def crop(results):
+        seen.append(results['gt'])
+        return {key: value[:2, :2] for key, value in results.items()}
+
+    images = sample()
+    RegionCrop([crop], candidates=3)(images)
+    assert all(each is images['gt'] for each in seen)
+    assert len(seen) == 3
+
+
 def test_a_crop_that_gives_up_is_passed_on():
     assert RegionCrop([Columns(0, None)])(sample()) is None
 

@@ -1,7 +1,7 @@
 """Random crops that prefer places with many regions."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -58,6 +58,10 @@ class RegionCrop(OwnTransform):
         self.transforms = Compose(
             [TRANSFORMS.build(step) if isinstance(step, dict) else step for step in transforms]
         )
+        # A crop alone makes views of the images. MMagic's transforms write into what they get: a
+        # flip after it, through such a view into the images of the next try.
+        alone = len(transforms) == 1 and not hasattr(self.transforms.transforms[0], 'transforms')
+        self._shielded: Callable[[Any], Any] = dict if alone else copy.deepcopy
         self.candidates = candidates
         self.by = by
         self.gt_key = gt_key
@@ -74,9 +78,7 @@ class RegionCrop(OwnTransform):
         # Every try starts from the same images; of equals the first is kept.
         best, most = None, -1.0
         for left in reversed(range(self.candidates)):
-            # A copy, since MMagic's transforms write into what they get: a flip, into the image
-            # that the crop before it is a view of.
-            cropped = self.transforms(copy.deepcopy(results) if left else dict(results))
+            cropped = self.transforms(self._shielded(results) if left else dict(results))
             if cropped is None:  # MMEngine's datasets then draw another image
                 return None
             score = self._score(cropped)
