@@ -96,7 +96,7 @@ CONFIG_CHANGES = {
         for split in ('train', 'val', 'test')
     },
     'one_pixel': {
-        f'{split}_dataloader.dataset.data_prefix': {'img': 'pixel', 'gt': 'pixel'}
+        f'{split}_dataloader.dataset.data_prefix': {'img': 'pixel', 'gt': 'true_pixel'}
         for split in ('train', 'val', 'test')
     },
     'no_truth': {'train_dataloader.dataset.pipeline': [], 'model.generator.channels': 4},
@@ -456,10 +456,11 @@ def build_world(folder: Path) -> dict[str, str]:
     paths = {name: str(data / name) for name in ('gt', 'nothing', 'pixel', 'few')}
     paths |= {'world': str(folder), 'images': str(data / 'img'), 'maps': str(data / 'regions')}
     paths |= {'damaged_images': str(data / 'damaged'), 'regions_cut': str(data / 'regions_cut')}
-    for name in ('nothing', 'pixel', 'few', 'damaged', 'regions_cut'):
+    for name in ('nothing', 'pixel', 'true_pixel', 'few', 'damaged', 'regions_cut'):
         (data / name).mkdir()
     for number in range(4):
-        cv2.imwrite(str(data / f'pixel/{number}.png'), np.zeros((1, 1, 3), np.uint8))
+        for name in ('pixel', 'true_pixel'):
+            cv2.imwrite(str(data / f'{name}/{number}.png'), np.zeros((1, 1, 3), np.uint8))
         whole = (data / f'img/{number}.png').read_bytes()
         (data / f'damaged/{number}.png').write_bytes(whole[: len(whole) // 2])
     (data / 'few/0.png').write_bytes((data / 'gt/0.png').read_bytes())

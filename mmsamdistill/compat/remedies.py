@@ -3,6 +3,7 @@
 import importlib.util
 import multiprocessing.context
 import os
+import traceback
 from collections.abc import Sequence
 from importlib import metadata
 from importlib.machinery import ModuleSpec
@@ -221,7 +222,11 @@ def _prepare(prepare: Original, dataset: Any, index: int) -> Any:
         paths = [info[key] for key in ('gt_path', 'img_path') if isinstance(info.get(key), str)]
         if not paths or any(path in str(error) for path in paths):
             raise
-        kind = '' if isinstance(error, ValueError) else f'{type(error).__name__}: '
+        kind = ''
+        if not isinstance(error, ValueError):  # no message for users: whose it is, and what
+            innermost = list(traceback.walk_tb(error.__traceback__))[-1][0].f_locals
+            owner = f'{type(innermost["self"]).__name__}: ' if 'self' in innermost else ''
+            kind = f'{owner}{type(error).__name__}: '
         raise ValueError(f'{" and ".join(paths)}: {kind}{error}') from error
 
 

@@ -37,6 +37,10 @@ def test_an_error_of_a_pipeline_names_the_sample(tmp_path):
     dataset = BasicImageDataset(pipeline=[*load, *steps], **options)
     with pytest.raises(ValueError, match=r'gt/a\.png and .*img/a\.png: Scale mismatches'):
         dataset[0]
+    steps[1]['gt_patch_size'] = 'large'
+    asked = BasicImageDataset(pipeline=[*load, *steps], **options)
+    with pytest.raises(ValueError, match=r'img/a\.png: PairedRandomCrop: TypeError: .*str'):
+        asked[0]
     (tmp_path / 'img/a.png').write_bytes(b'damaged')
     with pytest.raises(ValueError, match=r'img/a\.png cannot be read') as error:
         dataset[0]
