@@ -56,6 +56,10 @@ MUTATIONS = [
         ('losses/sgr.py', 'self.loss_weight * total / sum(weights)', 'self.loss_weight * total / len(weights)', 'test_losses/test_sgr.py'),
         ('losses/sgr.py', '(image_index == images) & (mass >= min_mass)', 'mass >= min_mass', 'test_losses/test_sgr.py'),
         ('losses/sgr.py', 'difference.sum((1, 2)) - difference.diagonal(dim1=1, dim2=2).sum(1)', 'difference.sum((1, 2))', 'test_losses/test_sgr.py'),
+        ('losses/sgr.py', 'ranked.topk(most, dim=1)', 'ranked.topk(most, dim=1, largest=False)', 'test_losses/test_sgr.py'),
+        ('cache/map_file.py', '(height if whole else stop)', 'height', 'test_cache/test_label_png.py'),
+        ('datasets/transforms/region_crop.py', 'dict if alone else copy.deepcopy', 'dict', 'test_datasets/test_region_crop.py'),
+        ('sources/alternating.py', '< self.asked_every', '== 0', 'test_sources/test_alternating.py'),
         ('losses/sgr.py', 'own = prototypes[rows].masked_fill(~counted.unsqueeze(2), 0)', 'own = prototypes[rows]', 'test_losses/test_sgr.py'),
         ('losses/sgr.py', '+ eps).rsqrt()', ').rsqrt()', 'test_losses/test_sgr.py'),
         # The cascade
@@ -101,7 +105,7 @@ MUTATIONS = [
         # Sources
         ('sources/controls.py', '_draw(1, len(labels) - 1)', '0', 'test_sources/test_sources.py'),
         ('sources/controls.py', 'moved = torch.stack([_roll_away(image) for image in labels])', 'moved = labels', 'test_sources/test_sources.py'),
-        ('sources/alternating.py', 'iteration % self.interval == self.offset', 'iteration % self.interval == 0', 'test_sources/test_alternating.py'),
+        ('sources/alternating.py', '(iteration - self.offset) % self.interval', 'iteration % self.interval', 'test_sources/test_alternating.py'),
         ('sources/alternating.py', 'not self.training or iteration is None', 'iteration is None', 'test_sources/test_alternating.py'),
         # The cache
         ('images/decoding.py', 'np.ascontiguousarray(pixels[..., ::-1])', 'pixels', 'test_cache/test_channel_order.py'),
