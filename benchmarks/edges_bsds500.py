@@ -94,11 +94,16 @@ def human_boundaries(path: Path) -> np.ndarray:
     return boundaries(cv2.imread(str(label_map), cv2.IMREAD_UNCHANGED))
 
 
+def count_edges(strength: np.ndarray, human: np.ndarray) -> dict[float, Counts]:
+    """Counts of the learned edges of one image by threshold."""
+    lines = ridges(strength)
+    return {each: match(thin(lines >= each), human) for each in THRESHOLDS}
+
+
 def count_image(image: torch.Tensor, human: np.ndarray, edges: LearnedEdgeRegions) -> dict:
     """Counts of one image by method and threshold."""
     strength = edges.strength(image)[0].numpy()
-    lines = ridges(strength)
-    counts = {('learned edges', each): match(thin(lines >= each), human) for each in THRESHOLDS}
+    counts = {('learned edges', each): c for each, c in count_edges(strength, human).items()}
     for each in REGION_THRESHOLDS:
         labels = watershed_regions(strength, each, edges.sigma)
         counts['learned regions', each] = match(boundaries(labels), human)
@@ -149,15 +154,16 @@ def restored_rows(
 ) -> list[dict[str, object]]:
     """F of each restorer's results at its best threshold, run by run against the first named."""
     scores: dict[str, list[float]] = {}
+    images = [
+        (read_photograph(path, CONDITIONS[condition])[0], human_boundaries(path)) for path in paths
+    ]
     for name, config, checkpoint in tqdm(restorers, unit='restorer', dynamic_ncols=True):
         restorer = Restorer(config, checkpoint)
         totals = dict.fromkeys(THRESHOLDS, Counts(0, 0, 0))
-        for path in paths:
-            degraded = read_photograph(path, CONDITIONS[condition])[0]
-            lines = ridges(edges.strength(restorer(degraded)[None])[0].numpy())
-            human = human_boundaries(path)
-            for each in THRESHOLDS:
-                totals[each] = totals[each].plus(match(thin(lines >= each), human))
+        for image, human in images:
+            strength = edges.strength(restorer(image)[None])[0].numpy()
+            for each, counts in count_edges(strength, human).items():
+                totals[each] = totals[each].plus(counts)
         best = max(totals.values(), key=lambda counts: counts.f_measure)
         scores.setdefault(name, []).append(best.f_measure)
     first = next(iter(scores))

@@ -73,10 +73,11 @@ def main() -> None:
     for table in tables:
         report_table(table, results[table.name], args.out)
     if len(tables) > 1:
-        rows = overview([table for table in tables if table.overview], results)
+        compared = [table for table in tables if table.overview]
+        rows = overview(compared, results)
         print('Gains in domain over the plain network, dB\n\n' + to_markdown(rows))
         if args.out:
-            titles = {table.name: table.title for table in tables}
+            titles = {table.name: table.title for table in compared}
             write_report(Path(args.out, 'overview'), rows, {'tables': titles})
     if args.out:
         print(f'written: {args.out}')

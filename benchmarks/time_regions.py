@@ -32,7 +32,7 @@ from mmengine.registry import init_default_scope
 from torch import nn
 
 from lab.regions_data import DEMO, prepared
-from mmsamdistill.cache.map_file import read_map
+from mmsamdistill.cache.map_file import MapFile
 from mmsamdistill.datasets.region_dataset import add_regions_to_config
 from mmsamdistill.deploy.cost import describe_machine, time_side_by_side
 from mmsamdistill.deploy.export import is_distilled, plain_config
@@ -103,7 +103,7 @@ def measure_reading(
     rows = [('without regions', times[0], '', _mean_size(images, len(info)))]
     for (name, root), seconds in zip(caches.items(), times[1:], strict=True):
         maps = list(Path(root).rglob('*.png'))
-        count = np.mean([read_map(path).max() for path in maps])
+        count = np.mean([MapFile(path).read().max() for path in maps])
         rows.append((f'cached {name}', seconds, f'{count:.0f}', _mean_size(maps, len(maps))))
     return [
         {

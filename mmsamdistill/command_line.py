@@ -64,11 +64,17 @@ def describe(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return f'{error.filename}: {error.strerror}'
     where = f'{"/".join(Path(frame[0].filename).parts[-2:])}:{frame[0].lineno}, ' if frame else ''
-    innermost = [frame for frame, _ in traceback.walk_tb(error.__traceback__)][-1:]
-    if innermost and 'self' in innermost[0].f_locals:
-        where = f'in {type(innermost[0].f_locals["self"]).__name__}, {where}'
+    if owner := raised_in(error):
+        where = f'in {owner}, {where}'
     where = _being_built(error) + where
     return f'{type(error).__name__}: {text or "no message"} ({where}--debug shows the way there)'
+
+
+def raised_in(error: Exception) -> str:
+    """Type of the object whose method raised an error; empty if none did."""
+    innermost = [frame for frame, _ in traceback.walk_tb(error.__traceback__)][-1:]
+    inside = innermost and 'self' in innermost[0].f_locals
+    return type(innermost[0].f_locals['self']).__name__ if inside else ''
 
 
 def _being_built(error: Exception) -> str:

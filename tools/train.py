@@ -136,17 +136,19 @@ def work_dir_held(cfg: Config) -> Iterator[None]:
         yield
         return
     Path(cfg.work_dir).mkdir(parents=True, exist_ok=True)
-    lock = FileLock(Path(cfg.work_dir, '.training.lock'), timeout=0)
+    path = Path(cfg.work_dir, '.training.lock')
+    held: contextlib.AbstractContextManager = contextlib.nullcontext()
     try:
-        lock.acquire()
+        held = FileLock(path, timeout=0).acquire()
     except Timeout:
         raise UsageError(
-            f'another training writes into {cfg.work_dir}: wait for its end, or choose --work-dir'
+            f'another training writes into {cfg.work_dir}: wait for its end, or choose --work-dir; '
+            f'if none does (a killed one, on a file system without locks), remove {path}'
         ) from None
-    try:
+    except (OSError, NotImplementedError):
+        pass  # some file systems of clusters have no locks; what is wrong otherwise ends the run
+    with held:
         yield
-    finally:
-        lock.release()
 
 
 def main() -> None:

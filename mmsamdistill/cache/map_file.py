@@ -93,11 +93,6 @@ class MapFile:
         return labels
 
 
-def read_map(path: str | Path) -> np.ndarray:
-    """Read a whole label map, ``(H, W)`` int32."""
-    return MapFile(path).read()
-
-
 def read_record(path: str | Path) -> dict[str, Any] | None:
     """Read where a map comes from, without decoding it; None if the file does not say."""
     found = None

@@ -3,7 +3,6 @@
 import importlib.util
 import multiprocessing.context
 import os
-import traceback
 from collections.abc import Sequence
 from importlib import metadata
 from importlib.machinery import ModuleSpec
@@ -224,9 +223,10 @@ def _prepare(prepare: Original, dataset: Any, index: int) -> Any:
             raise
         kind = ''
         if not isinstance(error, ValueError):  # no message for users: whose it is, and what
-            innermost = list(traceback.walk_tb(error.__traceback__))[-1][0].f_locals
-            owner = f'{type(innermost["self"]).__name__}: ' if 'self' in innermost else ''
-            kind = f'{owner}{type(error).__name__}: '
+            from mmsamdistill.command_line import raised_in
+
+            owner = raised_in(error)
+            kind = f'{owner}: {type(error).__name__}: ' if owner else f'{type(error).__name__}: '
         raise ValueError(f'{" and ".join(paths)}: {kind}{error}') from error
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from mmsamdistill.cache.map_file import read_map
+from mmsamdistill.cache.map_file import MapFile
 
 TOOL = Path(__file__).parents[2] / 'benchmarks/prepare_bsds500.py'
 
@@ -49,7 +49,7 @@ def test_images_are_copied_and_the_median_segmentation_is_taken(
     for split in ('train', 'test'):
         copied = tmp_path / 'out' / split / 'images/7.jpg'
         assert copied.read_bytes() == (archive / 'images' / split / '7.jpg').read_bytes()
-        labels = read_map(tmp_path / 'out' / split / 'regions/7.png')
+        labels = MapFile(tmp_path / 'out' / split / 'regions/7.png').read()
         assert np.array_equal(labels, segmentation(median)[:, :5])
     assert not (tmp_path / 'out/val').exists()
     assert 'warning: 1 photographs in train/, the public archive has 200' in capsys.readouterr().out

@@ -14,9 +14,9 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from mmsamdistill.cache.check import CacheReport, verify
 from mmsamdistill.cache.map_file import (
+    MapFile,
     compact_for_storage,
     decode_rle,
-    read_map,
     read_masks,
     read_record,
     write_map,
@@ -43,8 +43,8 @@ def test_map_and_record_survive(tmp_path_factory, labels):
     path = tmp_path_factory.mktemp('maps') / 'a.png'
     record = {'image': 'ä.jpg', 'size': list(labels.shape)}
     write_map(path, labels, record)
-    assert np.array_equal(read_map(path), labels)
-    assert read_map(path).dtype == np.int32
+    assert np.array_equal(MapFile(path).read(), labels)
+    assert MapFile(path).read().dtype == np.int32
     assert read_record(path) == record
 
 
@@ -92,7 +92,7 @@ def test_truncated_map_is_damaged(tmp_path, share):
     write_map(path, np.random.default_rng(0).integers(0, 99, (40, 40)), {})
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * share)])
-    for read in (read_map, read_record):
+    for read in (MapFile, read_record):
         with pytest.raises(ValueError, match=r'a\.png is damaged'):
             read(path)
 
@@ -104,13 +104,13 @@ def test_every_flipped_byte_is_noticed(tmp_path):
     for position in range(len(data)):
         path.write_bytes(data[:position] + bytes([data[position] ^ 0x55]) + data[position + 1 :])
         with pytest.raises(ValueError, match='damaged'):
-            read_map(path)
+            MapFile(path).read()
 
 
 def test_a_photograph_is_no_map(tmp_path):
     cv2.imwrite(str(tmp_path / 'a.png'), np.zeros((4, 4, 3), np.uint8))
     with pytest.raises(ValueError, match='no label map'):
-        read_map(tmp_path / 'a.png')
+        MapFile(tmp_path / 'a.png').read()
 
 
 def test_maps_by_other_means_have_no_record(tmp_path):
@@ -303,7 +303,7 @@ def test_damaged_records_are_named(tmp_path, text):
     path = with_record(tmp_path, text)
     with pytest.raises(ValueError, match=r'a\.png is damaged'):
         read_record(path)
-    assert read_map(path).tolist() == np.eye(3).tolist()
+    assert MapFile(path).read().tolist() == np.eye(3).tolist()
 
 
 def test_a_small_file_cannot_claim_gigabytes(tmp_path):
@@ -318,13 +318,13 @@ def test_a_small_file_cannot_claim_gigabytes(tmp_path):
 
     (tmp_path / 'a.png').write_bytes(png(65_000, 65_000, b''))
     with pytest.raises(ValueError, match=r'a\.png claims to be 65000 x 65000'):
-        read_map(tmp_path / 'a.png')
+        MapFile(tmp_path / 'a.png').read()
     # It inflates to more than it claims: no more than that is asked for.
     (tmp_path / 'a.png').write_bytes(png(2, 2, bytes(10**7)))
     tracemalloc.start()
     try:
         with contextlib.suppress(ValueError):
-            read_map(tmp_path / 'a.png')
+            MapFile(tmp_path / 'a.png').read()
         assert tracemalloc.get_traced_memory()[1] < 10**6
     finally:
         tracemalloc.stop()

@@ -4,9 +4,11 @@ import importlib.util
 import json
 import sys
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
+from filelock import FileLock
 from toy import cascade_model, config, plain_model, write_data
 
 from mmsamdistill.command_line import UsageError
@@ -287,5 +289,10 @@ def test_two_trainings_do_not_share_a_work_directory(configs, tmp_path, monkeypa
         cfg.launcher = 'pytorch'
         with second.work_dir_held(cfg):
             pass
+        # Where there are no locks, trainings go on without.
+        monkeypatch.setattr(FileLock, '_acquire', mock.Mock(side_effect=NotImplementedError))
+        with first.work_dir_held(first.load_config(first.parse_args())):
+            pass
+        monkeypatch.undo()
     run('train', monkeypatch, *arguments, *options)
     assert newest(tmp_path / 'run').name == 'iter_1.pth'

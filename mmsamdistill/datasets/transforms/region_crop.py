@@ -75,7 +75,8 @@ class RegionCrop(OwnTransform):
             labels = results[self.regions_key]
             both = np.concatenate([labels, labels[::-1, ::-1]], axis=-1)
             results = {**results, self.regions_key: both}
-        # Every try starts from the same images; of equals the first is kept.
+        # Every try starts from the same images, which after the last nobody needs; of equals the
+        # first is kept.
         best, most = None, -1.0
         for left in reversed(range(self.candidates)):
             cropped = self.transforms(self._shielded(results) if left else dict(results))

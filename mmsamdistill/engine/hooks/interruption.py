@@ -1,6 +1,7 @@
 """A run that is told to stop saves first."""
 
 import atexit
+import math
 import multiprocessing
 import os
 import signal
@@ -163,7 +164,8 @@ class InterruptionHook(Hook):
         alone = get_world_size() == 1
         # Accumulated gradients are in no checkpoint: the optimiser's step is finished first.
         counts = getattr(runner.optim_wrapper, '_accumulative_counts', 1)
-        if (runner.iter + 1) % (counts if alone else -(-self.interval // counts) * counts):
+        optimiser_steps = 1 if alone else math.ceil(self.interval / counts)
+        if (runner.iter + 1) % (optimiser_steps * counts):
             return False
         if alone:
             return self.received is not None
