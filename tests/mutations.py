@@ -120,7 +120,7 @@ MUTATIONS = [
         ('datasets/region_pipeline.py', "{**pad, 'mode': 'constant'}", "{**pad, 'mode': 'edge'}", 'test_datasets/test_region_transforms.py'),
         ('datasets/transforms/regions.py', '_set_random_state(state)\n    try', 'pass\n    try', 'test_datasets/test_region_transforms.py'),
         ('datasets/transforms/regions.py', '_set_random_state(present)', 'pass', 'test_datasets/test_region_transforms.py'),
-        ('datasets/transforms/regions.py', 'if labels.shape != size:', 'if False:', 'test_datasets/test_region_transforms.py'),
+        ('datasets/transforms/regions.py', 'if labels.shape[:2] != size:', 'if False:', 'test_datasets/test_region_transforms.py'),
         ('datasets/transforms/region_crop.py', 'if score > most:', 'if score < most or best is None:', 'test_datasets/test_region_crop.py'),
         ('datasets/transforms/region_mix.py', 'truth + strengths[region_of]', 'degraded + strengths[region_of]', 'test_datasets/test_region_mix.py'),
         ('datasets/transforms/pad.py', 'mode=self.mode)\n', "mode='constant')\n", 'test_datasets/test_pad.py'),
