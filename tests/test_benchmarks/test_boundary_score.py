@@ -111,6 +111,17 @@ def test_the_script(tmp_path, capsys):
     assert 'holds no images' in capsys.readouterr().err
 
 
+def step_arrays():
+    """Edge network that sees where the next pixel to the right is brighter by some 80."""
+    arrays = {key: np.zeros_like(value) for key, value in random_arrays().items()}
+    arrays['block1/layers/conv2d/vars/0'][1, 1:, :, 0] = [[-1 / 3] * 3, [1 / 3] * 3]
+    arrays['block1/layers/conv2d_1/vars/0'][1, 1, 0, 0] = 1
+    arrays['dsn1/vars/0'][0, 0, 0, 0] = 1 / 80
+    arrays['fuse/vars/0'][0, 0, 0, 0] = 6
+    arrays['fuse/vars/1'][:] = -6
+    return arrays
+
+
 @pytest.mark.slow  # an edge network at nineteen thresholds
 def test_the_script_scores_restorers(tmp_path):
     pytest.importorskip('h5py')
@@ -120,11 +131,12 @@ def test_the_script_scores_restorers(tmp_path):
     image[:, 24:] = 200
     cv2.imwrite(str(tmp_path / 'images/a.png'), image)
     cv2.imwrite(str(tmp_path / 'regions/a.png'), (image[..., 0] > 100) + np.uint16(1))
-    weights = write_arrays(tmp_path / 'own.h5', random_arrays())
+    weights = write_arrays(tmp_path / 'own.h5', step_arrays())
     # One leaves the image as it is; one paints it black, where no edge is found.
     model = plain_model()
-    plain = MODELS.build(model).state_dict()
-    black = {key: torch.zeros_like(value) for key, value in plain.items()}
+    state = MODELS.build(model).state_dict()
+    plain = {key: torch.zeros_like(value) for key, value in state.items()}
+    black = {**plain, 'generator.last.bias': torch.full((3,), -2.0)}
     config(tmp_path, tmp_path, model).dump(str(tmp_path / 'config.py'))
     for name, state in (('plain', plain), ('black', black)):
         torch.save({'state_dict': state}, tmp_path / f'{name}.pth')
@@ -135,10 +147,11 @@ def test_the_script_scores_restorers(tmp_path):
         for name in ('plain', 'black', 'plain')
         for part in ('--restorer', name, tmp_path / 'config.py', tmp_path / f'{name}.pth')
     ]
-    options = ['--checkpoint', weights, '--condition', 'horizontal blur of 5 to 15', '--out', out]
+    options = ['--checkpoint', weights, '--condition', 'noise, sigma 25', '--out', out]
     assert main([str(each) for each in [tmp_path, *options, *given]]) == 0
     rows = [line.split('|')[1:-1] for line in out.read_text().splitlines() if line.startswith('| ')]
     found = {row[0].strip(): [cell.strip() for cell in row[1:]] for row in rows[1:]}
     assert [found[name][0] for name in ('plain', 'black')] == ['2', '1']
     assert found['plain'][2] == '+0.0000 ± 0.0000'
-    assert float(found['black'][2]) < 0
+    assert found['plain'][1] == '1.0000 ± 0.0000'
+    assert [found['black'][1], found['black'][2]] == ['0.0000', '-1.0000']
