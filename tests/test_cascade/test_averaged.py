@@ -63,8 +63,12 @@ def test_a_momentum_of_one_is_the_teacher_itself():
 
 
 def test_begins_at_the_initialised_teacher():
-    model = build()
+    drawn = {'type': 'Normal', 'layer': 'Conv2d', 'std': 0.1}
+    model = MODELS.build(cascade_model(init_cfg=drawn))
+    model.average.steps.fill_(3)
+    model.init_weights()
     assert all(torch.equal(value, averaged(model)[key]) for key, value in live(model).items())
+    assert model.average.steps == 0
 
 
 def test_gets_no_gradient_and_is_nobodys_parameter():
@@ -83,6 +87,7 @@ def test_what_the_student_is_drawn_to_is_the_average():
     before = model(**model.data_preprocessor(batch(), True), mode='loss')
     with torch.no_grad():
         model.teacher.generator.last.bias.add_(0.3)
+        model.spf.tail.bias.add_(0.3)
     moved_teacher = model(**model.data_preprocessor(batch(), True), mode='loss')
     assert moved_teacher['loss_spd'] == before['loss_spd']
     assert moved_teacher['psnr_teacher'] == before['psnr_teacher']
@@ -91,6 +96,26 @@ def test_what_the_student_is_drawn_to_is_the_average():
     moved_average = model(**model.data_preprocessor(batch(), True), mode='loss')
     assert moved_average['loss_spd'] > before['loss_spd']
     assert moved_average['psnr_teacher'] < before['psnr_teacher']
+
+
+@torch.no_grad()
+def test_the_teacher_that_is_evaluated_is_the_average():
+    model = build()
+    data = model.data_preprocessor(batch(), False)
+    before = evaluated(model, data)
+    for part in (model.teacher.generator.last, model.spf.tail):
+        part.bias.add_(0.3)
+    assert torch.equal(evaluated(model, data), before)
+    for part in (model.average.teacher.generator.last, model.average.spf.tail):
+        part.bias.add_(0.1)
+        now = evaluated(model, data)
+        assert not torch.equal(now, before)
+        before = now
+
+
+def evaluated(model, data):
+    samples = model.predict_teacher(data['inputs'], data['data_samples'])
+    return torch.stack([sample.output.pred_img for sample in samples])
 
 
 def test_features_are_distilled_from_the_average():

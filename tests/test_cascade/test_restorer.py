@@ -306,6 +306,22 @@ def test_regions_and_scores_do_not_depend_on_the_bit_depth(white):
         assert torch.allclose(losses[key], expected[key], rtol=1e-3, atol=1e-4), key
 
 
+def test_a_matched_sgr_keeps_its_share_whatever_range_the_network_sees():
+    shares = []
+    for mean, std in ((0.0, 255.0), (127.5, 127.5)):
+        scaled = {'type': 'DataPreprocessor', 'mean': [mean] * 3, 'std': [std] * 3}
+        restorer = plain_model(data_preprocessor=scaled, pixel_loss={'type': 'L1Loss'})
+        sgr = {'type': 'SGRLoss', 'target': 'truth'}
+        model = build(restorer=restorer, sgr_loss=sgr, analyzer=random_analyzer())
+        with torch.no_grad():
+            for parameter in model.restorer.parameters():
+                parameter.zero_()  # the toy network is then the identity
+        losses = losses_of(model)
+        shares.append((losses['loss_sgr'] / losses['loss_rec']).item())
+    assert shares[0] > 0
+    assert shares[1] == pytest.approx(shares[0], rel=1e-3)
+
+
 def test_a_range_that_cannot_be_told_is_refused_at_once():
     silent = {'type': 'DataPreprocessor', 'mean': [0.0] * 3, 'std': [1.0] * 3}
     with pytest.raises(ValueError, match='value_range=255'):
