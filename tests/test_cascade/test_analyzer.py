@@ -102,6 +102,13 @@ def test_scale_shrinks_the_images_by_their_mean():
     for expected, features in zip(whole(shrunk), half(images), strict=True):
         torch.testing.assert_close(features, expected)
     assert half(torch.rand(1, 3, 13, 16))[0].shape[2:] == (6, 8)
+    # Of three pixels become two: the means of the first and of the last pair.
+    images = torch.rand(1, 3, 12, 18)
+    rows, columns = (torch.arange(2 * length // 3) * 3 // 2 for length in (12, 18))
+    tall = (images[:, :, rows] + images[:, :, rows + 1]) / 2
+    shrunk = (tall[..., columns] + tall[..., columns + 1]) / 2
+    for expected, features in zip(whole(shrunk), random_analyzer(scale=2 / 3)(images), strict=True):
+        torch.testing.assert_close(features, expected)
 
 
 def test_in_bfloat16_features_and_gradient_keep_their_direction():
