@@ -75,6 +75,21 @@ def test_spd_teaches_them_everywhere_at_the_mean_scale_of_the_others(gate):
     assert model(**data, mode='loss')['loss_spd'] > 0
 
 
+def test_spd_scales_each_labelled_image_by_its_own_error_and_the_others_by_the_mean():
+    spd = MODELS.build({'type': 'SPDLoss', 'loss_weight': 1.0, 'gate': None})
+    errors = torch.tensor([0.1, 0.4, 0.2])
+    truth = torch.zeros(3, 3, 4, 4)
+    restored = (truth + errors.view(3, 1, 1, 1)).requires_grad_()
+    teacher = restored.detach() - 0.05
+    truth[2] = float('nan')
+    labelled = torch.tensor([True, True, False])
+    spd(restored, teacher, truth, torch.nn.L1Loss(), None, labelled).backward()
+    # The gradient of a mean over two images is the same everywhere: the error tells the scale.
+    scales = 1 / (2 * restored[0].numel() * errors[:2])
+    expected = 0.05 * torch.tensor([*scales, scales.mean()]).view(3, 1, 1, 1)
+    assert torch.allclose(restored.grad, expected.expand_as(restored))
+
+
 @pytest.mark.parametrize('target', ['teacher', 'truth'])
 def test_sgr_teaches_them_what_the_teacher_knows_and_nothing_of_a_truth(target):
     analyzer = random_analyzer()
