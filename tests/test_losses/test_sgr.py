@@ -5,7 +5,7 @@ import pytest
 import torch
 from mmagic.registry import MODELS
 
-from mmsamdistill.losses import SGRLoss
+from mmsamdistill.losses import FeatureLoss, SGRLoss
 from mmsamdistill.losses.sgr import (
     connected_zero,
     relation_loss,
@@ -363,3 +363,22 @@ def test_refuses_bad_inputs():
         SGRLoss()([ours], [theirs[:, 1:]], labels)
     with pytest.raises(ValueError, match='features of 1 images beside regions of 2'):
         SGRLoss()([ours[:1]], [theirs[:1]], labels)
+
+
+def test_features_alone_in_units_of_their_variance_by_the_mean_over_layers():
+    shapes = ((2, 5, 4, 4), (2, 3, 2, 2))
+    ours, theirs = features(1, *shapes), features(2, *shapes)
+    theirs[1] = 7 * theirs[1]
+    parts = [
+        np.square(a - b).mean() / b.var()
+        for a, b in zip(*([x.numpy() for x in each] for each in (ours, theirs)), strict=True)
+    ]
+    for each in (*ours, *theirs):
+        each.requires_grad_()
+    loss = MODELS.build({'type': 'FeatureLoss', 'loss_weight': 0.5})(ours, theirs)
+    assert loss.item() == pytest.approx(0.5 * np.mean(parts), rel=1e-4)
+    loss.backward()
+    assert all(each.grad.any() for each in ours)
+    assert all(each.grad is None for each in theirs)
+    with pytest.raises(ValueError, match="target='student' is not one of"):
+        FeatureLoss(target='student')
