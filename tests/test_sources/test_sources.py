@@ -159,6 +159,7 @@ class TestControls:
     def test_batch_mode_keeps_each_map_but_on_another_image(self):
         labels = self.blocks(3)
         source = ShuffledRegions(Fixed(labels))
+        corners = set()
         for seed in range(20):
             torch.manual_seed(seed)
             result = source(torch.rand(3, 3, 8, 12))
@@ -167,6 +168,8 @@ class TestControls:
             assert all(moved != kept for moved, kept in zip(sizes, [6, 12, 20], strict=True))
             # A whole map is only flipped: its corner block is still a corner block.
             assert all(one[::7, ::11].eq(2).sum() == 1 for one in result)
+            corners |= {tuple(one[::7, ::11].eq(2).nonzero()[0].tolist()) for one in result}
+        assert len(corners) == 4  # flipped along neither, either and both axes
 
     def test_roll_mode_moves_the_image_s_own_map(self):
         labels = torch.arange(2 * 8 * 12).view(2, 8, 12)
