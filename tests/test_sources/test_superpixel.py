@@ -73,10 +73,12 @@ def test_what_a_diverging_restorer_returns(method, images):
     source = SuperpixelRegions(method)
     wild = images * 3 - 1
     assert torch.equal(source(wild), source(wild.clamp(0, 1)))
-    broken = wild.clone()
-    broken[0, :, :4, :4] = float('nan')
-    broken[0, :, 4:8, :4] = float('inf')
+    broken, black_and_white = wild.clone(), wild.clone()
+    for rows, value, seen in ((0, 'nan', 0), (4, 'inf', 1), (8, '-inf', 0)):
+        broken[0, :, rows : rows + 4, :4] = float(value)
+        black_and_white[0, :, rows : rows + 4, :4] = seen
     labels = source(broken)
+    assert torch.equal(labels, source(black_and_white))
     assert torch.equal(labels[1], source(wild)[1])
     assert labels.min() >= 1
 
