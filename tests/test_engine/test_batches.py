@@ -92,9 +92,12 @@ def test_common_regions_are_those_of_both_maps(lowest, dtype):
     assert [[bool(a) and a == b for b in flat] for a in flat] == slow_common_regions(*maps)
 
 
-def test_common_regions_do_not_overflow():
+def test_common_regions_neither_overflow_nor_fall_together():
     high = torch.tensor([65535, 65534, 65535], dtype=torch.int32)
     assert common_regions(high, high.flip(0)).tolist() == [2, 1, 2]
+    few, many = torch.tensor([1, 2, 2]), torch.tensor([5, 1, 3])
+    assert common_regions(few, many).tolist() == [1, 2, 3]
+    assert common_regions(many, few).tolist() == [3, 1, 2]
 
 
 def test_common_regions_of_maps_of_different_size_are_refused():
