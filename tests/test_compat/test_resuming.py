@@ -97,13 +97,9 @@ def test_partial_and_wide_weights_are_refused_by_name(data, tmp_path, network, w
 @pytest.mark.slow
 def test_init_cfg_reads_dialects_and_prefixes(data, tmp_path, network):
     path = tmp_path / 'net.pth'
-    for weights, prefix in (
-        ({'params': network}, None),
-        (
-            {'state_dict': {f'net.{k}': v for k, v in network.items()} | {'fc': torch.ones(1)}},
-            'net',
-        ),
-    ):
+    several = {f'net2.{k}': v + 1 for k, v in network.items()} | {'fc': torch.ones(1)}
+    several |= {f'net.{k}': v for k, v in network.items()}
+    for weights, prefix in (({'params': network}, None), ({'state_dict': several}, 'net')):
         torch.save(weights, path)
         init = {'type': 'Pretrained', 'checkpoint': str(path), 'prefix': prefix}
         runner = started(data, tmp_path / 'run', plain_model(init_cfg=init))

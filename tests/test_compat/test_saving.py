@@ -4,7 +4,7 @@ import os
 
 import pytest
 import torch
-from mmengine.hooks import Hook
+from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import Runner
 from toy import config, plain_model, run_training, write_data
 
@@ -67,6 +67,16 @@ def test_the_old_best_is_kept_until_the_new_one_is_whole(data, tmp_path, monkeyp
             config(data, tmp_path / 'run', plain_model(), default_hooks=hooks, train_cfg=loop)
         )
     assert 'best_PSNR_iter_1.pth' in names(tmp_path / 'run')
+
+
+@pytest.mark.slow
+def test_a_best_that_is_saved_again_under_its_own_name_stays(data, tmp_path):
+    hooks = saving(save_best='PSNR', rule='greater')
+    runner = run_training(config(data, tmp_path / 'run', plain_model(), default_hooks=hooks))
+    hook = next(hook for hook in runner.hooks if isinstance(hook, CheckpointHook))
+    hook._save_best_checkpoint(runner, {'PSNR': 1000.0})  # as a validation that is made up for
+    assert hook.best_ckpt_path.endswith('best_PSNR_iter_4.pth')
+    assert os.path.isfile(hook.best_ckpt_path)
 
 
 @pytest.mark.slow

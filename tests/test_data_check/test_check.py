@@ -477,6 +477,10 @@ def test_white_that_the_model_does_not_expect_is_remarked_on(root, std, color_ty
     model = {'type': 'SAMDistillRestorer', 'restorer': inner}
     (report,) = check_data({'model': model, 'train_dataloader': {'dataset': dataset}})
     assert len([each for each in report.remarks if 'white is' in each]) == count
+    # What the cascade is told counts before what mean and std tell.
+    told = {**model, 'value_range': 65535.0 if std == 255 else 255.0}
+    (report,) = check_data({'model': told, 'train_dataloader': {'dataset': dataset}})
+    assert len([each for each in report.remarks if 'white is' in each]) == 12 - count
 
 
 def test_a_record_that_cannot_be_read_is_found(root):

@@ -2,10 +2,12 @@
 
 import itertools
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
 from mmengine.hooks import Hook
+from mmengine.logging import MessageHub, MMLogger
 from mmengine.runner import Runner
 from toy import config, plain_model, write_data
 
@@ -59,6 +61,17 @@ def test_a_finding_outlives_the_test_after_the_training(tmp_path):
 @pytest.mark.slow
 def test_a_smaller_fall_than_allowed_is_not(tmp_path):
     assert train(tmp_path, Spoil(4, 0.5), max_drop=40.0) is None
+
+
+def test_a_slow_fall_is_measured_from_the_best():
+    runner = SimpleNamespace(iter=0, message_hub=MessageHub('slow'), logger=MMLogger('slow'))
+    hook = CollapseHook(max_drop=1.0)
+    hook.before_train(runner)
+    for value in (29.0, 30.0, 29.5, 29.1):
+        hook.after_val_epoch(runner, {'PSNR': value})
+    assert runner.message_hub.get_info('collapse') is None
+    hook.after_val_epoch(runner, {'PSNR': 28.9})
+    assert runner.message_hub.get_info('collapse').endswith('PSNR 28.90 after 30.00')
 
 
 @pytest.mark.slow

@@ -92,6 +92,20 @@ def test_resume_goes_on_from_the_newest_checkpoint(configs, tmp_path, monkeypatc
     assert (first['meta']['iter'], second['meta']['iter']) == (2, 4)
 
 
+@pytest.mark.parametrize(
+    ('given', 'resume', 'start'),
+    [((), False, 'start.pth'), (('--resume',), 'auto', 'start.pth'),
+     (('--resume', 'iter_2.pth'), True, 'iter_2.pth')],
+)  # fmt: skip
+def test_resume_keeps_what_the_config_starts_from_unless_a_file_is_given(
+    configs, monkeypatch, given, resume, start
+):
+    changed = ('--cfg-options', 'load_from=start.pth')
+    train = load('train', monkeypatch, configs['plain'], *given, *changed)
+    cfg = train.load_config(train.parse_args())
+    assert (cfg.get('resume', False), cfg.load_from) == (resume, start)
+
+
 def test_scaled_learning_rate_and_amp_reach_the_config(configs, monkeypatch):
     spec = importlib.util.spec_from_file_location('tool_train', TOOLS / 'train.py')
     train = importlib.util.module_from_spec(spec)
