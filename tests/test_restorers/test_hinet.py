@@ -100,6 +100,19 @@ def test_second_stage_sees_the_first():
         assert not torch.equal(before, network(image))
 
 
+def test_each_level_fuses_what_its_own_encoder_and_decoder_found():
+    network, seen = tiny(), {}
+    names = ('down_path_1.1', 'up_path_1.0', 'down_path_2.1.csff_enc', 'down_path_2.1.csff_dec')
+    for name in names:
+        network.get_submodule(name).register_forward_hook(
+            lambda module, inputs, output, name=name: seen.update({name: (inputs[0], output)})
+        )
+    network(torch.rand(1, 3, 12, 20))
+    encoder, decoder, *fused = (seen[name] for name in names)
+    assert torch.equal(fused[0][0], encoder[1])
+    assert torch.equal(fused[1][0], decoder[1])
+
+
 def test_other_sizes_are_reflected_up_to_a_multiple():
     network, image = tiny(), torch.rand(2, 3, 13, 22)
     with torch.no_grad():

@@ -35,9 +35,8 @@ def table(printed):
 def test_plain_against_distilled(tmp_path, monkeypatch, capsys):
     model = cascade_model(NAFNET)
     Config({'model': model}).dump(tmp_path / 'distilled.py')
-    printed = run(
-        monkeypatch, capsys, tmp_path / 'distilled.py', '--shape', '32', '48', '--steps', '2'
-    )
+    options = ('--shape', '32', '48', '--steps', '2', '--batch-size', '3')
+    printed = run(monkeypatch, capsys, tmp_path / 'distilled.py', *options)
     rows = table(printed)
     plain, cascade = (build_model(Config({'model': each})) for each in (NAFNET, model))
     deployed = rows['deployed: parameters']
@@ -48,6 +47,9 @@ def test_plain_against_distilled(tmp_path, monkeypatch, capsys):
     memory = rows['training: MiB at the peak of a step']
     assert float(memory['distilled']) > float(memory['plain']) > 0
     assert float(rows['training: ms per step']['ratio']) > 1
+    for name in ('plain', 'distilled'):
+        rate = 3e3 / float(rows['training: ms per step'][name])
+        assert float(rows['training: images per second'][name]) == pytest.approx(rate, rel=0.01)
     assert '32 x 48' in printed
     assert 'median of 2' in printed
     for fact in ('threads', 'torch', 'Python'):
