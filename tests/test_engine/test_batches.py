@@ -1,12 +1,19 @@
 """Raw batches: images, truths and region maps change together."""
 
 import itertools
+from types import SimpleNamespace
 
 import pytest
 import torch
 from toy import batch
 
-from mmsamdistill.engine.batches import common_regions, crop_images, images_of, select_images
+from mmsamdistill.engine.batches import (
+    common_regions,
+    crop_images,
+    images_of,
+    iteration_generator,
+    select_images,
+)
 
 
 def test_everything_over_an_image_is_cropped_at_the_same_place():
@@ -98,6 +105,18 @@ def test_common_regions_neither_overflow_nor_fall_together():
     few, many = torch.tensor([1, 2, 2]), torch.tensor([5, 1, 3])
     assert common_regions(few, many).tolist() == [1, 2, 3]
     assert common_regions(many, few).tolist() == [3, 1, 2]
+
+
+def test_each_purpose_process_seed_and_iteration_draws_its_own_numbers(monkeypatch):
+    def draw(seed=0, rank=0, iteration=5, purpose='MixupHook'):
+        monkeypatch.setattr('mmsamdistill.engine.batches.get_rank', lambda: rank)
+        runner = SimpleNamespace(seed=seed, iter=iteration)
+        return iteration_generator(runner, purpose).random()
+
+    others = ({}, {'seed': 1}, {'rank': 1}, {'iteration': 6}, {'purpose': 'RandomStateHook'})
+    drawn = [draw(**changed) for changed in others]
+    assert len(set(drawn)) == len(others)
+    assert [draw(**changed) for changed in others] == drawn
 
 
 def test_common_regions_of_maps_of_different_size_are_refused():

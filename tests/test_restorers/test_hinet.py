@@ -74,6 +74,13 @@ def test_half_of_the_channels_are_normalised_at_the_levels_named():
     assert not torch.allclose(means[:, 4:], torch.zeros(2, 4), atol=1e-2)
 
 
+def test_a_block_adds_what_it_saw_after_its_last_activation():
+    block, image = tiny(hin_levels=(1, 1)).down_path_1[0], torch.randn(2, 4, 8, 8)
+    hidden = F.leaky_relu(block.conv_1(image), 0.2)
+    expected = F.leaky_relu(block.conv_2(hidden), 0.2) + block.identity(image)
+    torch.testing.assert_close(block(image), expected)
+
+
 def test_both_stages_are_residual_images_and_the_last_is_deployed():
     network, image = tiny(), torch.rand(1, 3, 12, 20)
     with torch.no_grad():

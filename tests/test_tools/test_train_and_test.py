@@ -144,6 +144,18 @@ def test_settings_that_would_not_do_what_they_say(configs, monkeypatch, option, 
         train.load_config(train.parse_args())
 
 
+def test_a_best_that_nobody_could_tell_and_images_of_another_range_end_a_training(
+    configs, tmp_path, monkeypatch
+):
+    arguments = [configs['plain'], '--work-dir', tmp_path / 'run', '--cfg-options']
+    with pytest.raises(ValueError, match="write rule='greater'"):
+        run('train', monkeypatch, *arguments, 'default_hooks.checkpoint.save_best=auto')
+    # A training that ends by an error leaves its handlers of signals behind.
+    monkeypatch.setattr('mmsamdistill.engine.InterruptionHook.listen', lambda hook: None)
+    with pytest.raises(ValueError, match=r'values up to .* white is 1:'):
+        run('train', monkeypatch, *arguments, 'model.data_preprocessor.std=[1.5,1.5,1.5]')
+
+
 def several_sets(configs, tmp_path, names, data=None):
     """A config of several test sets, measured by our metric, and weights for it."""
     from mmagic.registry import MODELS
