@@ -62,6 +62,8 @@ MUTATIONS = [
         ('sources/alternating.py', '< self.asked_every', '== 0', 'test_sources/test_alternating.py'),
         ('losses/sgr.py', 'own = prototypes[rows].masked_fill(~counted.unsqueeze(2), 0)', 'own = prototypes[rows]', 'test_losses/test_sgr.py'),
         ('losses/sgr.py', '+ eps).rsqrt()', ').rsqrt()', 'test_losses/test_sgr.py'),
+        ('losses/spd.py', 'scale[labelled] = known', 'pass', 'test_cascade/test_truth.py'),
+        ('losses/spd.py', 'known.mean().expand', 'known.max().expand', 'test_cascade/test_truth.py'),
         # The cascade
         ('cascade/restorer.py', 'restored.detach() if self.detach_cascade else restored', 'restored', 'test_cascade/test_restorer.py'),
         ('cascade/restorer.py', 'restored.detach() if self.detach_cascade else restored', 'restored.detach()', 'test_cascade/test_restorer.py'),
@@ -80,6 +82,10 @@ MUTATIONS = [
         ('cascade/averaged.py', 'if average.trained_by(optimiser):', 'if True:', 'test_cascade/test_averaged.py'),
         ('cascade/averaged.py', 'module.register_buffer(name, parameter.detach())', 'module.register_parameter(name, parameter)', 'test_cascade/test_averaged.py'),
         ('cascade/averaged.py', 'return super().train(False)', 'return super().train(mode)', 'test_cascade/test_averaged.py'),
+        ('cascade/restorer.py', 'self._fuse(target_spf, inputs, restored, regions)', 'self._fuse(self.spf, inputs, restored, regions)', 'test_cascade/test_averaged.py'),
+        ('cascade/restorer.py', '        spf, teacher = self._target_networks()', '        spf, teacher = self.spf, self.teacher', 'test_cascade/test_averaged.py'),
+        ('cascade/restorer.py', 'self.average.restart()', 'pass', 'test_cascade/test_averaged.py'),
+        ('cascade/restorer.py', 'len(restored), self._span)', 'len(restored))', 'test_cascade/test_restorer.py'),
         ('cascade/building.py', 'return {**complete, **_average_of(complete, cascade)}', 'return complete', 'test_cascade/test_averaged.py'),
         ('cascade/steps.py', 'torch.where(labelled.view(-1, 1, 1, 1), truth, image.detach())', 'truth', 'test_cascade/test_truth.py'),
         ('cascade/steps.py', '(iteration - begin) / (end - begin)', 'iteration / end', 'test_cascade/test_restorer.py'),
@@ -128,6 +134,7 @@ MUTATIONS = [
         # Training
         ('engine/batches.py', 'value[..., top : top + size, left : left + size]', 'value[..., left : left + size, top : top + size]', 'test_engine/test_batches.py'),
         ('engine/batches.py', 'pairs[(first == 0) | (second == 0)] = 0', 'pairs[first == 0] = 0', 'test_engine/test_batches.py'),
+        ('engine/batches.py', '(int(second.max()) + 1)', '(int(first.max()) + 1)', 'test_engine/test_batches.py'),
         ('engine/batches.py', '[samples[index] for index in indices]', 'samples[: len(indices)]', 'test_engine/test_batches.py'),
         ('engine/batches.py', '[runner.seed, get_rank(), runner.iter, key]', '[runner.seed, get_rank(), key]', 'test_engine/test_mixup.py test_engine/test_batches.py'),
         ('engine/optim.py', "(_clipper(self.teacher_clip), others, 'grad_norm_teacher')", "(_clipper(self.student_clip), others, 'grad_norm_teacher')", 'test_engine/test_optim.py'),
@@ -165,6 +172,10 @@ MUTATIONS = [
         ('compat/resumed_settings.py', "if name not in ('params', 'lr'):", 'if False:', 'test_compat/test_resuming.py'),
         ('compat/resumed_settings.py', '    _require_same_optimiser(runner, filename)\n    found', '    found', 'test_compat/test_resuming.py'),
         ('compat/resuming.py', 'if broken is not None:', 'if False:', 'test_compat/test_resuming.py'),
+        ('compat/saving.py', 'if path in in_use:', 'if False:', 'test_compat/test_saving.py'),
+        ('engine/hooks/guard.py', 'elif value > best:', 'else:', 'test_engine/test_collapse.py'),
+        ('../tools/train.py', "'auto' if args.resume == 'auto' else True", 'True', 'test_tools/test_train_and_test.py'),
+        ('../tools/train.py', 'FiniteHook, ValueRangeHook, InterruptionHook):', 'FiniteHook, InterruptionHook):', 'test_tools/test_train_and_test.py'),
         ('data_check/readers.py', 'if other != image:', 'if False:', 'test_data_check/test_check.py'),
         ('data_check/files.py', 'if len(set(orders.values())) > 1:', 'if False:', 'test_data_check/test_check.py'),
         ('data_check/preflight.py', 'some = len(report.sizes) < report.samples', 'some = False', 'test_data_check/test_preflight.py'),
@@ -173,6 +184,7 @@ MUTATIONS = [
         # Networks
         ('restorers/multi_stage.py', 'self.auxiliary_weight * sum', 'sum', 'test_restorers/test_multi_stage.py'),
         ('restorers/hinet.py', 'self.forward_stages(image)[-1]', 'self.forward_stages(image)[0]', 'test_restorers/test_hinet.py'),
+        ('restorers/hinet.py', 'self.csff_enc(encoded) + self.csff_dec(decoded)', 'self.csff_enc(decoded) + self.csff_dec(encoded)', 'test_restorers/test_hinet.py'),
         ('restorers/losses.py', 'return image - _blur(kept', 'return _blur(kept', 'test_restorers/test_edge_loss.py'),
     ]
 ]  # fmt: skip
