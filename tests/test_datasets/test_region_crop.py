@@ -61,6 +61,10 @@ def test_contrast_needs_no_regions():
     before = sample()
     del before['regions']
     assert RegionCrop([Columns(3, 0)], by='contrast')(before)['start'] == 0
+    for pattern in ([[0, 0], [9, 9]], [[0, 9], [0, 9]]):  # along either axis alone
+        image = np.zeros((2, 6, 1), np.uint8)
+        image[:, :2, 0] = pattern
+        assert RegionCrop([Columns(3, 0)], by='contrast')({'gt': image})['start'] == 0
 
 
 def test_every_try_starts_from_the_same_images():

@@ -66,7 +66,7 @@ def test_infinite_psnr_is_valid_json(tmp_path):
 
 
 def test_names_are_no_formulas_in_a_spreadsheet(tmp_path):
-    rows = [{'dataset': '=cmd|x', 'PSNR': -1.5}, {'dataset': '@sum', 'PSNR': 2.0}]
-    write_report(tmp_path / 'report', rows, {})
+    names = ('=cmd|x', '@sum', '-1+1', '+1', '\t=1')
+    write_report(tmp_path / 'report', [{'dataset': name, 'PSNR': -1.5} for name in names], {})
     lines = (tmp_path / 'report.csv').read_text().splitlines()
-    assert lines[1:] == ["'=cmd|x,-1.5", "'@sum,2.0"]
+    assert lines[1:] == [f"'{name},-1.5" for name in names]
