@@ -24,6 +24,7 @@ from mmsamdistill.cache.extract import extract
 from mmsamdistill.cache.map_file import read_record, write_map
 from mmsamdistill.cache.store import RegionStore, fitting_command, read_manifest
 from mmsamdistill.engine import RegionCacheHook
+from mmsamdistill.sources import SuperpixelRegions
 
 ROOT = Path(__file__).parents[2]
 SOURCE = {'type': 'SuperpixelRegions', 'min_size': 5}
@@ -84,6 +85,19 @@ def run_command(command):
 )
 def test_a_cache_that_fits(data, options):
     check(data, **options)
+
+
+def test_a_source_that_draws_leaves_the_runs_random_numbers_alone(data, monkeypatch):
+    build, states = SuperpixelRegions.__init__, []
+
+    def drawing(source, *args, **kwargs):
+        states.append(torch.get_rng_state())
+        torch.rand(3)
+        build(source, *args, **kwargs)
+
+    monkeypatch.setattr(SuperpixelRegions, '__init__', drawing)
+    check(data, source=SOURCE)
+    assert torch.equal(torch.get_rng_state(), states[0])
 
 
 def test_other_parameters_are_refused_and_the_command_makes_them_fit(data):
