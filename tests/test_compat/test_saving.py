@@ -88,6 +88,20 @@ def test_one_checkpoint_is_kept_and_nothing_half_written(data, tmp_path):
     assert not [name for name in left if name.startswith('.')]
 
 
+@pytest.mark.slow
+def test_a_resumed_run_that_is_to_keep_fewer_keeps_the_newest(data, tmp_path):
+    def run(iterations, keep):
+        loop = {'type': 'IterBasedTrainLoop', 'max_iters': iterations, 'val_interval': 9}
+        hooks = saving(interval=1, max_keep_ckpts=keep)
+        changes = {'train_cfg': loop, 'default_hooks': hooks, 'resume': True}
+        run_training(config(data, tmp_path / 'run', plain_model(), **changes))
+        return [name for name in names(tmp_path / 'run') if name.startswith('iter_')]
+
+    assert run(4, 3) == ['iter_2.pth', 'iter_3.pth', 'iter_4.pth']
+    assert run(6, 2) == ['iter_5.pth', 'iter_6.pth']
+    assert run(7, 1) == ['iter_7.pth']
+
+
 class Hostile(Hook):
     """Writes into the message hub what a doctored checkpoint would bring."""
 

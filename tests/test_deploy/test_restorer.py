@@ -128,6 +128,16 @@ def test_raw_or_averaged_weights(picture, tmp_path):
     assert (on_file(raw, picture[0]) == picture[1]).all()
 
 
+def test_nothing_is_drawn_at_random(tmp_path):
+    pixels = torch.rand(3, 9, 12)
+    dropping, same = (plain_model({'type': kind}) for kind in ('ToyDropoutNet', 'ToyNet'))
+    weights = save_weights(dropping, tmp_path / 'weights.pth')
+    restored, expected = (
+        Restorer(settings(model), weights, device='cpu')(pixels) for model in (dropping, same)
+    )
+    assert torch.equal(restored, expected)
+
+
 def test_broken_images_are_named(tmp_path):
     model = plain_model()
     restorer = Restorer(settings(model), save_weights(model, tmp_path / 'w.pth'))

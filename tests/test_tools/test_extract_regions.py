@@ -53,6 +53,12 @@ def test_cache_is_written_resumed_and_verified(tool, images, capsys):
     assert '0 written, 3 were there' in capsys.readouterr().out
     assert call(tool, images, '--source', 'superpixel', '--verify', 3) == 0
     assert capsys.readouterr().out == 'fits\n'
+    record, labels = store.record('x'), store.read('x')
+    labels[0, 0] = labels[0, -1]  # of 480 pixels
+    write_map(store.path('x'), labels, record)
+    assert call(tool, images, '--source', 'superpixel', '--verify', 3) == 0
+    assert call(tool, images, '--source', 'superpixel', '--verify', 3, '--tolerance', 0.001) == 1
+    assert '1 different: x' in capsys.readouterr().out
     store.path('x').unlink()
     assert call(tool, images, '--source', 'superpixel', '--verify', 0) == 1
     assert '1 missing: x' in capsys.readouterr().out

@@ -144,6 +144,19 @@ def test_settings_that_would_not_do_what_they_say(configs, monkeypatch, option, 
         train.load_config(train.parse_args())
 
 
+@pytest.mark.parametrize('own', [(), ('default_hooks.finite.type=FiniteHook',)])
+def test_every_training_is_recorded_guarded_and_can_be_interrupted(
+    configs, tmp_path, monkeypatch, own
+):
+    arguments = [configs['plain'], '--work-dir', tmp_path / 'run', '--cfg-options', *own]
+    train = load('train', monkeypatch, *(arguments if own else arguments[:3]))
+    monkeypatch.setattr('mmsamdistill.engine.InterruptionHook.listen', lambda hook: None)
+    runner = train.build_runner(train.load_config(train.parse_args()))
+    kinds = [type(hook).__name__ for hook in runner.hooks]
+    for name in ('RunRecordHook', 'FiniteHook', 'ValueRangeHook', 'InterruptionHook'):
+        assert kinds.count(name) == 1, name
+
+
 def test_a_best_that_nobody_could_tell_and_images_of_another_range_end_a_training(
     configs, tmp_path, monkeypatch
 ):
