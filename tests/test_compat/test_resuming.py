@@ -1,6 +1,7 @@
 """Starting from complete weights, resuming from what is whole, executing nothing."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -184,6 +185,7 @@ def test_resume_skips_what_is_torn_and_says_so(data, tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_what_was_written_after_the_note_is_newer_and_an_older_run_is_not(data, tmp_path):
     run = trained(data, tmp_path / 'run')
+    shutil.copy(run / 'iter_2.pth', run / 'best_PSNR_iter_9.pth')  # what is best is not newest
     (run / 'last_checkpoint').write_text(str(run / 'iter_2.pth'))
     os.utime(run / 'last_checkpoint', (1, 1))  # killed before the note was renewed
     assert started(data, run, resume=True).iter == 4
