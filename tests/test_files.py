@@ -81,7 +81,7 @@ def test_what_killed_writers_left_is_removed_and_nothing_else(tmp_path):
 
 
 def test_leftovers_of_other_machines_go_when_they_are_old(tmp_path):
-    young, old = (tmp_path / f'.mmsamdistill-writing-other-1-{age}' for age in ('new', 'old'))
+    young, old = (tmp_path / f'.mmsamdistill-writing-other-9999999-{age}' for age in ('new', 'old'))
     for path in (young, old):
         path.touch()
     os.utime(old, (0, 0))

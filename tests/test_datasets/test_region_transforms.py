@@ -248,6 +248,17 @@ def test_what_takes_lists_runs_once_and_may_draw_from_a_generator_of_its_own():
     assert np.array_equal(sample['regions'][:, 0, 0], range(16))
 
 
+def test_what_a_transform_notes_beside_the_images_it_notes_once():
+    def shift(results):
+        results['steps'].append(3)
+        return {**results, 'gt': np.roll(results['gt'], sum(results['steps']), axis=0)}
+
+    labels = np.arange(16, dtype=np.int32).reshape(16, 1, 1)
+    moved = CarryRegions(shift)({'gt': labels.astype(float), 'regions': labels, 'steps': []})
+    assert moved['steps'] == [3]
+    assert np.array_equal(moved['regions'], moved['gt'])
+
+
 def test_carrying_what_cannot_be_carried_is_an_error():
     def transform(results):
         shape = (3, 3, 3) if results['gt'].shape[-1] == 3 else (2, 2, 1)
