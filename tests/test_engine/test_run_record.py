@@ -44,7 +44,8 @@ def test_fingerprints_tell_data_and_caches_apart(tmp_path):
     other = fingerprint(data / 'regions')
     (data / 'regions/regions.json').write_text('[]')
     assert fingerprint(data / 'regions')['manifest_sha256'] != other['manifest_sha256']
-    (data / 'gt/0.png').write_bytes(b'longer')
+    same = fingerprint(data)
+    (data / 'gt/0.png').write_bytes(b'shorter')  # under the same name
     assert fingerprint(data)['sha256'] != same['sha256']
 
 

@@ -135,6 +135,7 @@ def test_scaled_learning_rate_and_amp_reach_the_config(configs, monkeypatch):
         ('train_cfg.val_interval=0', r'train_cfg\.val_interval=0 .* above 0'),
         ('train_cfg.val_interval=1.5', r'train_cfg\.val_interval=1\.5'),
         ('randomness.seed=-1', r'randomness\.seed=-1'),
+        ('randomness.seed=4294967296', r'randomness\.seed=4294967296'),
         ('randomness.seed=abc', r"randomness\.seed='abc'"),
     ],
 )
