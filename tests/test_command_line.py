@@ -177,6 +177,9 @@ def test_needed_keys_are_named(folder):
     (folder / 'typo.py').write_text('modle = dict()\n')
     with pytest.raises(UsageError, match=r"has no 'model'; did you mean 'modle'\?"):
         read_config(folder / 'typo.py')
+    (folder / 'none.py').write_text('model = None\n')
+    with pytest.raises(UsageError, match=r"none\.py has no 'model'"):
+        read_config(folder / 'none.py')
 
 
 def test_options_override(folder):

@@ -191,6 +191,8 @@ def test_check_compares_hashes_parameters_and_names(tmp_path):
     assert not report.ok
     assert '2 stale: changed, other' in str(report)
     assert CacheReport(orphaned=['x']).ok
+    for finding in ('differences', 'missing', 'stale', 'damaged', 'different'):
+        assert not CacheReport(**{finding: ['x']}).ok, finding
     assert str(CacheReport()) == 'fits'
 
 

@@ -104,7 +104,9 @@ def test_weights_differ_between_images_only_if_told_so():
 def test_nothing_is_mixed_before_the_beginning():
     arguments = {'probability': 1.0, 'begin': 5}
     assert not any(changed(mixed(iteration, **arguments)[0]) for iteration in range(5))
-    assert any(changed(mixed(iteration, **arguments)[0]) for iteration in range(5, 10))
+    for iteration in range(5, 10):  # the first one included
+        begun = mixed(iteration, probability=1.0, begin=iteration)[0]
+        assert torch.equal(begun, mixed(iteration, probability=1.0)[0])
 
 
 def test_the_same_iteration_is_mixed_in_the_same_way():

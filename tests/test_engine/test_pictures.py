@@ -171,10 +171,10 @@ def test_terms_that_are_dead_or_alone_are_remarked_on_once():
     lines = []
     runner = SimpleNamespace(iter=7, logger=SimpleNamespace(warning=lines.append))
     hook = GradientShareHook(interval=1, dead=0.01, dominant=0.8)
-    for share in (0.0, 0.001, 0.5, 0.9, 0.95):
+    for share in (0.009, 0.0, 0.5, 0.9, 0.95):
         hook._remark(runner, 'spd', share)
     assert len(lines) == 2
-    assert 'iteration 8: loss_spd makes 0.0 %' in lines[0]
+    assert 'iteration 8: loss_spd makes 0.9 %' in lines[0]
     assert 'lower its weight' in lines[1]
 
 

@@ -52,6 +52,9 @@ def test_options_reach_the_export(files, monkeypatch, capsys):
     out = out.with_suffix('.safetensors')
     run(monkeypatch, config, checkpoint, out, '--format', 'safetensors')
     assert out.read_bytes()[8:9] == b'{'
+    capsys.readouterr()
+    run(monkeypatch, config, checkpoint, out, '--local', '64')
+    assert 'statistics: windows of 64 pixels' in capsys.readouterr().out
     wider = 'model.restorer.generator.mid_channels=8'
     with pytest.raises(SystemExit, match='of another shape'):
         run(monkeypatch, config, checkpoint, out, '--cfg-options', wider)

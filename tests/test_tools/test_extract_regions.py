@@ -78,6 +78,16 @@ def test_options_reach_the_source_and_the_library(tool, images, capsys):
         call(tool, images, '--source', 'superpixel', '--masks')
 
 
+def test_each_process_of_torchrun_does_its_share_unless_told_which(tool, images, monkeypatch):
+    monkeypatch.setenv('RANK', '1')
+    monkeypatch.setenv('WORLD_SIZE', '2')
+    assert call(tool, images, '--source', 'superpixel') == 0
+    store = RegionStore(images.parent / 'regions')
+    assert store.keys() == ['x']
+    assert call(tool, images, '--source', 'superpixel', '--shard', '2/3') == 0
+    assert store.keys() == ['x', 'z']
+
+
 def test_exit_code_tells_of_broken_images_by_name(tool, images, capsys):
     (images / 'x.png').write_bytes(b'broken')
     assert call(tool, images, '--source', 'superpixel') == 1

@@ -3,6 +3,7 @@ import runpy
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import cv2
 import numpy as np
@@ -14,7 +15,7 @@ from toy import plain_model
 from toy_gallery import Page
 
 from mmsamdistill.deploy.export import build_model
-from mmsamdistill.deploy.image_files import restore_file
+from mmsamdistill.deploy.image_files import restore_file, restore_files
 from mmsamdistill.deploy.restorer import Restorer
 
 TOOL = Path(__file__).parents[2] / 'tools/restore.py'
@@ -189,7 +190,10 @@ def test_a_missing_config_is_one_line(files, monkeypatch, capsys):
 
 def test_batches_windows_and_half_precision(files, monkeypatch, capsys):
     options = ('--tile', 'auto', '--batch-size', '2', '--amp')
+    restoring = mock.Mock(wraps=restore_files)
+    monkeypatch.setattr('mmsamdistill.deploy.image_files.restore_files', restoring)
     run(monkeypatch, files, files / 'images', files / 'out', *options)
+    assert restoring.call_args.args[-1] == 2
     assert 'restored: 3 of 3' in capsys.readouterr().out
     result = cv2.imread(str(files / 'out/a.png')).astype(int)
     assert abs(result - expected(files, 'a.png')).max() <= 8
