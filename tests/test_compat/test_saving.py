@@ -4,6 +4,7 @@ import os
 
 import pytest
 import torch
+from mmengine.fileio import LocalBackend
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import Runner
 from toy import config, plain_model, run_training, write_data
@@ -41,6 +42,20 @@ def killed_at_write(monkeypatch, number):
         save(content, file, *args, **kwargs)
 
     monkeypatch.setattr(torch, 'save', dying)
+
+
+def test_what_the_hosts_files_are_put_into_stays_until_it_is_whole(tmp_path, monkeypatch):
+    path = tmp_path / 'iter_2.pth'
+    LocalBackend().put(b'old', path)
+
+    def dying(*_):
+        raise Killed
+
+    monkeypatch.setattr('os.replace', dying)
+    with pytest.raises(Killed):
+        LocalBackend().put(b'new', path)
+    assert path.read_bytes() == b'old'
+    assert names(tmp_path) == ['iter_2.pth']
 
 
 @pytest.mark.slow

@@ -34,6 +34,12 @@ def test_order_is_the_seeds():
     assert batches(first, 4, 5) == batches(again, 4, 5) != batches(other, 4, 5)
 
 
+def test_data_sets_of_one_size_are_not_drawn_in_step():
+    equal = ConcatDataset([TensorDataset(torch.zeros(10)) for _ in range(2)])
+    drawn = batches(MixedSampler(equal, 2, (1, 1), seed=0), 2, 10)
+    assert [first for first, _ in drawn] != [second - 10 for _, second in drawn]
+
+
 def test_processes_share_each_data_set(monkeypatch):
     drawn = []
     for rank in (0, 1):
