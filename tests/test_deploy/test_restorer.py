@@ -80,6 +80,18 @@ def test_results_are_clamped(picture, tmp_path):
     assert (restored[..., ::-1][..., 1] == 0).all()
 
 
+def test_results_are_clamped_where_white_is_one_too(picture, tmp_path):
+    # There MMagic, which clips to 0..255, leaves what is brighter than white.
+    unit = {'type': 'DataPreprocessor', 'mean': [0.5] * 3, 'std': [0.5] * 3}
+    model = plain_model({'type': 'ScaleChannels', 'factors': (2.0,) * 3}, data_preprocessor=unit)
+    restored = on_file(
+        Restorer(settings(model), save_weights(model, tmp_path / 'w.pth')), picture[0]
+    )
+    expected = (2 * picture[1] - 127.5).clip(0, 255)
+    assert expected.max() == 255
+    assert np.abs(restored - expected).max() <= 0.51
+
+
 def test_tiled_equals_untiled(picture, tmp_path):
     # The toy network sees two pixels far.
     model = plain_model()
