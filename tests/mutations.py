@@ -120,6 +120,8 @@ MUTATIONS = [
         ('cache/map_file.py', 'bits = 8 if labels.max() < 256 else 16', 'bits = 8', 'test_cache'),
         ('images/header.py', 'if zlib.crc32(kind + content) !=', 'if False and zlib.crc32(kind + content) !=', 'test_cache test_images'),
         ('cache/map_file.py', "16: '>u2'", "16: '<u2'", 'test_cache/test_label_png.py'),
+        ('cache/check.py', 'self.stale or self.damaged or self.different', 'self.stale or self.different', 'test_cache/test_store.py'),
+        ('../tools/extract_regions.py', 'args.shard or rank_of_torchrun()', 'args.shard', 'test_tools/test_extract_regions.py'),
         # Data
         ('datasets/region_pipeline.py', "    'RandomNoise',", "    'RandomNoise',\n    'RandomAffine',", 'test_datasets/test_known_transforms.py'),
         ('datasets/region_pipeline.py', "return [self._with_key(transform, BY_KEYS[name])]", 'return [transform]', 'test_datasets/test_region_dataset.py'),
@@ -127,6 +129,8 @@ MUTATIONS = [
         ('datasets/transforms/regions.py', '_set_random_state(state)\n    try', 'pass\n    try', 'test_datasets/test_region_transforms.py'),
         ('datasets/transforms/regions.py', '_set_random_state(present)', 'pass', 'test_datasets/test_region_transforms.py'),
         ('datasets/transforms/regions.py', 'if labels.shape[:2] != size:', 'if False:', 'test_datasets/test_region_transforms.py'),
+        ('datasets/transforms/regions.py', 'if not self.deferred or turn != 1:', 'if not self.deferred:', 'test_datasets/test_region_transforms.py'),
+        ('datasets/mixed_sampler.py', 'seed + number', 'seed', 'test_datasets/test_mixed_sampler.py'),
         ('datasets/transforms/region_crop.py', 'if score > most:', 'if score < most or best is None:', 'test_datasets/test_region_crop.py'),
         ('datasets/transforms/region_mix.py', 'truth + strengths[region_of]', 'degraded + strengths[region_of]', 'test_datasets/test_region_mix.py'),
         ('datasets/transforms/pad.py', 'mode=self.mode)\n', "mode='constant')\n", 'test_datasets/test_pad.py'),
@@ -161,6 +165,9 @@ MUTATIONS = [
         ('deploy/tiling.py', 'range(0, last, tile - overlap)', 'range(0, last, tile)', 'test_deploy/test_tiling.py'),
         ('deploy/tiling.py', '- overlap / 4) / (overlap / 2)', ') / overlap', 'test_deploy/test_tiling.py'),
         ('deploy/kinds.py', 'pixels if image.dtype.kind == \'f\' else pixels.round()', 'pixels', 'test_deploy/test_kinds.py test_deploy/test_restorer.py'),
+        ('deploy/kinds.py', 'restored.clamp(0, source.white)', 'restored', 'test_deploy/test_restorer.py'),
+        ('deploy/restorer.py', 'self.model.eval()', 'pass', 'test_deploy/test_restorer.py'),
+        ('deploy/restorer.py', "(0, right, 0, below), 'replicate')", '(0, right, 0, below))', 'test_deploy/test_kinds.py'),
         # A teacher that rests
         ('cascade/restorer.py', "1 if stage == 'teacher' else teacher_interval", 'teacher_interval', 'test_cascade/test_restorer.py'),
         ('engine/hooks/gradient_shares.py', 'cascade.teacher_interval = 1', 'cascade.teacher_interval = interval', 'test_engine/test_pictures.py'),
@@ -173,6 +180,10 @@ MUTATIONS = [
         ('compat/resumed_settings.py', '    _require_same_optimiser(runner, filename)\n    found', '    found', 'test_compat/test_resuming.py'),
         ('compat/resuming.py', 'if broken is not None:', 'if False:', 'test_compat/test_resuming.py'),
         ('compat/saving.py', 'if path in in_use:', 'if False:', 'test_compat/test_saving.py'),
+        ('compat/saving.py', 'steps[-hook.max_keep_ckpts :]', 'steps[: hook.max_keep_ckpts]', 'test_compat/test_saving.py'),
+        ('compat/saving.py', 'write_atomically(path, content)', "open(path, 'wb').write(content)", 'test_compat/test_saving.py'),
+        ('compat/resuming.py', 'if match and not match[1]', 'if match', 'test_compat/test_resuming.py'),
+        ('files.py', '(machine == _machine() and not _is_alive(int(pid)))', 'not _is_alive(int(pid))', 'test_files.py'),
         ('engine/hooks/guard.py', 'elif value > best:', 'else:', 'test_engine/test_collapse.py'),
         ('../tools/train.py', "'auto' if args.resume == 'auto' else True", 'True', 'test_tools/test_train_and_test.py'),
         ('../tools/train.py', 'FiniteHook, ValueRangeHook, InterruptionHook):', 'FiniteHook, InterruptionHook):', 'test_tools/test_train_and_test.py'),
@@ -186,6 +197,7 @@ MUTATIONS = [
         ('restorers/hinet.py', 'self.forward_stages(image)[-1]', 'self.forward_stages(image)[0]', 'test_restorers/test_hinet.py'),
         ('restorers/hinet.py', 'self.csff_enc(encoded) + self.csff_dec(decoded)', 'self.csff_enc(decoded) + self.csff_dec(encoded)', 'test_restorers/test_hinet.py'),
         ('restorers/losses.py', 'return image - _blur(kept', 'return _blur(kept', 'test_restorers/test_edge_loss.py'),
+        ('restorers/mprnet_parts.py', "'bilinear', align_corners=False", "'bilinear', align_corners=True", 'test_restorers/test_recorded_outputs.py'),
     ]
 ]  # fmt: skip
 
