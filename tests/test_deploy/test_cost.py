@@ -5,7 +5,7 @@ import torch
 from mmengine.analysis import get_model_complexity_info
 from mmengine.config import Config
 from torch import nn
-from toy import NAFNET, cascade_model
+from toy import NAFNET, cascade_model, plain_model
 
 from mmsamdistill.deploy.cost import (
     count_flops,
@@ -14,6 +14,7 @@ from mmsamdistill.deploy.cost import (
     time_in_turns,
     time_side_by_side,
 )
+from mmsamdistill.deploy.cost_by_part import flops_by_part, training_step
 from mmsamdistill.deploy.export import build_model
 
 
@@ -99,3 +100,12 @@ def test_another_clock_counts():
     ticks = iter(range(100))
     slow, fast = time_in_turns([lambda: next(ticks), int], 2, 1, clock=lambda: float(next(ticks)))
     assert (slow, fast) == ([2.0, 2.0], [1.0, 1.0])
+
+
+def test_a_step_costs_what_its_gradients_need():
+    model = build_model(Config({'model': plain_model({'type': 'ToyNet', 'channels': 5})}))
+    step, _ = training_step(model, (16, 24), torch.device('cpu'), batch_size=2)
+    counted = flops_by_part(model, step)
+    # Forward, and backward for the weights; the image in front of the first one needs no gradient.
+    first = last = 2 * 16 * 24 * 9 * 3 * 5
+    assert counted['student'] == 2 * first + 3 * last

@@ -216,6 +216,16 @@ def test_equals_the_reference_with_many_masks(quantile, layers):
     assert_same(sam, image, expected, FastSamMaskGenerator(sam, **options).generate(image))
 
 
+@pytest.mark.parametrize('area', [4, 40])
+def test_equals_the_reference_where_masks_lose_small_regions(area):
+    sam, image = SAMS[1], photo(70, 50)
+    options = {**EVERYTHING, 'points_per_side': 6, 'crop_n_layers': 1}
+    options['min_mask_region_area'] = area
+    expected = SamAutomaticMaskGenerator(sam, **options).generate(image)
+    assert len(expected) > 1
+    assert_same(sam, image, expected, FastSamMaskGenerator(sam, **options).generate(image))
+
+
 def test_equals_the_reference_with_explicit_grids():
     rng = np.random.default_rng(0)
     options = {
