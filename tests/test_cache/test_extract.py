@@ -70,7 +70,9 @@ def contents(folder):
 
 
 def test_maps_are_the_sources(images, out):
-    report = extract(images, out, Bands())
+    source = Bands()
+    report = extract(images, out, source)
+    assert not source.training
     assert sorted(report.written) == ['0', '2', '4', 'a/1', 'a/3', 'a/5']
     assert (report.skipped, report.failed) == (0, {})
     for key in report.written:

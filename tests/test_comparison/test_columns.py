@@ -1,3 +1,5 @@
+import shutil
+
 import numpy as np
 import pytest
 from toy_pictures import KEYS, folders, make_folders, read_rgb, write_picture
@@ -33,11 +35,13 @@ def test_the_truth_is_last_and_images_keep_the_order_they_were_named_in(root):
     [
         (('degraded', 'a', 'b', 'truth'), ('a', 'b')),
         (('a', 'degraded', 'truth'), ('degraded', 'a')),
+        (('a', 'b', 'c', 'truth'), ('a', 'c')),
         (('a', 'truth'), None),
         (('degraded', 'truth'), None),
     ],
 )
 def test_gains_are_those_of_the_last_model_over_the_first(root, names, pair):
+    shutil.copytree(root / 'b', root / 'c')
     assert find_columns(folders(root, *names)).pair == pair
 
 

@@ -57,6 +57,18 @@ def test_gains_and_means(root):
     assert row['gain'] == pytest.approx(np.mean(list(scores.gains.values())))
 
 
+def test_each_of_several_models_has_its_own_gain_over_the_first():
+    rows = {'a': (30.0, 20.0), 'b': (31.0, 22.0), 'c': (29.0, 24.0)}
+    values = {
+        key: {name: {'PSNR': psnr[index], 'SSIM': 0.5} for name, psnr in rows.items()}
+        for index, key in enumerate(('cat', 'dog'))
+    }
+    scores = Scores(get_protocol('denoise_rgb'), values, ('a', 'c'))
+    gains = {row['column']: row['gain'] for row in summary_rows(['a', 'b', 'c', 'truth'], scores)}
+    assert gains == {'a': 0.0, 'b': 1.5, 'c': 1.5}
+    assert scores.gains == {'cat': -1.0, 'dog': 4.0}
+
+
 def test_perfect_images_have_no_gain_over_perfect_ones(root):
     for name in ('a', 'b'):
         write_picture(root / name / 'cat.png', read_rgb(root / 'truth/cat.png'))

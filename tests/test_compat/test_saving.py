@@ -162,22 +162,28 @@ def test_only_checkpoints_in_the_work_directory_are_ever_removed(data, tmp_path,
 
 
 class Poison(Hook):
+    def __init__(self, average):
+        self.average = average
+
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        averages = [each.ema_model.module for each in runner.hooks if hasattr(each, 'ema_model')]
+        (model,) = averages if self.average else [runner.model]
         with torch.no_grad():
-            runner.model.generator.last.bias[0] = float('nan')
+            model.generator.last.bias[0] = float('nan')
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('poisoned', [False, True])
+@pytest.mark.parametrize('poisoned', ['', 'model', 'average'])
 def test_weights_that_are_no_numbers_are_never_best(data, tmp_path, monkeypatch, poisoned):
     from mmagic.evaluation import PSNR
 
     # A metric that does not notice, as one of rounded and clipped images does.
     monkeypatch.setattr(PSNR, 'evaluate', lambda metric: {'PSNR': 30.0})
     hooks = saving(save_best='PSNR', rule='greater')
+    hooks['average'] = {'type': 'EMAHook'}
     runner = Runner.from_cfg(config(data, tmp_path / 'run', plain_model(), default_hooks=hooks))
     if poisoned:
-        runner.register_hook(Poison())
+        runner.register_hook(Poison(poisoned == 'average'))
     runner.train()
     best = [name for name in names(tmp_path / 'run') if name.startswith('best_')]
     assert best == ([] if poisoned else ['best_PSNR_iter_4.pth'])

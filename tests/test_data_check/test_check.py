@@ -453,6 +453,19 @@ def test_orientation_counts_as_in_the_loader(tmp_path, kind, color_type):
     assert DATASETS.build(dataset)[0]['data_samples'].regions.shape == (1, 16, 16)
 
 
+def test_sizes_are_those_that_the_loader_gives(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for folder, options in (('gt', {'exif': exif}), ('img', {})):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(picture(32, 40)).save(tmp_path / folder / 'a.jpg', **options)
+    dataset = dataset_config(tmp_path)
+    assert check(dataset).sizes == ['a (gt 40 x 32, img 32 x 40)']
+    for step in dataset['pipeline'][:2]:
+        step['color_type'] = 'color_ignore_orientation'
+    assert check(dataset).sizes == []
+
+
 def test_an_image_too_large_is_one_image_and_not_the_end(root, monkeypatch):
     monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 32 * 40 // 2 - 1)
     report = check(dataset_config(root))

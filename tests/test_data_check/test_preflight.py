@@ -140,6 +140,8 @@ def test_prefixes():
     for again in (a, none):
         with pytest.raises(ValueError, match=f'prefix {again.prefix!r}'):
             check_prefixes([[a, none], [again]])
+        with pytest.raises(ValueError, match=f'prefix {again.prefix!r}'):
+            check_prefixes([[a, none], [b], [again]])
 
 
 def spoil(path):

@@ -202,6 +202,14 @@ def test_wider_streaks_cover_more_and_stay_as_bright():
     assert wide.max() == pytest.approx(thin.max(), rel=0.1)
 
 
+def test_a_streak_is_as_wide_as_asked_for_where_it_is_half_as_bright():
+    for width in (5, 9):
+        layer = streaks((200, 200), 2e-5, 60, 0, width, np.random.default_rng(5))
+        row, column = np.unravel_index(layer.argmax(), layer.shape)
+        across = layer[row, max(0, column - 15) : column + 16]
+        assert (across > layer.max() / 2).sum() == pytest.approx(width, abs=1)
+
+
 @settings(deadline=None, max_examples=40)
 @given(
     length=st.floats(1, 60),

@@ -150,6 +150,18 @@ def test_nothing_is_drawn_at_random(tmp_path):
     assert torch.equal(restored, expected)
 
 
+@pytest.mark.parametrize('amp', [False, True])
+def test_amp_computes_in_half_precision(tmp_path, amp):
+    model = plain_model()
+    weights = save_weights(model, tmp_path / 'weights.pth')
+    restorer, seen = Restorer(settings(model), weights, device='cpu', amp=amp), []
+    restorer.model.generator.first.register_forward_hook(
+        lambda module, inputs, output: seen.append(output.dtype)
+    )
+    restorer(torch.rand(3, 9, 12))
+    assert seen == [torch.bfloat16 if amp else torch.float32]
+
+
 def test_broken_images_are_named(tmp_path):
     model = plain_model()
     restorer = Restorer(settings(model), save_weights(model, tmp_path / 'w.pth'))

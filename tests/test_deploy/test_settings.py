@@ -9,6 +9,7 @@ from mmsamdistill.deploy.settings import (
     loading_step,
     local_window,
     seen_order,
+    sees_unit_range,
     set_local_window,
     statistics_of,
 )
@@ -69,6 +70,16 @@ def test_statistics_are_said():
         (local, None, 'local by construction'),
     ):
         assert statistics_of(build_model(Config({'model': plain_model(generator)})), window) == said
+
+
+@pytest.mark.parametrize(
+    ('mean', 'std', 'unit'),
+    [(0.0, 255.0, True), (0.0, 1.0, False), (0.0, 250.0, False), (127.5, 127.5, False)],
+)
+def test_a_network_sees_0_to_1_only_where_mean_and_std_say_so(mean, std, unit):
+    scaled = {'type': 'DataPreprocessor', 'mean': [mean] * 3, 'std': [std] * 3}
+    model = build_model(Config({'model': plain_model(data_preprocessor=scaled)}))
+    assert sees_unit_range(model) == unit
 
 
 def test_order_is_what_the_network_sees():

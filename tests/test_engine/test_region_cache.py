@@ -170,6 +170,9 @@ def test_images_are_hashed_only_when_their_files_changed(data, monkeypatch):
     assert verify(data / 'gt', data / 'regions').ok
     assert len(hashed) == 3 + len(list((data / 'gt').iterdir()))
     assert (data / 'regions/regions.json').read_bytes() == before
+    # What is remembered of an image says nothing of a map that was made from another.
+    shutil.copy(data / 'regions/2.png', data / 'regions/1.png')
+    assert '1 stale: 1' in refusal(data)
 
 
 def test_missing_maps_are_completed_by_the_command(data):

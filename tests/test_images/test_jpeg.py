@@ -1,6 +1,7 @@
 """JPEGs that are whole or not, with thumbnails inside and films behind."""
 
 import io
+import sys
 
 import cv2
 import numpy as np
@@ -63,3 +64,13 @@ def test_png_with_a_film_behind_it():
     assert read_header(png + b'\0' * 5000).size == PIXELS.shape[:2]
     with pytest.raises(ValueError, match='ends too early'):
         read_header(png[:-20] + b'\0' * 5000)
+
+
+@pytest.mark.parametrize('name', PHOTOGRAPHS)
+def test_a_lost_piece_is_found_without_a_strict_decoder(name, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'simplejpeg', None)  # no wheel for this machine
+    photograph = PHOTOGRAPHS[name]
+    middle = len(photograph) - 1000
+    decode_image(photograph, 'x.jpg')
+    with pytest.raises(ValueError, match='a piece of it is missing and reads as zeros'):
+        decode_image(photograph[:middle] + bytes(400) + photograph[middle + 400 :], 'x.jpg')

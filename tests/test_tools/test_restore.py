@@ -194,6 +194,7 @@ def test_batches_windows_and_half_precision(files, monkeypatch, capsys):
     monkeypatch.setattr('mmsamdistill.deploy.image_files.restore_files', restoring)
     run(monkeypatch, files, files / 'images', files / 'out', *options)
     assert restoring.call_args.args[-1] == 2
+    assert restoring.call_args.args[0].amp
     assert 'restored: 3 of 3' in capsys.readouterr().out
     result = cv2.imread(str(files / 'out/a.png')).astype(int)
     assert abs(result - expected(files, 'a.png')).max() <= 8

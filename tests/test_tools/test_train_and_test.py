@@ -76,7 +76,9 @@ def test_test_understands_official_dialects_and_refuses_partial_weights(
     weights = MODELS.build(plain_model()).generator.state_dict()
     official, partial = tmp_path / 'official.pth', tmp_path / 'partial.pth'
     torch.save({'params': weights}, official)
-    run('test', monkeypatch, configs['plain'], official, '--work-dir', tmp_path / 'test')
+    # What a training would start from, or resume, is nobody's business here.
+    trained = ('--cfg-options', 'load_from=nowhere.pth', 'resume=True')
+    run('test', monkeypatch, configs['plain'], official, '--work-dir', tmp_path / 'test', *trained)
     del weights['last.bias']
     torch.save({'params': weights}, partial)
     with pytest.raises(ValueError, match=r'last\.bias'):
@@ -158,12 +160,13 @@ def test_every_training_is_recorded_guarded_and_can_be_interrupted(
         assert kinds.count(name) == 1, name
 
 
-def test_a_best_that_nobody_could_tell_and_images_of_another_range_end_a_training(
-    configs, tmp_path, monkeypatch
-):
+def test_what_would_train_something_wrong_ends_the_training(configs, tmp_path, monkeypatch):
     arguments = [configs['plain'], '--work-dir', tmp_path / 'run', '--cfg-options']
     with pytest.raises(ValueError, match="write rule='greater'"):
         run('train', monkeypatch, *arguments, 'default_hooks.checkpoint.save_best=auto')
+    order = 'train_dataloader.dataset.pipeline.0.channel_order=bgr'
+    with pytest.raises(ValueError, match='learn to exchange the channels'):
+        run('train', monkeypatch, *arguments, order)
     # A training that ends by an error leaves its handlers of signals behind.
     monkeypatch.setattr('mmsamdistill.engine.InterruptionHook.listen', lambda hook: None)
     with pytest.raises(ValueError, match=r'values up to .* white is 1:'):

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from mmsamdistill.weights import require_same_keys
+from mmsamdistill.weights.library_weights import load_completely
 
 
 def weights(**shapes):
@@ -29,6 +30,16 @@ def test_whole_numbers_are_no_weights():
     ):
         require_same_keys(given, reference)
     require_same_keys({'a': torch.zeros(2, dtype=torch.half)}, reference)
+
+
+def test_counters_may_be_missing_and_statistics_may_not():
+    network = torch.nn.Sequential(torch.nn.BatchNorm2d(3))
+    whole = {key: value + 1 for key, value in network.state_dict().items()}
+    load_completely(network, {k: v for k, v in whole.items() if 'batches' not in k}, 'it')
+    assert torch.equal(network[0].running_mean, whole['0.running_mean'])
+    for missing in ('0.running_mean', '0.weight'):
+        with pytest.raises(ValueError, match=f'1 missing: {missing}'):
+            load_completely(network, {k: v for k, v in whole.items() if k != missing}, 'it')
 
 
 def test_long_lists_are_cut_but_counted():

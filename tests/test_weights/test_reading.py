@@ -5,7 +5,7 @@ import torch
 from mmengine.logging import HistoryBuffer
 from safetensors.torch import save_file
 
-from mmsamdistill.weights import CheckpointError, read_checkpoint
+from mmsamdistill.weights import CheckpointError, load_checkpoint_file, read_checkpoint
 
 WEIGHTS = {'generator.conv.weight': torch.arange(4.0)}
 
@@ -24,6 +24,9 @@ def test_reads_both_formats(tmp_path):
     safe = read_checkpoint(str(tmp_path / 'a.safetensors'))
     for read in (pth, safe):
         assert torch.equal(read['generator.conv.weight'], WEIGHTS['generator.conv.weight'])
+    for suffix in ('pth', 'safetensors'):
+        read = load_checkpoint_file(tmp_path / f'a.{suffix}', 'meta')
+        assert read.get('state_dict', read)['generator.conv.weight'].is_meta
 
 
 def test_reads_what_mmengine_saves_beside_the_weights(tmp_path):
