@@ -31,6 +31,9 @@ def test_a_run_can_be_told_again(tmp_path):
     assert second['iteration'] == 4
     (earlier,) = second['earlier']
     assert earlier['iteration'] == 0
+    run_training(Config({**settings.to_dict(), 'resume': True}))
+    third = json.loads((tmp_path / 'run/run.json').read_text())
+    assert [each['iteration'] for each in third['earlier']] == [0, 4]
     (tmp_path / 'run/run.json').write_text('[]')  # a damaged one is replaced
     run_training(Config({**settings.to_dict(), 'resume': True}))
     assert json.loads((tmp_path / 'run/run.json').read_text())['earlier'] == []

@@ -25,6 +25,7 @@ def metric(prefix, **more):
         ('A/PSNR', [[metric('A')], [metric('B')]]),
         (['A/PSNR', 'B/SSIM'], [[metric('A')], {'type': 'Evaluator', 'metrics': metric('B')}]),
         ('auto', [[{'type': 'SegmentationMetric', 'protocol': 'x', 'metrics': 'mIoU'}]]),
+        ('auto', [[{'type': 'SegmentationMetric', 'protocol': 'x', 'metrics': 'MIOU'}]]),
         ('auto', [[]]),
         (None, [[metric('A')], [metric('B')]]),
         ('LPIPS', [[metric('A')], [metric('B')]]),  # of a hook, perhaps
