@@ -1,5 +1,6 @@
 """The table of docs/deploy.md: which reader reads which restorer, cell by cell."""
 
+import copy
 import importlib.util
 import json
 import os
@@ -16,6 +17,7 @@ from safetensors.torch import load_file
 from toy import NAFNET, plain_model
 
 from mmsamdistill.deploy.export import build_model, export_checkpoint, verify_export
+from mmsamdistill.deploy.graph import _graph_ready
 
 RESTORERS = {
     'NAFNet': NAFNET['generator'],
@@ -145,6 +147,16 @@ def test_a_missing_package_is_named_with_its_extra(make, tmp_path, monkeypatch):
         with pytest.raises(ImportError, match=rf'mmsamdistill\[{fmt}\]'):
             export_checkpoint(cfg, checkpoint, tmp_path / name, fmt)
         assert not (tmp_path / name).exists()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('name', RESTORERS)
+def test_what_is_made_ready_for_a_graph_computes_the_same(make, name):
+    network = make(name)[2].generator
+    ready = _graph_ready(copy.deepcopy(network))
+    for size in ((1, 64, 64), (2, 80, 48), (1, 61, 67), (1, 35, 90)):
+        image = torch.rand(size[0], 3, *size[1:])
+        torch.testing.assert_close(ready(image), network(image), rtol=1e-4, atol=1e-5)
 
 
 # Writing a graph takes minutes on a busy machine: one in every run, the others when asked for.
