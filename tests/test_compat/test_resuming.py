@@ -79,6 +79,16 @@ def test_a_plain_run_starts_from_any_dialect(data, tmp_path, network, dialect, a
 
 
 @pytest.mark.slow
+def test_what_was_trained_is_not_loaded_over_by_what_it_started_from(data, tmp_path, network):
+    torch.save({'params': network}, tmp_path / 'net.pth')
+    runner = started(data, tmp_path / 'run', load_from=str(tmp_path / 'net.pth'))
+    with torch.no_grad():
+        runner.model.generator.last.bias.add_(1)
+    runner.load_or_resume()  # as a test after the training does
+    assert torch.equal(runner.model.generator.last.bias, network['last.bias'] + 1)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize('way', ['load_from', 'init_cfg'])
 def test_partial_and_wide_weights_are_refused_by_name(data, tmp_path, network, way):
     path = tmp_path / 'net.pth'

@@ -52,7 +52,8 @@ def score(restored, truth):
 
 
 def test_the_figure_states_numbers_protocol_and_rules(call, root):
-    printed = call('--out', root / 'f.svg', '--crop-size', 16, '--error-maps')
+    options = ('--crop-size', 16, '--error-maps', '--error-max', 77)
+    printed = call('--out', root / 'f.svg', *options)
     text = words(root / 'f.svg')
     for key in KEYS:
         for name in ('degraded', 'a', 'b'):
@@ -61,7 +62,9 @@ def test_the_figure_states_numbers_protocol_and_rules(call, root):
         'protocol denoise_rgb: RGB, 8 bit.',
         'Images: all 3.',
         'where the squared errors of a and b differ most, in either direction',
+        'Zoom: 16 \N{MULTIPLICATION SIGN} 16 pixels',
         'Error maps: |restored',
+        'clipped at 77.',
     ):
         assert said in text
     assert '| b        |' in printed

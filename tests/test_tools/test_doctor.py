@@ -99,6 +99,11 @@ def test_the_exit_code_tells_whether_something_failed(doctor, tmp_path, monkeypa
     output = capsys.readouterr().out
     assert 'a training can run' in output
     assert 'edvr' in output
+    for check in ('check_data_of', 'check_step', 'check_machine'):  # one is enough
+        with monkeypatch.context() as patched:
+            patched.setattr(diagnosis, check, lambda *_: iter([('FAILED', 'it', 'why')]))
+            assert doctor.main() == 1
+        assert 'FAILED  it: why' in capsys.readouterr().out
     (tmp_path / 'gt/0.png').write_bytes(b'')
     sys.argv[-1] = 'cuda:99'
     assert doctor.main() == 1

@@ -88,6 +88,12 @@ def test_each_process_of_torchrun_does_its_share_unless_told_which(tool, images,
     assert store.keys() == ['x', 'z']
 
 
+def test_weights_and_their_model_reach_the_source(tool, images):
+    options = ['--source', 'sam', '--checkpoint', 'own.pth', '--model-type', 'vit_l']
+    source = tool.build_source(tool.parse_args([str(images), 'out', *options]))
+    assert (source.checkpoint, source.model_type) == ('own.pth', 'vit_l')
+
+
 def test_exit_code_tells_of_broken_images_by_name(tool, images, capsys):
     (images / 'x.png').write_bytes(b'broken')
     assert call(tool, images, '--source', 'superpixel') == 1

@@ -85,6 +85,37 @@ def test_test_understands_official_dialects_and_refuses_partial_weights(
         run('test', monkeypatch, configs['plain'], partial, '--work-dir', tmp_path / 'test')
 
 
+def test_averaged_weights_and_the_student_alone_are_tested(configs, tmp_path, monkeypatch):
+    from mmagic.registry import MODELS
+
+    averaged = MODELS.build(plain_model()).generator.state_dict()
+    raw = {key: value + 1 for key, value in averaged.items()}
+    scores = []
+    for content in ({'params': averaged}, {'params': raw, 'params_ema': averaged}):
+        torch.save(content, tmp_path / 'weights.pth')
+        options = ('--out', tmp_path / 'report', '--work-dir', tmp_path / 'test')
+        run('test', monkeypatch, configs['distilled'], tmp_path / 'weights.pth', *options)
+        scores.append(json.loads((tmp_path / 'report.json').read_text())['results'][0]['PSNR'])
+    assert scores[0] == scores[1]
+    tool = load('test', monkeypatch, configs['distilled'], tmp_path / 'weights.pth')
+    assert tool.load_config(tool.parse_args()).model.type == 'BaseEditModel'
+
+
+def test_the_work_directory_is_the_commands_the_configs_or_of_its_name(
+    configs, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    own = ('--cfg-options', f'work_dir={tmp_path / "own"}')
+    for tool, more in (('train', ()), ('test', ('weights.pth',))):
+        for options, expected in (
+            ((), 'work_dirs/plain'),
+            (own, str(tmp_path / 'own')),
+            (('--work-dir', 'said', *own), 'said'),
+        ):
+            module = load(tool, monkeypatch, configs['plain'], *more, *options)
+            assert module.load_config(module.parse_args()).work_dir == expected
+
+
 def test_resume_goes_on_from_the_newest_checkpoint(configs, tmp_path, monkeypatch):
     arguments = [configs['plain'], '--work-dir', tmp_path / 'run']
     run('train', monkeypatch, *arguments, '--cfg-options', 'train_cfg.max_iters=2')
