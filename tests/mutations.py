@@ -121,6 +121,7 @@ MUTATIONS = [
         ('images/header.py', 'if zlib.crc32(kind + content) !=', 'if False and zlib.crc32(kind + content) !=', 'test_cache test_images'),
         ('cache/map_file.py', "16: '>u2'", "16: '<u2'", 'test_cache/test_label_png.py'),
         ('cache/check.py', 'self.stale or self.damaged or self.different', 'self.stale or self.different', 'test_cache/test_store.py'),
+        ('cache/check.py', "known.get('image_sha256') == wanted else", 'known else', 'test_engine/test_region_cache.py'),
         ('../tools/extract_regions.py', 'args.shard or rank_of_torchrun()', 'args.shard', 'test_tools/test_extract_regions.py'),
         # Data
         ('datasets/region_pipeline.py', "    'RandomNoise',", "    'RandomNoise',\n    'RandomAffine',", 'test_datasets/test_known_transforms.py'),
@@ -167,6 +168,9 @@ MUTATIONS = [
         ('deploy/kinds.py', 'pixels if image.dtype.kind == \'f\' else pixels.round()', 'pixels', 'test_deploy/test_kinds.py test_deploy/test_restorer.py'),
         ('deploy/kinds.py', 'restored.clamp(0, source.white)', 'restored', 'test_deploy/test_restorer.py'),
         ('deploy/restorer.py', 'self.model.eval()', 'pass', 'test_deploy/test_restorer.py'),
+        ('deploy/restorer.py', 'enabled=self.amp', 'enabled=False', 'test_deploy/test_restorer.py'),
+        ('deploy/graph.py', "'Restormer': 8", "'Restormer': 16", 'test_deploy/test_readers.py'),
+        ('../tools/test.py', 'load_plain(model, args.checkpoint)', 'load_plain(model, args.checkpoint, False)', 'test_tools/test_train_and_test.py'),
         ('deploy/restorer.py', "(0, right, 0, below), 'replicate')", '(0, right, 0, below))', 'test_deploy/test_kinds.py'),
         # A teacher that rests
         ('cascade/restorer.py', "1 if stage == 'teacher' else teacher_interval", 'teacher_interval', 'test_cascade/test_restorer.py'),
@@ -180,6 +184,8 @@ MUTATIONS = [
         ('compat/resumed_settings.py', '    _require_same_optimiser(runner, filename)\n    found', '    found', 'test_compat/test_resuming.py'),
         ('compat/resuming.py', 'if broken is not None:', 'if False:', 'test_compat/test_resuming.py'),
         ('compat/saving.py', 'if path in in_use:', 'if False:', 'test_compat/test_saving.py'),
+        ('compat/saving.py', '(runner.model, *averaged)', '(runner.model,)', 'test_compat/test_saving.py'),
+        ('compat/resuming.py', 'runner._has_loaded = True', 'pass', 'test_compat/test_resuming.py'),
         ('compat/saving.py', 'steps[-hook.max_keep_ckpts :]', 'steps[: hook.max_keep_ckpts]', 'test_compat/test_saving.py'),
         ('compat/saving.py', 'write_atomically(path, content)', "open(path, 'wb').write(content)", 'test_compat/test_saving.py'),
         ('compat/resuming.py', 'if match and not match[1]', 'if match', 'test_compat/test_resuming.py'),
