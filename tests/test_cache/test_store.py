@@ -330,3 +330,14 @@ def test_a_small_file_cannot_claim_gigabytes(tmp_path):
         assert tracemalloc.get_traced_memory()[1] < 10**6
     finally:
         tracemalloc.stop()
+
+
+def test_no_more_memory_than_a_files_masks_may_take_is_asked_for(tmp_path, monkeypatch):
+    encoded = run_lengths(np.zeros((4, 5), bool))
+    path = tmp_path / 'a.masks.json'
+    path.write_text(json.dumps([{'segmentation': encoded}] * 3))
+    monkeypatch.setattr('mmsamdistill.cache.map_file._MAX_BYTES', 60)
+    assert len(read_masks(path)) == 3
+    monkeypatch.setattr('mmsamdistill.cache.map_file._MAX_BYTES', 59)
+    with pytest.raises(ValueError, match=r'a\.masks\.json is damaged'):
+        read_masks(path)

@@ -1,8 +1,11 @@
 """Steps that are no numbers: skipped, named, counted, and the end of a run if they go on."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from mmengine.hooks import Hook
+from mmengine.logging import MessageHub, MMLogger
 from mmengine.runner import Runner
 from toy import config, plain_model, write_data
 
@@ -117,6 +120,24 @@ def test_gradients_that_overflow_together_alone_are_named(data, tmp_path):
     runner.optim_wrapper.step()
     assert all(map(torch.equal, parameters, before))
     assert hook._bad.startswith('the gradient of generator.')
+
+
+def test_beside_a_loss_scaler_which_skips_the_step_itself_the_loss_tells(tmp_path):
+    runner = SimpleNamespace(
+        iter=3,
+        work_dir=tmp_path,
+        model=torch.nn.Linear(1, 1),
+        optim_wrapper=SimpleNamespace(loss_scaler=None),
+        message_hub=MessageHub('scaled'),
+        logger=MMLogger('scaled'),
+    )
+    hook = FiniteHook(limit=2)
+    hook.before_train(runner)
+    for value in (float('nan'), 1.0, float('nan')):
+        hook.after_train_iter(runner, 0, None, {'loss': torch.tensor(value)})
+    assert hook.skipped == 2
+    with pytest.raises(TrainingDivergedError, match='2 steps in a row'):
+        hook.after_train_iter(runner, 0, None, {'loss': torch.tensor(float('inf'))})
 
 
 def test_a_mask_of_minus_infinities_is_no_broken_weight():

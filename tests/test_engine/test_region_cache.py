@@ -290,6 +290,9 @@ def test_command_from_the_description_of_sam(data):
         *('--source', 'SAMRegions', '--checkpoint', 'FILE_WITH_SHA256_ab'),
         *('--cfg-options', 'model_type=vit_b', 'generator.points_per_side=16'),
     ]
+    elsewhere = {'0': (data / 'img/0.png',)}  # the images have moved since
+    words = shlex.split(fitting_command(RegionStore(data / 'regions'), elsewhere, None, True))
+    assert words[2] == str(data / 'img')
 
 
 def test_check_alone(data):

@@ -151,3 +151,10 @@ def test_gradient_ratio_beside_psnr_loss_grows_as_training_succeeds():
         # 20 / (ln 10 RMSE), as derived by hand.
         ratio = gradient_ratio(gt + error, gt, PSNRLoss(), 1)
         assert ratio.item() == pytest.approx(20 / (2.302585 * error), rel=1e-4)
+
+
+def test_gradients_too_small_for_half_precision_are_those_of_single():
+    draw = torch.Generator().manual_seed(0)
+    student, gt = torch.rand(2, 1, 3, 600, 600, generator=draw)
+    half = gradient_ratio(student.half(), gt, nn.L1Loss(), 1)
+    assert half.item() == pytest.approx(gradient_ratio(student, gt, nn.L1Loss(), 1).item(), 1e-4)
