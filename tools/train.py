@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import inspect
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,6 +41,7 @@ import mmsamdistill  # noqa: F401
 # isort: split
 from filelock import FileLock, Timeout
 from mmengine.config import Config
+from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
 from mmsamdistill.command_line import (
@@ -59,6 +61,8 @@ from mmsamdistill.evaluation.validation_sets import check_validation
 # What MMEngine reads of these; the rest it would pass over, or end at without saying where.
 HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
 ENVIRONMENT = ('cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit')
+# Draw for ever: a loop that counts epochs never gets to the end of its first.
+ENDLESS = ('InfiniteSampler', 'MixedSampler')
 
 
 def check_settings(cfg: Config) -> None:
@@ -66,6 +70,7 @@ def check_settings(cfg: Config) -> None:
     for name, hook in (cfg.get('default_hooks') or {}).items():
         if isinstance(hook, dict) and 'type' not in hook:
             raise UsageError(f'default_hooks.{name} has no type{did_you_mean(name, HOOKS)}')
+    check_saving((cfg.get('default_hooks') or {}).get('checkpoint'))
     for name in set(cfg.get('env_cfg') or {}) - set(ENVIRONMENT):
         raise UsageError(f'nothing reads env_cfg.{name}{did_you_mean(name, ENVIRONMENT)}')
     interval = cfg.train_cfg.get('val_interval', 1)
@@ -77,6 +82,44 @@ def check_settings(cfg: Config) -> None:
     seed = (cfg.get('randomness') or {}).get('seed')
     if seed is not None and not (isinstance(seed, int) and 0 <= seed < 2**32):
         raise UsageError(f'randomness.seed={seed!r} must be a whole number from 0 to 2**32 - 1')
+    by_epoch = type_name({'type': '', **cfg.train_cfg}) == 'EpochBasedTrainLoop' or (
+        'type' not in cfg.train_cfg and cfg.train_cfg.get('by_epoch')
+    )
+    sampler = type_name({'type': '', **(cfg.train_dataloader.get('sampler') or {})})
+    if by_epoch and sampler in ENDLESS:
+        raise UsageError(
+            f'train_cfg counts epochs, and the {sampler} of train_dataloader never ends one: set '
+            "sampler=dict(_delete_=True, type='DefaultSampler', shuffle=True), or train by "
+            'iterations (IterBasedTrainLoop, max_iters)'
+        )
+
+
+def check_saving(hook: dict | None) -> None:
+    """Refuse arguments that MMEngine's hook takes, and trips over at the first checkpoint."""
+    if not isinstance(hook, dict) or type_name(hook) != 'CheckpointHook':
+        return
+    takers = (CheckpointHook, Runner.save_checkpoint)
+    known = {name for taker in takers for name in inspect.signature(taker).parameters}
+    for name in set(hook) - known - {'type', 'priority', '_scope_'}:
+        raise UsageError(
+            f'nothing reads default_hooks.checkpoint.{name}{did_you_mean(name, sorted(known))}'
+        )
+
+
+def check_stage(cfg: Config) -> None:
+    """Refuse a stage that would keep a network fixed which nobody has trained."""
+    stage = cfg.model.get('stage')
+    # A teacher that sees the degraded image needs no student to begin with.
+    alone = stage == 'teacher' and cfg.model.get('teacher_input') == 'degraded'
+    begun = cfg.get('resume') and Path(cfg.work_dir, 'last_checkpoint').is_file()
+    # Weights may also come by init_cfg, wherever in the model.
+    if alone or begun or cfg.get('load_from') or 'Pretrained' in str(cfg.model):
+        return
+    if fixed := {'teacher': 'student', 'student': 'SPF and teacher'}.get(stage):
+        raise UsageError(
+            f'model.stage={stage!r} keeps {fixed} as loaded, and nothing is loaded: set load_from '
+            'to the checkpoint of the training before'
+        )
 
 
 def load_config(args: argparse.Namespace) -> Config:
@@ -97,6 +140,7 @@ def load_config(args: argparse.Namespace) -> Config:
         cfg.resume = 'auto' if args.resume == 'auto' else True
         if args.resume != 'auto':
             cfg.load_from = args.resume
+    check_stage(cfg)
     if args.amp:
         enable_amp(cfg)
     if args.auto_scale_lr:

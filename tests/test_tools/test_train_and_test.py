@@ -170,6 +170,11 @@ def test_scaled_learning_rate_and_amp_reach_the_config(configs, monkeypatch):
         ('randomness.seed=-1', r'randomness\.seed=-1'),
         ('randomness.seed=4294967296', r'randomness\.seed=4294967296'),
         ('randomness.seed=abc', r"randomness\.seed='abc'"),
+        (
+            'default_hooks.checkpoint.intervall=1',
+            r"default_hooks\.checkpoint\.intervall; .*'interval",
+        ),
+        ('train_cfg.type=EpochBasedTrainLoop', r'counts epochs, and the InfiniteSampler .* never'),
     ],
 )
 def test_settings_that_would_not_do_what_they_say(configs, monkeypatch, option, text):
@@ -202,6 +207,39 @@ def test_what_would_train_something_wrong_ends_the_training(configs, tmp_path, m
     monkeypatch.setattr('mmsamdistill.engine.InterruptionHook.listen', lambda hook: None)
     with pytest.raises(ValueError, match=r'values up to .* white is 1:'):
         run('train', monkeypatch, *arguments, 'model.data_preprocessor.std=[1.5,1.5,1.5]')
+
+
+@pytest.mark.parametrize(
+    ('options', 'fixed'),
+    [
+        (['model.stage=student'], 'SPF and teacher'),
+        (['model.stage=student', 'model.teacher_input=degraded'], 'SPF and teacher'),
+        (['model.stage=teacher'], 'student'),
+        (['model.stage=student', 'load_from=taught.pth'], None),
+        (['model.stage=teacher', 'model.teacher_input=degraded'], None),
+        (['model.stage=student', 'model.init_cfg.type=Pretrained'], None),
+        (['model.stage=joint'], None),
+    ],
+)
+def test_a_stage_keeps_nothing_fixed_that_nobody_trained(
+    configs, tmp_path, monkeypatch, options, fixed
+):
+    arguments = ['--work-dir', tmp_path / 'run', '--cfg-options', *options]
+    train = load('train', monkeypatch, configs['distilled'], *arguments)
+    if fixed is None:
+        assert train.load_config(train.parse_args()).model.type == 'SAMDistillRestorer'
+        return
+    with pytest.raises(UsageError, match=f'keeps {fixed} as loaded, and nothing is loaded'):
+        train.load_config(train.parse_args())
+
+
+def test_a_stage_that_was_begun_goes_on_without_load_from(configs, tmp_path, monkeypatch):
+    arguments = ['--resume', '--work-dir', tmp_path, '--cfg-options', 'model.stage=student']
+    train = load('train', monkeypatch, configs['distilled'], *arguments)
+    with pytest.raises(UsageError, match='nothing is loaded'):
+        train.load_config(train.parse_args())
+    (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'iter_1.pth'))
+    assert train.load_config(train.parse_args()).resume == 'auto'
 
 
 def several_sets(configs, tmp_path, names, data=None):
