@@ -138,6 +138,7 @@ from mmsamdistill.comparison import (
     write_gallery,
 )
 from mmsamdistill.evaluation import get_protocol
+from mmsamdistill.images.finding import check_beside
 from mmsamdistill.evaluation.report import to_markdown
 
 
@@ -169,13 +170,8 @@ def check(args: argparse.Namespace) -> dict[str, Source]:
         check_gallery(args.gallery)
         check_output('--gallery', args.gallery, folder=True)
     folders = [args.truth, *(source.folder for source in sources if source.folder)]
-    for folder in folders:
-        for out in filter(None, (args.out, args.gallery)):
-            if folder.resolve() in out.resolve().parents:
-                raise ValueError(
-                    f'{out} would lie among the images of {folder} and be taken for one of them '
-                    f'the next time: choose another path'
-                )
+    for out in filter(None, (args.out, args.gallery)):
+        check_beside(out, folders)
     return named
 
 

@@ -31,6 +31,7 @@ import mmsamdistill  # noqa: F401  (makes MMagic importable)
 from mmsamdistill.cache.store import RegionStore
 from mmsamdistill.command_line import UsageError, check_output, run
 from mmsamdistill.images import decode_image, find_images
+from mmsamdistill.images.finding import check_beside
 from mmsamdistill.regions import RegionMap
 
 BOUNDARY = np.array([255, 235, 0], np.uint8)
@@ -142,6 +143,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Draw both figures."""
     args = parse_args(arguments)
     check_output('OUT', args.out, folder=True)
+    check_beside(args.out, [args.images, args.cache])
     store, images = RegionStore(args.cache), find_images(args.images).files
     cached = store.keys()
     keys = [key for key in cached if key in images]

@@ -8,7 +8,14 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from mmsamdistill.data_check.files import Leaf, datasets_of, leaves_of, remarks_on_folder, white_of
+from mmsamdistill.data_check.files import (
+    Leaf,
+    datasets_of,
+    leaves_of,
+    mismatches,
+    remarks_on_folder,
+    white_of,
+)
 from mmsamdistill.data_check.readers import FileReader, LmdbReader, RegionReader
 from mmsamdistill.data_check.report import DataReport, by, is_there
 from mmsamdistill.images.header import ImageHeader
@@ -48,8 +55,10 @@ def check_data(
     with ExitStack() as stack, ThreadPoolExecutor(max(1, workers)) as pool:
         for split in splits:
             for dataset in datasets_of(cfg, split):
+                problems = list(mismatches(dataset))
                 for leaf in leaves_of(dataset):
-                    report = DataReport(split, leaf.name, leaf.folders())
+                    report = DataReport(split, leaf.name, leaf.folders(), errors=problems)
+                    problems = []  # of the whole, so they are said once
                     checker = _Checker(leaf, full, readers, stack, white_of(cfg))
                     checker.run(report, pool, track)
                     for key, order in leaf.orders().items():

@@ -40,6 +40,12 @@ class Leaf:
         return str(self.config.get('metainfo', {}).get('dataset_type') or self.config['type'])
 
     @property
+    def metainfo(self) -> dict[str, Any]:
+        """What the dataset says of itself, its type's defaults included."""
+        defaults = getattr(DATASETS.get(type_name(self.config)), 'METAINFO', {})
+        return {**defaults, **(self.config.get('metainfo') or {})}
+
+    @property
     def pipeline(self) -> list[Mapping[str, Any]]:
         """Those transforms that are configurations, and those inside them, in order."""
         return list(_steps(self.config.get('pipeline', ())))
@@ -148,6 +154,27 @@ def leaves_of(dataset: Mapping[str, Any], regions: Any = None) -> Iterator[Leaf]
         loads = [s for s in dataset.get('pipeline', ()) if type_name(s) == 'LoadRegionMap']
         own = loads[0]['root'] if loads and isinstance(loads[0], Mapping) else None
         yield Leaf(dict(dataset), own if regions is None else regions)
+
+
+def mismatches(dataset: Any) -> Iterator[str]:
+    """What keeps a ``ConcatDataset``, anywhere in a dataset's configuration, from being built."""
+    inner = dataset.get('datasets', [dataset.get('dataset')]) if hasattr(dataset, 'get') else []
+    for each in inner:
+        yield from mismatches(each)
+    if not inner or type_name(dataset) != 'ConcatDataset':
+        return
+    ignored = dataset.get('ignore_keys') or ()
+    told = [next(leaves_of(each)).metainfo for each in inner]
+    for key in dict.fromkeys(key for each in told for key in each):
+        values = [each.get(key) for each in told]
+        if key not in ([ignored] if isinstance(ignored, str) else ignored) and any(
+            value != values[0] for value in values
+        ):
+            yield (
+                f'ConcatDataset joins data whose metainfo differs in {key!r} '
+                f'({", ".join(map(repr, values))}): make it equal, or give ConcatDataset '
+                f'ignore_keys={key!r}'
+            )
 
 
 def datasets_of(cfg: Mapping[str, Any], split: str) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ from typing import Any
 from mmengine.config import Config
 
 from mmsamdistill.data_check.check import check_data
-from mmsamdistill.data_check.files import datasets_of, leaves_of
+from mmsamdistill.data_check.files import datasets_of, leaves_of, mismatches
 from mmsamdistill.data_check.report import is_there
 
 
@@ -49,6 +49,8 @@ def check_test_files(cfg: Config) -> None:
 def check_loading(cfg: Config, split: str = 'train') -> None:
     """Refuse a split whose images cannot be meant to be loaded so."""
     for dataset in datasets_of(cfg, split):
+        for problem in mismatches(dataset):
+            raise ValueError(f'{split}_dataloader: {problem}')
         for leaf in leaves_of(dataset):
             for problem in leaf.confusions():
                 raise ValueError(f'{split}_dataloader, {leaf.name}: {problem}')

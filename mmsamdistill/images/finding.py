@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,6 +87,17 @@ def walk_folder(folder: Path, around: tuple[Path, ...] = ()) -> Iterator[tuple[P
             yield path, LOOP
         else:
             yield from walk_folder(path, around)
+
+
+def check_beside(path: str | Path, folders: Iterable[str | Path]) -> None:
+    """Require that what is written lies in none of the folders whose images are read."""
+    path = Path(path)
+    for folder in folders:
+        if Path(folder).resolve() in (path.resolve(), *path.resolve().parents):
+            raise ValueError(
+                f'{path} would lie among the images of {folder} and be taken for one of them the '
+                'next time: choose another path'
+            )
 
 
 def sample_paths(info: Mapping[str, Any]) -> list[str]:

@@ -302,6 +302,7 @@ def test_nested_datasets_are_taken_apart(root, tmp_path):
         'regions': [str(root / 'regions'), str(root / 'nomaps')],
         'dataset': {
             'type': 'ConcatDataset',
+            'ignore_keys': 'dataset_type',
             'datasets': [
                 {'type': 'RepeatDataset', 'times': 3, 'dataset': inner},
                 {**inner, 'metainfo': {'dataset_type': 'second'}},
@@ -320,6 +321,37 @@ def test_nested_datasets_are_taken_apart(root, tmp_path):
         list(leaves_of({**nested, 'regions': ['a', 'b', 'c']}))
     with pytest.raises(TypeError, match='configuration'):
         list(leaves_of([]))
+
+
+@pytest.mark.parametrize('wrapped', [False, True])
+@pytest.mark.parametrize(
+    ('metainfo', 'ignored', 'message'),
+    [
+        ({'dataset_type': 'b'}, None, r"differs in 'dataset_type' \('toy', 'b'\)"),
+        ({}, None, r"differs in 'dataset_type' \('toy', 'basic_image_dataset'\)"),
+        ({'dataset_type': 'toy', 'task_name': 'x'}, 'dataset_type', "differs in 'task_name'"),
+        ({'dataset_type': 'toy', 'task_name': 'editing'}, None, None),  # as by default
+        ({'dataset_type': 'b'}, 'dataset_type', None),
+        ({'dataset_type': 'b', 'task_name': 'x'}, ['dataset_type', 'task_name'], None),
+    ],
+)
+def test_data_that_cannot_be_joined_are_an_error(root, metainfo, ignored, message, wrapped):
+    inner = dataset_config(root)
+    parts = {'type': 'ConcatDataset', 'datasets': [inner, {**inner, 'metainfo': metainfo}]}
+    parts |= {'ignore_keys': ignored} if ignored else {}
+    whole = {'type': 'RepeatDataset', 'times': 2, 'dataset': parts} if wrapped else parts
+    cfg = Config({'train_dataloader': {'dataset': whole}})
+    errors = [error for report in check_data(cfg) for error in report.errors]
+    if message is None:
+        check_loading(cfg)
+        assert not errors
+        DATASETS.build(parts)
+        return
+    with pytest.raises(ValueError, match=f'^train_dataloader: ConcatDataset .*{message}.* ignore_'):
+        check_loading(cfg)
+    assert len(errors) == 1  # once, though it is of both
+    with pytest.raises(ValueError, match='meta information'):
+        DATASETS.build(parts)
 
 
 def test_splits_and_lists_of_dataloaders(root):

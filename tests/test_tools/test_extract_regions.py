@@ -160,6 +160,14 @@ def test_figures_are_drawn(show, images, tmp_path, capsys):
         show.main([*paths, '--keys', 'z'])
 
 
+@pytest.mark.parametrize('place', ['gt', 'gt/look', 'regions', 'gt/../gt/a'])
+def test_figures_are_not_drawn_among_the_images(show, images, tmp_path, place):
+    write_map(tmp_path / 'regions/x.png', np.eye(24, 20, dtype=int), {})
+    with pytest.raises(ValueError, match='be taken for one of them'):
+        show.main([str(images), str(tmp_path / 'regions'), str(tmp_path / place)])
+    assert not list(tmp_path.rglob('overlays.png'))
+
+
 def test_statistics_by_hand(show):
     found = show.measure([np.array([[0, 1], [1, 4]]), np.zeros((2, 2), int)])
     assert found.regions.tolist() == [2, 0]
