@@ -138,8 +138,8 @@ from mmsamdistill.comparison import (
     write_gallery,
 )
 from mmsamdistill.evaluation import get_protocol
-from mmsamdistill.images.finding import check_beside
 from mmsamdistill.evaluation.report import to_markdown
+from mmsamdistill.images.finding import check_beside
 
 
 def check(args: argparse.Namespace) -> dict[str, Source]:
