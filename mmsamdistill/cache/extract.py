@@ -1,6 +1,7 @@
 """Computing the region maps of a folder of images, resumable and in any number of processes."""
 
 import hashlib
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,9 +23,12 @@ from mmsamdistill.cache.store import (
     read_manifest,
     write_manifest,
 )
+from mmsamdistill.files import hash_file
 from mmsamdistill.images import decode_image, find_images
 from mmsamdistill.sources.source import RegionSource
 
+# So many maps are looked at to tell a copy of a folder from another; of a copy most images agree.
+_COMPARED = 16
 Track = Callable[[Sequence[str], str], Iterable[str]]
 
 
@@ -238,7 +242,8 @@ def _is_begun(out: Path, source: dict[str, Any], images: Path) -> bool:
     differences = describe_differences(manifest['source'], source)
     before, now = Path(manifest['images']).resolve(), images.resolve()
     # Where the first folder is not to be seen, on another machine, its name has to do.
-    if before != now if before.is_dir() else before.name != now.name:
+    other = before != now if before.is_dir() else before.name != now.name
+    if other and not _made_of(RegionStore(out), now):
         differences.append(f'images: {before} in the cache, {now} now')
     if differences:
         raise ValueError(
@@ -246,6 +251,19 @@ def _is_begun(out: Path, source: dict[str, Any], images: Path) -> bool:
             f'--overwrite to compute everything again'
         )
     return True
+
+
+def _made_of(store: RegionStore, images: Path) -> bool:
+    """Whether the folder is a copy of that which a cache was made of, by a few of its images."""
+    for key in itertools.islice(store.walk(), _COMPARED):
+        try:
+            record = store.record(key) or {}
+            path = images / Path(key).parent / str(record.get('image'))
+            if path.is_file() and hash_file(path) == record.get('image_sha256'):
+                return True
+        except ValueError:
+            continue  # damaged: it will be made again
+    return False
 
 
 def _open_cache(out: Path, source: dict[str, Any], images: Path, overwrite: bool) -> None:

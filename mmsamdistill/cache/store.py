@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 from filelock import FileLock
+from mmagic.registry import MODELS
 
 from mmsamdistill.cache.map_file import MapFile, read_record
 from mmsamdistill.files import parse_json, write_atomically
@@ -219,12 +220,20 @@ def fitting_command(
     words += ['--source', wanted.pop('type', made_by.get('type', 'sam'))]
     digest = wanted.pop('checkpoint_sha256', None)
     checkpoint = wanted.pop('checkpoint', None)
-    if checkpoint or digest:
+    if checkpoint or (digest and not _found_by_default(words[-1], digest)):
         words += ['--checkpoint', str(checkpoint or f'FILE_WITH_SHA256_{digest}')]
     options = [f'{k}={v}' for k, v in flatten(wanted).items() if _can_be_said(k, v)]
     words += ['--cfg-options', *options] if options else []
     words += [] if keep else ['--overwrite']
     return shlex.join(map(str, words))
+
+
+def _found_by_default(source: str, digest: str) -> bool:
+    """Whether a source takes these very weights if it is told none, as the learned edges do."""
+    try:
+        return MODELS.build({'type': source}).describe().get('checkpoint_sha256') == digest
+    except Exception:  # it cannot do without, or its wheel is not there
+        return False
 
 
 def _holds(folder: str, images: Mapping[str, Sequence[Path]]) -> bool:

@@ -230,8 +230,19 @@ def test_other_images_are_refused(images, out):
     extract(images, out, Bands())
     (images.parent / 'img').symlink_to(images.parent / 'elsewhere')
     images.rename(images.parent / 'elsewhere')
+    for path in (images.parent / 'elsewhere').rglob('*.*g'):
+        cv2.imwrite(str(path), 255 - cv2.imread(str(path)))
     with pytest.raises(ValueError, match=r'images: .*gt in the cache, .*elsewhere now'):
         extract(images.parent / 'img', out, Bands())
+
+
+def test_the_same_images_under_another_name_are_known_by_their_hashes(images, out):
+    extract(images, out, Bands())
+    copied = shutil.copytree(images, images.parent / 'elsewhere')
+    cv2.imwrite(str(copied / '0.jpg'), np.zeros((5, 5, 3), np.uint8))
+    (out / 'a/1.png').write_bytes(b'')
+    report = extract(copied, out, Bands())
+    assert (report.skipped, sorted(report.written)) == (4, ['0', 'a/1'])
 
 
 def test_another_folder_of_the_same_name_is_refused(images, out, tmp_path):

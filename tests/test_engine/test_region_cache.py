@@ -118,6 +118,39 @@ def test_an_expectation_takes_the_rest_from_the_cache(data):
     assert (source['scale'], source['min_size']) == (20.0, 5)
 
 
+def test_the_command_also_mends_a_copy_of_images_and_cache(data, tmp_path):
+    copied = shutil.copytree(data, tmp_path / 'copy')
+    image = cv2.imread(str(copied / 'gt/1.png'))
+    cv2.imwrite(str(copied / 'gt/1.png'), 255 - image)
+    shutil.copy(copied / 'gt/1.png', copied / 'gt/9.png')
+    shutil.copy(copied / 'img/1.png', copied / 'img/9.png')
+    before = (copied / 'regions/0.png').read_bytes()
+    message = refusal(copied)
+    assert '1 missing: 9; 1 stale: 1' in message
+    run_command(command_in(message))
+    check(copied)
+    assert (copied / 'regions/0.png').read_bytes() == before
+    assert (data / 'regions/1.png').read_bytes() != (copied / 'regions/1.png').read_bytes()
+
+
+def test_weights_that_a_source_finds_by_itself_are_not_asked_for(data):
+    described = {'type': 'WeightsOfItsOwn', 'checkpoint_sha256': 'ab'}
+
+    @MODELS.register_module(name='WeightsOfItsOwn', force=True)
+    class Source(MODELS.get('SuperpixelRegions')):
+        def describe(self):
+            return described
+
+    (data / 'regions/0.png').unlink()
+    manifest = json.loads((data / 'regions/regions.json').read_text())
+    for digest, asked in (('ab', False), ('cd', True)):
+        manifest['source'] = {**described, 'checkpoint_sha256': digest}
+        (data / 'regions/regions.json').write_text(json.dumps(manifest))
+        words = command_in(refusal(data))
+        assert (f'FILE_WITH_SHA256_{digest}' in words) is asked
+        assert words[4:6] == ['--source', 'WeightsOfItsOwn']
+
+
 def test_another_type_is_refused(data):
     message = refusal(data, expected={'type': 'SAMRegions', 'checkpoint_sha256': 'abc'})
     assert 'type: SuperpixelRegions in the cache, SAMRegions now' in message
