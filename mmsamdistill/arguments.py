@@ -26,6 +26,13 @@ def check_number(
             raise ValueError(f'{name}={value!r} must be a {kind}, at least {least:g}{limit}')
 
 
+def check_flag(**given: Any) -> None:
+    """Require that each argument is true or false: any text, 'no' as well, counts as true."""
+    for name, value in given.items():
+        if not isinstance(value, bool):
+            raise ValueError(f'{name}={value!r} must be True or False')
+
+
 def check_positive(**given: Any) -> None:
     """Require that each argument is a number above 0."""
     for name, value in given.items():

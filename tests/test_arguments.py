@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from mmsamdistill.arguments import check_choice, check_number, check_positive
+from mmsamdistill.arguments import check_choice, check_flag, check_number, check_positive
 
 
 def test_what_is_allowed_passes():
@@ -18,6 +18,13 @@ def test_what_is_allowed_passes():
 def test_no_number_within_the_limits(value):
     with pytest.raises(ValueError, match=r'^count=.* must be a number, at least 0 and below 3$'):
         check_number(0, below=3, first=1, count=value)
+
+
+@pytest.mark.parametrize('value', ['no', 'False', 0, 1, None])
+def test_what_is_neither_true_nor_false(value):
+    check_flag(on=True, off=False)
+    with pytest.raises(ValueError, match=r'^stop=.* must be True or False$'):
+        check_flag(on=True, stop=value)
 
 
 def test_whole_numbers_positive_numbers_and_choices():

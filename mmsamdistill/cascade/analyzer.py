@@ -10,7 +10,7 @@ import torch
 from mmagic.registry import MODELS
 from torch import Tensor, nn
 
-from mmsamdistill.arguments import check_choice
+from mmsamdistill.arguments import check_choice, check_flag
 from mmsamdistill.frozen import FrozenNetwork
 from mmsamdistill.weights import require_same_keys
 from mmsamdistill.weights.edge_weights import BGR_MEAN, locate_edge_weights, read_edge_weights
@@ -103,6 +103,7 @@ class VGGAnalyzer(FrozenNetwork):
         super().__init__()
         if not 0 < scale <= 1:
             raise ValueError(f'scale={scale!r} is not in (0, 1]')
+        check_flag(bfloat16=bfloat16)
         available = vgg_layers(depth)
         unknown = [layer for layer in layers if layer not in available]
         if isinstance(layers, str) or unknown or not layers or len(set(layers)) < len(layers):

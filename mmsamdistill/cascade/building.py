@@ -3,6 +3,7 @@
 import copy
 import logging
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 from mmagic.registry import MODELS
@@ -10,7 +11,7 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from mmsamdistill.arguments import check_choice, check_number
+from mmsamdistill.arguments import check_choice, check_flag, check_number
 from mmsamdistill.cascade.averaged import AveragedNetworks
 from mmsamdistill.weights import adopt_plain_state_dict, require_same_keys
 
@@ -88,19 +89,29 @@ def build_average(cascade: nn.Module, momentum: float | None) -> AveragedNetwork
 
 
 def check_options(
-    stage: str, teacher_input: str, teacher_momentum: float | None, teacher_interval: int
+    stage: str,
+    teacher_input: str,
+    teacher_momentum: float | None,
+    teacher_interval: int,
+    detach_cascade: bool,
 ) -> None:
     """Refuse options that are out of range."""
     check_choice(STAGES, stage=stage)
     check_choice(TEACHER_INPUTS, teacher_input=teacher_input)
     check_number(1, whole=True, teacher_interval=teacher_interval)
-    if teacher_momentum is not None and not 0 < teacher_momentum <= 1:
+    check_flag(detach_cascade=detach_cascade)
+    if teacher_momentum is None:
+        return
+    is_number = isinstance(teacher_momentum, Real) and not isinstance(teacher_momentum, bool)
+    if not is_number or not 0 < teacher_momentum <= 1:
         raise ValueError(f'teacher_momentum={teacher_momentum} must be None or in (0, 1]')
 
 
 def check_warmup(name: str, warmup: Sequence[int]) -> tuple[int, int]:
     """Return a warm-up as a pair (a, b), or say what is wrong with it."""
-    if len(warmup) != 2 or not 0 <= warmup[0] <= warmup[1]:
+    given = list(warmup) if isinstance(warmup, Sequence) else []
+    numbers = [each for each in given if isinstance(each, Real)]
+    if len(given) != 2 or numbers != given or not 0 <= given[0] <= given[1]:
         raise ValueError(f'{name}={warmup} must be two iterations (a, b) with 0 <= a <= b')
     begin, end = warmup
     return begin, end

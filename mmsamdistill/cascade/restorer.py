@@ -131,7 +131,7 @@ class SAMDistillRestorer(BaseModel):
         value_range: float | None = None,
         init_cfg: dict | None = None,
     ) -> None:
-        check_options(stage, teacher_input, teacher_momentum, teacher_interval)
+        check_options(stage, teacher_input, teacher_momentum, teacher_interval, detach_cascade)
         student = build_student(restorer)
         # The very same object: MMagic's `destruct` reads what the last preprocessing left in it.
         super().__init__(data_preprocessor=student.data_preprocessor, init_cfg=init_cfg)

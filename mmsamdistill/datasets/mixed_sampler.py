@@ -7,6 +7,8 @@ from mmengine.dataset import InfiniteSampler
 from mmengine.dist import sync_random_seed
 from torch.utils.data import ConcatDataset, Sampler
 
+from mmsamdistill.arguments import check_flag
+
 
 @DATA_SAMPLERS.register_module()
 class MixedSampler(Sampler):
@@ -46,6 +48,7 @@ class MixedSampler(Sampler):
         shuffle: bool = True,
         seed: int | None = None,
     ) -> None:
+        check_flag(shuffle=shuffle)
         if not hasattr(dataset, 'cumulative_sizes'):
             raise TypeError(
                 f"MixedSampler needs dict(type='ConcatDataset', ...), got {type(dataset).__name__}"

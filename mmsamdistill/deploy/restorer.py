@@ -237,6 +237,11 @@ class Restorer:
         with torch.autocast(self.device.type, half, enabled=self.amp):
             found = self.model.test_step(batch)
         restored = torch.stack([each.output.pred_img for each in found]).float().cpu()
+        if restored.shape[-2:] != images.shape[-2:]:
+            raise ValueError(
+                f'the network made {tuple(restored.shape[-2:])} pixels of '
+                f'{tuple(images.shape[-2:])}: it must cut off what it pads'
+            )
         # MMagic gives colours in OpenCV's order, whatever the network saw.
         return restored.flip(1) if self.channels == 3 else restored
 

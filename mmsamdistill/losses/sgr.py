@@ -12,7 +12,7 @@ import torch
 from mmagic.registry import MODELS
 from torch import Tensor, nn
 
-from mmsamdistill.arguments import check_choice, check_number, check_positive
+from mmsamdistill.arguments import check_choice, check_flag, check_number, check_positive
 from mmsamdistill.losses.spd import feature_distance
 from mmsamdistill.regions.membership import widen
 from mmsamdistill.regions.region_map import RegionMap
@@ -167,6 +167,7 @@ class SGRLoss(nn.Module):
         super().__init__()
         check_choice(FORMS, form=form)
         check_choice(TARGETS, target=target)
+        check_flag(matched=matched)
         check_number(0, loss_weight=loss_weight, min_mass=min_mass)
         check_positive(eps=eps)
         if max_regions is not None and max_regions < 2:
@@ -268,6 +269,7 @@ class FeatureLoss(nn.Module):
     ) -> None:
         super().__init__()
         check_choice(TARGETS, target=target)
+        check_flag(matched=matched)
         check_number(0, loss_weight=loss_weight)
         self.loss_weight = loss_weight
         self.target = target

@@ -9,6 +9,7 @@ import torch
 from mmagic.registry import MODELS
 from torch import nn
 
+from mmsamdistill.arguments import check_flag
 from mmsamdistill.sources.mask_generator import MaskGeneratorRegions
 from mmsamdistill.sources.transformers_generator import TransformersMaskGenerator
 from mmsamdistill.version import needs
@@ -61,6 +62,7 @@ class TransformersRegions(MaskGeneratorRegions):
         generator: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(None, checkpoint, sha256, generator, 'transformers')
+        check_flag(download=download)
         self.revision = revision
         self.download = download
 

@@ -260,6 +260,12 @@ def test_region_map_of_another_size_is_refused():
     [
         ({'stage': 'both'}, 'stage'),
         ({'spd_warmup': (5, 3)}, 'spd_warmup'),
+        ({'spd_warmup': 5}, 'spd_warmup=5 must be two iterations'),
+        ({'spd_warmup': ('a', 3)}, 'spd_warmup'),
+        ({'spd_warmup': None}, 'spd_warmup=None'),
+        ({'teacher_momentum': 'abc'}, 'teacher_momentum=abc'),
+        ({'detach_cascade': 'no'}, "detach_cascade='no' must be True or False"),
+        ({'sgr_loss': {'type': 'SGRLoss', 'matched': 'no'}}, "matched='no'"),
         ({'sgr_warmup': (-1, 3)}, 'sgr_warmup'),
         ({'sgr_loss': {'type': 'SGRLoss'}, 'analyzer': None}, 'analyzer'),
         ({'teacher_interval': 0}, 'teacher_interval=0'),

@@ -13,7 +13,7 @@ from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.runner import Runner
 
-from mmsamdistill.arguments import check_number, check_positive
+from mmsamdistill.arguments import check_flag, check_number, check_positive
 from mmsamdistill.engine.batches import files_of
 from mmsamdistill.weights.dialects import first_not_finite
 
@@ -179,6 +179,7 @@ class CollapseHook(Hook):
     ) -> None:
         check_positive(max_drop=max_drop)
         check_number(1, interval=interval)
+        check_flag(stop=stop)
         self.metric = metric
         self.max_drop = max_drop
         self.interval = interval

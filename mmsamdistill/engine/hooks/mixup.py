@@ -8,7 +8,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import Tensor
 
-from mmsamdistill.arguments import check_number, check_positive
+from mmsamdistill.arguments import check_flag, check_number, check_positive
 from mmsamdistill.engine.batches import Batch, common_regions, images_of, iteration_generator
 
 
@@ -58,6 +58,7 @@ class MixupHook(Hook):
     ) -> None:
         check_positive(alpha=alpha)
         check_number(0, begin=begin)
+        check_flag(per_image=per_image)
         if not 0 <= probability <= 1:
             raise ValueError(f'probability must be in 0..1, got {probability}')
         self.alpha = alpha

@@ -12,6 +12,7 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
+from mmsamdistill.arguments import check_flag
 from mmsamdistill.cache.check import TOLERANCE, check_cache, compute_again
 from mmsamdistill.cache.store import RegionStore, fitting_command
 from mmsamdistill.datasets.region_pipeline import type_name
@@ -65,6 +66,7 @@ class RegionCacheHook(Hook):
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_flag(hash_images=self.hash_images)
         if self.spot_check and self.source is None:
             raise ValueError(
                 f'spot_check={self.spot_check} computes maps again: give the source that made '
