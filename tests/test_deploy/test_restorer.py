@@ -187,3 +187,20 @@ def test_a_white_that_nobody_tells_is_remarked_on(tmp_path):
     model = plain_model({'type': 'ScaleChannels'}, data_preprocessor=preprocess)
     restorer = Restorer(settings(model), save_weights(model, tmp_path / 'a.pth'))
     assert '255 is taken for it' in restorer.remarks[0]
+
+
+@MODELS.register_module(force=True)
+class KeepsItsPadding(ScaleChannels):
+    """Pads to a multiple of 8, and cuts nothing off."""
+
+    def forward(self, x):
+        height, width = x.shape[-2:]
+        return nn.functional.pad(super().forward(x), (0, -width % 8, 0, -height % 8))
+
+
+def test_a_network_that_changes_the_size_is_named(tmp_path):
+    model = plain_model({'type': 'KeepsItsPadding'})
+    restorer = Restorer(settings(model), save_weights(model, tmp_path / 'w.pth'))
+    assert restorer(np.zeros((40, 48, 3), np.uint8)).shape == (40, 48, 3)
+    with pytest.raises(ValueError, match=r'made \(40, 48\) pixels of \(37, 45\)'):
+        restorer(np.zeros((37, 45, 3), np.uint8))
