@@ -111,7 +111,8 @@ def check_stage(cfg: Config) -> None:
     stage = cfg.model.get('stage')
     # A teacher that sees the degraded image needs no student to begin with.
     alone = stage == 'teacher' and cfg.model.get('teacher_input') == 'degraded'
-    begun = cfg.get('resume') and Path(cfg.work_dir, 'last_checkpoint').is_file()
+    elsewhere = 'out_dir' in ((cfg.get('default_hooks') or {}).get('checkpoint') or {})
+    begun = cfg.get('resume') and (elsewhere or any(Path(cfg.work_dir).rglob('*.pth')))
     # Weights may also come by init_cfg, wherever in the model.
     if alone or begun or cfg.get('load_from') or 'Pretrained' in str(cfg.model):
         return

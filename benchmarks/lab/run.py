@@ -144,7 +144,6 @@ def _config(table: Table, name: str, seed: int, folder: str | Path) -> Config:
         table,
         name,
         seed,
-        _iterations(table, name, seed, folder),
         load_from=_checkpoint(folder, table.name, row.start_from, seed),
     )
     cfg.work_dir = str(result_path(folder, table.name, name, seed).with_suffix(''))
@@ -166,14 +165,6 @@ def _train(runner: Runner) -> dict[str, Any]:
         'curve': kept.curve,
         'collapse': runner.message_hub.get_info('collapse'),
     }
-
-
-def _iterations(table: Table, name: str, seed: int, folder: str | Path) -> int:
-    other = table.rows[name].as_long_as
-    if other is None:
-        return table.iterations
-    longer, plain = (_read(table, each, seed, folder) for each in (other, 'plain'))
-    return round(longer.seconds / plain.seconds_per_iteration)
 
 
 def _read(table: Table, name: str, seed: int, folder: str | Path) -> Result:

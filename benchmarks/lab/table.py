@@ -26,8 +26,7 @@ class Row:
         unlabelled: Train on the data set ``unlabelled`` of the plain config as well, as many of it
             beside each batch: 'images' without their truth, or, as an oracle, 'pairs' with it.
         changes: Further settings of the config, merged as ``--cfg-options`` would be.
-        as_long_as: Train for as long, in seconds, as this row needs for the table's iterations: the
-            baseline of equal training compute.
+        length: Times as many iterations as the table has: the baseline of equal training compute.
         start_from: Start from this row's weights, same seed: the second of two stages.
         trained: False measures the degraded images themselves: where every training starts from.
         note: What a reader should know, shown under the table.
@@ -41,7 +40,7 @@ class Row:
     augment: Sequence[Mapping[str, Any]] = ()
     unlabelled: str | None = None
     changes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    as_long_as: str | None = None
+    length: float = 1.0
     start_from: str | None = None
     trained: bool = True
     note: str = ''
@@ -49,8 +48,7 @@ class Row:
     @property
     def needs(self) -> list[str]:
         """Rows that must have run before, with the same seed."""
-        plain = ['plain'] if self.as_long_as else []
-        return plain + [name for name in (self.as_long_as, self.start_from) if name]
+        return [self.start_from] if self.start_from else []
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +59,7 @@ class Table:
         name: Short name, used in paths: the file's.
         title: What readers see.
         plain: The plain config; data and schedule are every row's.
-        iterations: Of every row that does not say otherwise.
+        iterations: Of every row that does not say otherwise; the schedule is stretched to them.
         seeds: Seeds of every row.
         in_domain: Name of the test set that is in domain; the others are out of it.
         rows: The rows by name, in the table's order. One is called 'plain'.
@@ -124,16 +122,13 @@ def load_table(path: str | Path) -> Table:
     )
 
 
-def row_config(
-    table: Table, name: str, seed: int, iterations: int, load_from: str | None = None
-) -> Config:
+def row_config(table: Table, name: str, seed: int, load_from: str | None = None) -> Config:
     """Make a row's whole config out of the table's plain one.
 
     Args:
         table: The table.
         name: The row.
         seed: Seed of the run.
-        iterations: Number of iterations; the schedule is stretched to it.
         load_from: Weights to start from.
 
     Returns:
@@ -161,7 +156,7 @@ def row_config(
         if row.crop is not None:
             content['train_dataloader']['dataset']['crop'] = dict(row.crop)
     cfg = Config(content)
-    cfg.merge_from_dict(_schedule(iterations))
+    cfg.merge_from_dict(_schedule(round(row.length * table.iterations)))
     cfg.merge_from_dict({'randomness': {'seed': seed, 'diff_rank_seed': True}})
     cfg.merge_from_dict(dict(row.changes))
     cfg.load_from = load_from

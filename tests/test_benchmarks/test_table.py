@@ -10,7 +10,7 @@ from lab import load_table, row_config
 
 ROWS = """dict(
     plain=dict(),
-    longer=dict(as_long_as='tight'),
+    longer=dict(length=2.5),
     tight=dict(
         title='tight regions', regions='regions', note='superpixels',
         distill=dict(regions=dict(type='CachedRegions'), sgr_loss=None),
@@ -22,7 +22,7 @@ ROWS = """dict(
 
 def test_rows_share_everything_but_what_they_say(tmp_path):
     table = load_table(write_table(tmp_path, ROWS))
-    plain, tight = (row_config(table, name, 7, 6) for name in ('plain', 'tight'))
+    plain, tight = (row_config(table, name, 7) for name in ('plain', 'tight'))
     assert plain.model == table.plain.model
     assert tight.model.restorer == plain.model
     assert tight.model.regions.type == 'CachedRegions'
@@ -32,13 +32,16 @@ def test_rows_share_everything_but_what_they_say(tmp_path):
     assert tight.randomness.seed == plain.randomness.seed == 7
     same = ('train_cfg', 'param_scheduler', 'default_hooks', 'test_evaluator')
     assert all(plain[key] == tight[key] for key in same)
-    assert plain.train_cfg.max_iters == plain.param_scheduler.T_max == 6
+    assert plain.train_cfg.max_iters == plain.param_scheduler.T_max == 4
+    longer = row_config(table, 'longer', 7)
+    assert longer.model == plain.model
+    assert longer.train_cfg.max_iters == longer.param_scheduler.T_max == 10
 
 
 def test_augmentation_is_of_training_alone_and_comes_before_packing(tmp_path):
     rows = "dict(plain=dict(), mix=dict(augment=[dict(type='RegionMix')], regions='regions'))"
     table = load_table(write_table(tmp_path, rows))
-    plain, mix = (row_config(table, name, 0, 4) for name in ('plain', 'mix'))
+    plain, mix = (row_config(table, name, 0) for name in ('plain', 'mix'))
     pipeline = mix.train_dataloader.dataset.dataset.pipeline
     assert [step['type'] for step in pipeline[-2:]] == ['RegionMix', 'PackInputs']
     before = plain.train_dataloader.dataset.pipeline
@@ -50,7 +53,7 @@ def test_augmentation_is_of_training_alone_and_comes_before_packing(tmp_path):
 def test_a_crop_among_several_is_of_training_alone(tmp_path):
     rows = "dict(plain=dict(), crop=dict(crop=dict(candidates=3), regions='regions'))"
     table = load_table(write_table(tmp_path, rows))
-    plain, crop = (row_config(table, name, 0, 4) for name in ('plain', 'crop'))
+    plain, crop = (row_config(table, name, 0) for name in ('plain', 'crop'))
     assert crop.train_dataloader.dataset.crop == {'candidates': 3}
     assert crop.train_dataloader.dataset.dataset == plain.train_dataloader.dataset
     assert 'crop' not in crop.val_dataloader.dataset
@@ -63,7 +66,7 @@ def test_unlabelled_images_stand_beside_each_batch(tmp_path, kind):
     table = load_table(write_table(tmp_path, rows))
     others = {**table.plain.train_dataloader.dataset.to_dict(), 'indices': [3]}
     table.plain.unlabelled = others
-    plain, more = (row_config(table, name, 0, 4) for name in ('plain', 'more'))
+    plain, more = (row_config(table, name, 0) for name in ('plain', 'more'))
     loader = more.train_dataloader
     assert loader.batch_size == loader.sampler.batch_size == 2 * plain.train_dataloader.batch_size
     assert (loader.sampler.type, loader.sampler.ratio) == ('MixedSampler', (1, 1))
@@ -78,14 +81,13 @@ def test_unlabelled_images_stand_beside_each_batch(tmp_path, kind):
 def test_making_a_config_leaves_the_table_alone(tmp_path):
     table = load_table(write_table(tmp_path, ROWS))
     before = table.plain.pretty_text
-    row_config(table, 'tight', 3, 10)
+    row_config(table, 'tight', 3)
     assert table.plain.pretty_text == before
 
 
 def test_titles_and_needs(tmp_path):
     rows = load_table(write_table(tmp_path, ROWS)).rows
     assert [row.title for row in rows.values()] == ['plain', 'longer', 'tight regions', 'second']
-    assert rows['longer'].needs == ['plain', 'tight']
     assert rows['second'].needs == ['tight']
     assert rows['plain'].needs == []
 
@@ -113,5 +115,5 @@ def test_a_wrong_table_is_refused_by_name(tmp_path, changes, error, message):
 def test_the_toy_cascade_is_what_a_row_builds(tmp_path):
     # The wrapper is written by the table; it must be the one that users write.
     table = load_table(write_table(tmp_path, ROWS))
-    built = row_config(table, 'tight', 0, 4).model
+    built = row_config(table, 'tight', 0).model
     assert built.type == cascade_model()['type']

@@ -38,7 +38,7 @@ mix = dict(type='RegionMix', probability=0.25, strength=(0.3, 1.6))
 rows = dict(
     degraded=dict(title='(degraded image)', trained=False),
     plain=dict(),
-    longer=dict(title='plain, equal training compute', as_long_as='both_fourth'),
+    longer=dict(title='plain, 1.75 times the steps', length=1.75),
     both=dict(
         title='SPD and SGR in every step, tight regions',
         distill=both,

@@ -20,6 +20,7 @@ deep = dict(type='VGGAnalyzer', weights='edges', layers=('relu3_3', 'relu4_3'))
 slow = {'optim_wrapper.optimizer.lr': 4e-3}
 fast = {'optim_wrapper.optimizer.lr': 1.6e-2}
 small = {'train_dataloader.batch_size': 4}
+half = dict(sgr_loss=dict(type='SGRLoss', loss_weight=0.01), **_base_.default)
 
 rows = dict(
     plain_slow=dict(title='plain, half the learning rate', changes=slow),
@@ -35,6 +36,15 @@ rows = dict(
         distill=_base_.default,
         changes=fast,
         **tight,
+    ),
+    half_fast=dict(
+        title='SPD and SGR of half its weight in every fourth step, twice the learning rate',
+        distill=half,
+        changes=fast,
+        **tight,
+    ),
+    half_fourth=dict(
+        title='SPD and SGR of half its weight in every fourth step', distill=half, **tight
     ),
     plain_small=dict(title='plain, half the batch', changes=small),
     fourth_small=dict(
@@ -126,6 +136,8 @@ compare = [
     *_base_.compare,
     ('fourth_slow', 'plain_slow'),
     ('fourth_fast', 'plain_fast'),
+    ('half_fast', 'plain_fast'),
+    ('half_fast', 'fourth_fast'),
     ('fourth_small', 'plain_small'),
     ('both', 'both_full'),
     ('sgr', 'sgr_full'),
