@@ -24,9 +24,11 @@ WHOLE_MODEL = (
 AVERAGE = 'average.'
 
 
-def build_part(config: dict | nn.Module | None) -> nn.Module | None:
-    """Build a part from its config; a module or None is taken as it is."""
-    return MODELS.build(config) if isinstance(config, dict) else config
+def build_part(
+    config: dict | nn.Module | None, default: dict[str, Any] | None = None
+) -> nn.Module | None:
+    """Build a part from its config, which may leave out the type if there is a default."""
+    return MODELS.build({**(default or {}), **config}) if isinstance(config, dict) else config
 
 
 def build_regions(config: dict | nn.Module | None, interval: int) -> nn.Module | None:

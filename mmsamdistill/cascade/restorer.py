@@ -69,7 +69,8 @@ class SAMDistillRestorer(BaseModel):
             Of several outputs (see ``MultiStageRestorer``) the deployed one alone is distilled.
         teacher: What differs in the teacher's config from ``restorer``, for example
             ``dict(generator=dict(mid_channels=64))``. None: nothing.
-        spf: Semantic priors fusion. None: the teacher sees the first result alone.
+        spf: Semantic priors fusion. None: the teacher sees the first result alone. Here, in both
+            losses and in ``analyzer`` a config without a type is of the default one.
         spd_loss: Semantic priors distillation. None: off.
         sgr_loss: Semantic-guided relation. None: off, and no analyser is built.
         analyzer: Frozen features for ``sgr_loss``.
@@ -139,12 +140,13 @@ class SAMDistillRestorer(BaseModel):
         self._span = span_of(self.data_preprocessor)
         self.restorer = student
         self.teacher = build_teacher(restorer, teacher, self.data_preprocessor)
-        self.spf = build_part(spf)
-        self.spd_loss = build_part(spd_loss)
-        self.sgr_loss = build_part(sgr_loss)
+        self.spf = build_part(spf, DEFAULT_SPF)
+        self.spd_loss = build_part(spd_loss, DEFAULT_SPD)
+        self.sgr_loss = build_part(sgr_loss, DEFAULT_SGR)
         if self.sgr_loss is not None and analyzer is None:
             raise ValueError('sgr_loss needs an analyzer; set sgr_loss=None to do without both')
-        self.analyzer = build_part(analyzer) if self.sgr_loss is not None else None
+        used = None if self.sgr_loss is None else analyzer
+        self.analyzer = build_part(used, DEFAULT_ANALYZER)
         self.stage = stage
         self.teacher_input = teacher_input
         self.teacher_interval = 1 if stage == 'teacher' else teacher_interval

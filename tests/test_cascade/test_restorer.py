@@ -312,6 +312,25 @@ def test_regions_and_scores_do_not_depend_on_the_bit_depth(white):
         assert torch.allclose(losses[key], expected[key], rtol=1e-3, atol=1e-4), key
 
 
+def test_a_part_without_a_type_is_of_the_default_one():
+    seen = {'weights': 'random', 'layers': ('relu1_2',)}
+    model = build(
+        spf={'channels': 4, 'depth': 1},
+        spd_loss={'loss_weight': 0.1},
+        sgr_loss={'loss_weight': 0.03},
+        analyzer=seen,
+    )
+    parts = (model.spf, model.spd_loss, model.sgr_loss, model.analyzer)
+    assert [type(part).__name__ for part in parts] == [
+        'SPFHead',
+        'SPDLoss',
+        'SGRLoss',
+        'VGGAnalyzer',
+    ]
+    assert (model.spd_loss.loss_weight, model.sgr_loss.loss_weight) == (0.1, 0.03)
+    assert build(sgr_loss=None, analyzer=seen).analyzer is None
+
+
 def test_a_matched_sgr_keeps_its_share_whatever_range_the_network_sees():
     shares = []
     for mean, std in ((0.0, 255.0), (127.5, 127.5)):
