@@ -109,18 +109,20 @@ def check_saving(hook: dict | None) -> None:
 def check_stage(cfg: Config) -> None:
     """Refuse a stage that would keep a network fixed which nobody has trained."""
     stage = cfg.model.get('stage')
+    fixed = {'teacher': 'student', 'student': 'SPF and teacher'}.get(stage)
     # A teacher that sees the degraded image needs no student to begin with.
     alone = stage == 'teacher' and cfg.model.get('teacher_input') == 'degraded'
-    elsewhere = 'out_dir' in ((cfg.get('default_hooks') or {}).get('checkpoint') or {})
-    begun = cfg.get('resume') and (elsewhere or any(Path(cfg.work_dir).rglob('*.pth')))
     # Weights may also come by init_cfg, wherever in the model.
-    if alone or begun or cfg.get('load_from') or 'Pretrained' in str(cfg.model):
+    if not fixed or alone or cfg.get('load_from') or 'Pretrained' in str(cfg.model):
         return
-    if fixed := {'teacher': 'student', 'student': 'SPF and teacher'}.get(stage):
-        raise UsageError(
-            f'model.stage={stage!r} keeps {fixed} as loaded, and nothing is loaded: set load_from '
-            'to the checkpoint of the training before'
-        )
+    # What is resumed brings its own; where other folders hold it, that is seen when it is resumed.
+    elsewhere = 'out_dir' in ((cfg.get('default_hooks') or {}).get('checkpoint') or {})
+    if cfg.get('resume') and (elsewhere or any(Path(cfg.work_dir).rglob('*.pth'))):
+        return
+    raise UsageError(
+        f'model.stage={stage!r} keeps {fixed} as loaded, and nothing is loaded: set load_from '
+        'to the checkpoint of the training before'
+    )
 
 
 def load_config(args: argparse.Namespace) -> Config:
